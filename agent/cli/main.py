@@ -1,0 +1,66 @@
+"""``cellwright VERB``: find the verb's module, give it its arguments, turn errors into one line and an exit code.
+
+A verb is a module of this package with ``configure(parser)``, which adds its options to an ArgumentParser, and
+``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from agent import __version__
+from agent.core.errors import CellwrightError
+
+VERBS: dict[str, str] = {}
+"""Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
+
+EXIT_CODES = """exit codes: 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; the answer is the process's exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"cellwright {__version__}")
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        return complain(f"{verb!r} is no verb; verbs: {', '.join(VERBS)}", 2)
+    try:
+        return run_verb(verb, words[1:])
+    except CellwrightError as why:
+        return complain(str(why), why.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_verb(verb: str, argv: list[str]) -> int:
+    """Parse ``argv`` with the verb's own options and run it."""
+    module = import_module("agent.cli." + verb.replace("-", "_"))
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__)
+    module.configure(parser)
+    code: int = module.run(parser.parse_args(argv))
+    sys.stdout.flush()
+    return code
+
+
+def usage() -> str:
+    """What ``cellwright --help`` prints."""
+    width = max((len(verb) for verb in VERBS), default=0)
+    rows = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
+    return "\n".join(["usage: cellwright VERB [options]", "", *rows, "", EXIT_CODES])
+
+
+def complain(message: str, code: int) -> int:
+    """One line on stderr; the answer is ``code``."""
+    print("cellwright: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,1 @@
+"""Values without I/O: what a host is, what is asked, what was decided, and their JSON."""

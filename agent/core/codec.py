@@ -1,0 +1,85 @@
+"""Documents to JSON and back: the one place that knows how CpuSets travel and which schema versions are read.
+
+>>> decode(b'{"cells": []}', Usage)
+Usage(cells=(), schema='cellwright.usage/1')
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from agent.core.cpuset import BadCpuList, CpuSet
+from agent.core.errors import BadInput
+from agent.core.placement import Misfit, Placement
+
+T = TypeVar("T")
+
+
+def _to_builtin(value: Any) -> Any:
+    if isinstance(value, CpuSet):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _from_builtin(wanted: type, value: Any) -> Any:
+    if wanted is CpuSet:
+        if not isinstance(value, str):
+            raise ValueError(f"expected a CPU list such as '0-3,8', got {value!r}")
+        try:
+            return CpuSet.parse(value)
+        except BadCpuList as why:
+            raise ValueError(str(why)) from why  # msgspec adds the path inside the document
+    raise TypeError(f"{wanted.__name__} has no JSON form")
+
+
+def encode(obj: Any) -> bytes:
+    """The document as compact JSON, UTF-8; keys in the order the document declares them."""
+    return msgspec.json.encode(obj, enc_hook=_to_builtin)
+
+
+def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
+    """Read a JSON document; BadInput names ``source``, the path inside it, what was expected and what was found."""
+    try:
+        value = msgspec.json.decode(data, type=type, dec_hook=_from_builtin)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise BadInput(f"{source}: {why}") from why
+    _check_schema(value, type, source)
+    return value
+
+
+def convert(tree: Any, type: type[T], *, source: str = "document") -> T:
+    """The same from dicts and lists that were read already, from TOML or YAML say."""
+    try:
+        value = msgspec.convert(tree, type=type, dec_hook=_from_builtin, str_keys=True)
+    except (msgspec.ValidationError, RecursionError) as why:
+        raise BadInput(f"{source}: {why}") from why
+    _check_schema(value, type, source)
+    return value
+
+
+def to_tree(obj: Any) -> Any:
+    """The document as dicts, lists, strings and numbers."""
+    return msgspec.to_builtins(obj, enc_hook=_to_builtin, str_keys=True)
+
+
+def decode_answer(data: bytes | str, *, source: str = "document") -> Placement | Misfit:
+    """Read a Placement document, which has one of two shapes, told apart by ``fits``."""
+
+    if decode(data, _AnswerHead, source=source).fits:
+        return decode(data, Placement, source=source)
+    return decode(data, Misfit, source=source)
+
+
+class _AnswerHead(msgspec.Struct):
+    fits: bool
+
+
+def _check_schema(value: Any, type: Any, source: str) -> None:
+    found = getattr(value, "schema", None)
+    if not isinstance(found, str):
+        return
+    known = next(f.default for f in msgspec.structs.fields(type) if f.name == "schema")
+    if found.split(".")[:2] != known.split(".")[:2]:
+        raise BadInput(f"{source}: schema is {found!r}, this version reads {known!r}")

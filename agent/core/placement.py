@@ -1,0 +1,117 @@
+"""The Placement document (``cellwright.placement/1``): the decision, or why there is none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from agent.core.cpuset import CpuSet
+from agent.core.policy import CpuPolicy, MemPolicy
+
+SCHEMA = "cellwright.placement/1"
+
+
+class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
+    """One guest cell on one host cell.
+
+    ``pins`` maps each vCPU to its pCPUs: one when dedicated, the host cell's shared pCPUs when floating.  ``page_kib``
+    is the page size asked for, None when the request named none.
+    """
+
+    guest_cell: int
+    host_cell: int
+    vcpus: CpuSet
+    memory_kib: int
+    page_kib: int | None = None
+    policy: CpuPolicy
+    pins: dict[int, CpuSet]
+
+
+class CpuTopology(msgspec.Struct, frozen=True):
+    """What the guest sees: sockets × cores × threads = its vCPUs."""
+
+    sockets: int
+    cores: int
+    threads: int
+
+
+class CpuTune(msgspec.Struct, frozen=True):
+    """``quota:cpu_shares``, ``quota:cpu_period`` and ``quota:cpu_quota`` (both microseconds); None when not asked."""
+
+    shares: int | None = None
+    period_us: int | None = None
+    quota_us: int | None = None
+
+
+class PlacedDevice(msgspec.Struct, frozen=True):
+    """A host PCI device given to the guest, and the host cell it sits on (None: the kernel does not know)."""
+
+    pci: str
+    host_cell: int | None
+    name: str = ""
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything of one guest goes.  With ``cells`` empty the guest floats over ``emulator``, the shared set.
+
+    ``reserved`` holds pCPUs owned beside the pins: kept for the emulator, or idle siblings.  ``realtime`` holds the
+    vCPUs that run under SCHED_FIFO.  ``huge`` tells whether the guest cells' pages come from huge-page pools.
+    """
+
+    schema: str = SCHEMA
+    fits: Literal[True] = True
+    host: str
+    name: str
+    flavor: str = ""
+    vcpus: int
+    memory_kib: int
+    cells: tuple[PlacedCell, ...] = ()
+    emulator: CpuSet
+    iothreads: dict[int, CpuSet] = {}
+    reserved: CpuSet = CpuSet()
+    realtime: CpuSet = CpuSet()
+    mempolicy: MemPolicy | None = None
+    cpu_topology: CpuTopology
+    tune: CpuTune = CpuTune()
+    locked: bool = False
+    devices: tuple[PlacedDevice, ...] = ()
+
+    def owned(self) -> CpuSet:
+        """Every pCPU that nobody else may be given while this guest has it: dedicated pins and ``reserved``."""
+        mask = self.reserved.mask
+        for cell in self.cells:
+            if cell.policy is not CpuPolicy.SHARED:
+                for cpus in cell.pins.values():
+                    if len(cpus) == 1:
+                        mask |= cpus.mask
+        return CpuSet.of_mask(mask)
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule that said no, for which guest cell on which host cell, with the numbers that decided."""
+
+    code: str
+    message: str
+    guest_cell: int | None = None
+    host_cell: int | None = None
+    wanted: int | None = None
+    available: int | None = None
+
+
+class Nearest(msgspec.Struct, frozen=True):
+    """The smallest change that would make the request fit, verified by placing again."""
+
+    change: str
+    message: str
+
+
+class Misfit(msgspec.Struct, frozen=True, kw_only=True):
+    """The other answer: it does not fit on this host, and why."""
+
+    schema: str = SCHEMA
+    fits: Literal[False] = False
+    host: str
+    name: str
+    misfits: tuple[Reason, ...]
+    nearest: Nearest | None = None

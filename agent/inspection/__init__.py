@@ -1,0 +1,1 @@
+"""Kernel files to HostTopology: the only code that opens /proc and /sys."""

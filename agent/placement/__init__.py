@@ -1,0 +1,1 @@
+"""One host: which cells, which pCPUs, which pages.  Pure arithmetic."""

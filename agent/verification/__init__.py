@@ -1,0 +1,1 @@
+"""The wanted placement against observed threads, masks and pages: findings.  Pure."""
