@@ -1,0 +1,43 @@
+"""What many tests need: the shared data beside the checkout, and a real libvirtd."""
+
+import os
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of saved machines and recorded answers that is never committed; the test skips where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        warnings.warn(f"{folder} is absent: tests against recorded machines are skipped", stacklevel=1)
+        pytest.skip(f"{folder} is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def libvirt_uri() -> Iterator[str]:
+    """qemu:///system of a running libvirtd; started here, without systemd, when none runs."""
+    uri = "qemu:///system"
+
+    def answers() -> bool:
+        return subprocess.run(["virsh", "-q", "-c", uri, "version"], capture_output=True, check=False).returncode == 0
+
+    if not answers():
+        assert os.geteuid() == 0, "libvirtd does not answer on qemu:///system, and only root can start it"
+        for daemon in ("virtlogd", "libvirtd"):
+            subprocess.run([f"/usr/sbin/{daemon}", "-d"], check=True)
+        for _ in range(100):
+            if answers():
+                break
+            time.sleep(0.2)
+        else:
+            pytest.fail("libvirtd was started and does not answer on qemu:///system")
+    yield uri
