@@ -4,7 +4,6 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def libvirt_uri() -> Iterator[str]:
+def libvirt_uri() -> str:
     """qemu:///system of a running libvirtd; started here, without systemd, when none runs."""
     uri = "qemu:///system"
 
@@ -40,4 +39,4 @@ def libvirt_uri() -> Iterator[str]:
             time.sleep(0.2)
         else:
             pytest.fail("libvirtd was started and does not answer on qemu:///system")
-    yield uri
+    return uri
