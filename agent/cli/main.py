@@ -12,7 +12,9 @@ from importlib import import_module
 from agent import __version__
 from agent.core.errors import CellwrightError
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "config": "check the configuration files and print what is in force",
+}
 """Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 
 EXIT_CODES = """exit codes: 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable"""

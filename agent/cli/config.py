@@ -1,0 +1,46 @@
+"""Check the configuration: print every setting in force and the file it came from."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options of ``cellwright config``."""
+    parser.add_argument("action", choices=["check"], help="read all configuration files and print what is in force")
+    parser.add_argument("--config", metavar="FILE", help="this file instead of /etc/cellwright")
+    parser.add_argument(
+        "--nova-conf", metavar="FILE", help="take CPU sets, ratios and reservations from this nova.conf"
+    )
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
+
+
+def run(args: Namespace) -> int:
+    """0 when the configuration can be used; what is wrong with it ends as one line and exit code 2."""
+    from agent.core.codec import encode, to_tree
+    from agent.settings import read_settings
+
+    effective = read_settings(args.config, nova_conf=args.nova_conf)
+    tree = to_tree(effective)
+    if args.format == "json":
+        print(encode(tree).decode())
+        return 0
+    rows = [
+        (f"{section}.{key}", _shown(value), effective.origins.get(f"{section}.{key}", "default"))
+        for section, table in tree["settings"].items()
+        for key, value in table.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    return 0
+
+
+def _shown(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_shown(item) for item in value)
+    return str(value)
