@@ -1,0 +1,36 @@
+"""Which process is a running domain."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+
+def read_pid(uri: str, name: str, uuid: str) -> int | None:
+    """The QEMU process of a running domain; None for a driver without processes, or without the right to look.
+
+    libvirt keeps a pid file per running domain; the process it names must carry the domain's UUID, because a pid file
+    can outlive its process.
+    """
+    if not uri.startswith("qemu:"):
+        return None
+    for file in _pid_files(uri, name):
+        try:
+            pid = int(file.read_text())
+            if uuid in psutil.Process(pid).cmdline():
+                return pid
+        except (OSError, ValueError, psutil.Error):
+            continue
+    for process in psutil.process_iter(["cmdline"]):
+        if uuid in (process.info["cmdline"] or ()):
+            return int(process.pid)
+    return None
+
+
+def _pid_files(uri: str, name: str) -> tuple[Path, ...]:
+    if uri.endswith("/session"):
+        runtime = os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache"
+        return (Path(runtime) / "libvirt/qemu/run" / f"{name}.pid",)
+    return (Path("/run/libvirt/qemu") / f"{name}.pid",)

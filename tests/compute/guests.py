@@ -1,0 +1,35 @@
+"""Throw-away guests of the tests on a real libvirtd: TCG, no disk, names unique to this test run."""
+
+import os
+import subprocess
+
+URI = "qemu:///system"
+
+
+def name_of(what: str) -> str:
+    """A domain name that no other test run uses."""
+    return f"cwa-{os.getpid()}-{what}"
+
+
+def tiny_xml(name: str, *, vcpus: int = 2, extra: str = "", memory_kib: int = 65536) -> str:
+    """A guest that starts fast and does nothing; ``extra`` goes in behind <vcpu>."""
+    return f"""<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='KiB'>{memory_kib}</memory>
+  <vcpu>{vcpus}</vcpu>
+  {extra}
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices><controller type='usb' model='none'/><memballoon model='none'/></devices>
+</domain>"""
+
+
+def virsh(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["virsh", "-q", "-c", URI, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout
+
+
+def remove(name: str) -> None:
+    """Take the guest away whatever state it is in."""
+    virsh("destroy", name, check=False)
+    virsh("undefine", "--nvram", name, check=False)
