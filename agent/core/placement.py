@@ -16,7 +16,8 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     """One guest cell on one host cell.
 
     ``pins`` maps each vCPU to its pCPUs: one when dedicated, the host cell's shared pCPUs when floating.  ``page_kib``
-    is the page size asked for, None when the request named none.
+    is the page size asked for, None when the request named none.  ``distances`` is what the guest is told: guest cell →
+    ACPI distance (10 is itself); empty when it is told nothing.
     """
 
     guest_cell: int
@@ -26,6 +27,12 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     page_kib: int | None = None
     policy: CpuPolicy
     pins: dict[int, CpuSet]
+    distances: dict[int, int] = {}
+
+    @property
+    def huge(self) -> bool:
+        """Whether the pages come from a huge-page pool: 4, 16 and 64 KiB are the base page sizes of Linux."""
+        return self.page_kib not in (None, 4, 16, 64)
 
 
 class CpuTopology(msgspec.Struct, frozen=True):
@@ -44,6 +51,35 @@ class CpuTune(msgspec.Struct, frozen=True):
     quota_us: int | None = None
 
 
+class Priorities(msgspec.Struct, frozen=True):
+    """SCHED_FIFO priorities (1-99) of the vCPUs in ``Placement.realtime``, all I/O threads, and the emulator threads.
+
+    None leaves I/O and emulator threads under the normal scheduler.
+    """
+
+    vcpus: int = 1
+    iothreads: int | None = None
+    emulator: int | None = None
+
+
+class CacheShare(msgspec.Struct, frozen=True):
+    """A part of one host cache kept for vCPUs (resctrl): ``cache`` is its id, ``type`` is both, code or data."""
+
+    vcpus: CpuSet
+    cache: int
+    size_kib: int
+    level: int = 3
+    type: Literal["both", "code", "data"] = "both"
+
+
+class BandwidthShare(msgspec.Struct, frozen=True):
+    """The memory bandwidth that vCPUs may use on a host cell, in percent (resctrl)."""
+
+    vcpus: CpuSet
+    host_cell: int
+    percent: int
+
+
 class PlacedDevice(msgspec.Struct, frozen=True):
     """A host PCI device given to the guest, and the host cell it sits on (None: the kernel does not know)."""
 
@@ -56,7 +92,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything of one guest goes.  With ``cells`` empty the guest floats over ``emulator``, the shared set.
 
     ``reserved`` holds pCPUs owned beside the pins: kept for the emulator, or idle siblings.  ``realtime`` holds the
-    vCPUs that run under SCHED_FIFO.  ``huge`` tells whether the guest cells' pages come from huge-page pools.
+    vCPUs that run under SCHED_FIFO.
     """
 
     schema: str = SCHEMA
@@ -74,6 +110,9 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     mempolicy: MemPolicy | None = None
     cpu_topology: CpuTopology
     tune: CpuTune = CpuTune()
+    priorities: Priorities = Priorities()
+    cache_shares: tuple[CacheShare, ...] = ()
+    bandwidth_shares: tuple[BandwidthShare, ...] = ()
     locked: bool = False
     devices: tuple[PlacedDevice, ...] = ()
 
