@@ -37,10 +37,10 @@ def run(args: Namespace) -> int:
 
 
 def _shown(value: object) -> str:
-    if value is None or value in ("", [], {}):
+    if value is None or value in ("", [], (), {}):
         return "-"
     if isinstance(value, dict):
         return " ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "; ".join(_shown(item) for item in value)
     return str(value)

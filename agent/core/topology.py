@@ -6,11 +6,10 @@ empty set or tuple means "known to be none".
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from agent.core.cpuset import CpuSet
+from agent.core.knobs import Knobs
 
 
 class CpuIdentity(msgspec.Struct, frozen=True):
@@ -108,7 +107,7 @@ class HostTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     dedicated_set: CpuSet | None = None
     shared_set: CpuSet | None = None
     unplaced_devices: tuple[Device, ...] = ()
-    knobs: dict[str, Any] | None = None
+    knobs: Knobs | None = None
     unknown: tuple[str, ...] = ()
     """What could not be known from the files at hand, one phrase each."""
 
