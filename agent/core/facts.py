@@ -1,0 +1,29 @@
+"""What a scheduler knows of a host beside its topology: sizes, software, measurements; named as in Nova."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Reported by the agent, or given with ``host add``.
+
+    ``supported_instances`` lists (architecture, hypervisor type, vm mode).  ``cpu_info`` and ``stats`` are what
+    ``capabilities:`` extra specs look into.  ``disk_available_least_gb`` is what is really free on the file system.
+    """
+
+    hypervisor_type: str = "QEMU"
+    hypervisor_version: int = 0
+    hypervisor_hostname: str | None = None
+    host_ip: str | None = None
+    supported_instances: tuple[tuple[str, str, str], ...] = (("x86_64", "kvm", "hvm"), ("x86_64", "qemu", "hvm"))
+    cpu_info: dict[str, Any] = {}
+    stats: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    disk_gb: int = 0
+    disk_available_least_gb: int | None = None
+    cpu_allocation_ratio: float = 4.0
+    ram_allocation_ratio: float = 1.0
+    disk_allocation_ratio: float = 1.0

@@ -1,0 +1,38 @@
+"""AvailabilityZone: a request for a zone gets only hosts of that zone.
+
+A host is in the zones that its aggregates' ``availability_zone`` metadata names (commas allowed), or in the configured
+default zone when none names one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.scheduler.aggregates import Mask
+from agent.scheduler.filters import Filter
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
+
+KEY = "availability_zone"
+
+
+def zone_of(table: HostTable, row: int, settings: SchedulingSettings) -> str:
+    """The zone shown for a host: its aggregates' zones joined with commas, or the default zone."""
+    zones = {zone for a, rows in table.aggregates.having(KEY) if row in rows for zone in a.values(KEY)}
+    return ",".join(sorted(zones)) or settings.default_availability_zone
+
+
+def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+    asked = wanted.request.availability_zone
+    if not asked:
+        return np.ones(table.size, dtype=np.bool_)
+    zones = set(asked.split(","))
+    having = table.aggregates.having(KEY)
+    passes = table.aggregates.mask([pair for pair in having if zones & set(pair[0].values(KEY))])
+    if settings.default_availability_zone in zones:
+        passes |= ~table.aggregates.mask(having)
+    return passes
+
+
+FILTERS = (Filter("AvailabilityZone", _zone, lambda w, s: f"availability zone {w.request.availability_zone or 'any'}"),)

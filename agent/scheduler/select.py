@@ -1,0 +1,121 @@
+"""Select a host: filters, then weighers, then the exact fit on the best host, the next, and so on until one says yes.
+
+Forced hosts skip the filters, as in Nova, but not the exact fit: a placement that the host cannot hold helps nobody.
+Rebuilding in place runs only the filters that still matter then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.core.decision import Decision, Removed, Trace, Weighed
+from agent.core.placement import Misfit, Placement
+from agent.scheduler.aggregates import Column, Mask
+from agent.scheduler.filters import Filter
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
+from agent.scheduler.weigh import best_first, weigh
+from agent.scheduler.weighers import Weigher
+
+Fit = Callable[[int, Wanted], Placement | Misfit]
+"""Asks one host, by its row, for the exact placement."""
+
+SHOWN = 10
+
+
+def candidates(
+    table: HostTable,
+    wanted: Wanted,
+    *,
+    filters: Sequence[Filter],
+    settings: SchedulingSettings,
+) -> tuple[NDArray[np.intp], Trace]:
+    """The rows that pass every filter, ascending, and what each filter removed; the weights are not in it yet."""
+    passes = table.alive.copy()
+    hosts = int(passes.sum())
+    passes &= _base(table, wanted)
+    ignored = hosts - int(passes.sum())
+    steps = []
+    if not wanted.forced:
+        for rule in filters:
+            before = int(np.count_nonzero(passes))
+            if before == 0:
+                break
+            if wanted.rebuild and not rule.on_rebuild:
+                continue
+            passes &= rule.mask(table, wanted, settings)
+            removed = before - int(np.count_nonzero(passes))
+            if removed:
+                steps.append(Removed(rule.name, before, removed, rule.wants(wanted, settings)))
+    return np.flatnonzero(passes), Trace(hosts=hosts, ignored=ignored, removed=tuple(steps))
+
+
+def select(
+    table: HostTable,
+    wanted: Wanted,
+    *,
+    filters: Sequence[Filter],
+    weighers: Sequence[Weigher],
+    settings: SchedulingSettings,
+    fit: Fit,
+) -> Decision:
+    """The best host that really fits, up to ``settings.alternates`` more, and the trace."""
+    rows, trace = candidates(table, wanted, filters=filters, settings=settings)
+    weights, parts = weigh(table, wanted, rows=rows, weighers=weighers, settings=settings)
+    found: list[Placement] = []
+    misfits: list[Misfit] = []
+    shown: list[int] = []
+    refused = 0
+    for tried, position in enumerate(best_first(weights)):
+        if tried >= settings.tries and len(found) == 0:
+            break
+        if len(shown) < SHOWN:
+            shown.append(position)
+        if len(found) > settings.alternates:
+            if len(shown) >= SHOWN:
+                break
+            continue
+        answer = fit(int(rows[position]), wanted)
+        if isinstance(answer, Placement):
+            found.append(answer)
+        else:
+            refused += 1
+            if len(misfits) < SHOWN:
+                misfits.append(answer)
+    best = tuple(_weighed(table, rows, position, weights, parts) for position in shown)
+    return Decision(
+        placement=found[0] if found else None,
+        alternates=tuple(found[1:]),
+        trace=Trace(
+            hosts=trace.hosts,
+            ignored=trace.ignored,
+            removed=trace.removed,
+            best=best,
+            misfits=tuple(misfits),
+            misfits_count=refused,
+        ),
+    )
+
+
+def _base(table: HostTable, wanted: Wanted) -> Mask:
+    """Hosts that the request neither ignores nor, by forcing others, excludes."""
+    request = wanted.request
+    passes = np.ones(table.size, dtype=np.bool_)
+    passes[[table.row_of[name] for name in request.ignore_hosts if name in table.row_of]] = False
+    forced = wanted.forced
+    if forced:
+        named = np.zeros(table.size, dtype=np.bool_)
+        named[[table.row_of[name] for name in forced if name in table.row_of]] = True
+        passes &= named
+    return passes
+
+
+def _weighed(
+    table: HostTable, rows: NDArray[np.intp], position: int, weights: Column, parts: dict[str, Column]
+) -> Weighed:
+    shares = {name: float(part[position]) for name, part in parts.items() if part[position]}
+    return Weighed(table.at(int(rows[position])).name, float(weights[position]), shares)

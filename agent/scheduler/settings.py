@@ -1,0 +1,67 @@
+"""What an operator may set about scheduling; names and defaults as in Nova where Nova has them."""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_FILTERS = (
+    "AvailabilityZone",
+    "Compute",
+    "ComputeCapabilities",
+    "ImageProperties",
+    "AggregateInstanceExtraSpecs",
+    "SameHost",
+    "DifferentHost",
+    "ServerGroupAntiAffinity",
+    "ServerGroupAffinity",
+    "Core",
+    "Ram",
+    "Disk",
+    "PciPassthrough",
+    "NUMATopology",
+)
+
+DEFAULT_MULTIPLIERS = {
+    "ram_weight_multiplier": 1.0,
+    "disk_weight_multiplier": 1.0,
+    "cpu_weight_multiplier": 1.0,
+    "io_ops_weight_multiplier": -1.0,
+    "metrics_weight_multiplier": 1.0,
+    "pci_weight_multiplier": 1.0,
+    "soft_affinity_weight_multiplier": 1.0,
+    "soft_anti_affinity_weight_multiplier": 1.0,
+    "num_instances_weight_multiplier": 0.0,
+    "build_failure_weight_multiplier": 1_000_000.0,
+    "hypervisor_version_weight_multiplier": 1.0,
+}
+
+
+class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Filters and weighers in use, and their parameters.
+
+    ``multipliers`` overrides single entries of DEFAULT_MULTIPLIERS; an aggregate's metadata of the same key overrides
+    both for its hosts, the least value winning where a host is in several aggregates.  ``tries`` bounds how many hosts
+    are asked for an exact fit before the request is given up.
+    """
+
+    filters: tuple[str, ...] = DEFAULT_FILTERS
+    weighers: tuple[str, ...] | None = None
+    multipliers: dict[str, float] = {}
+    default_availability_zone: str = "nova"
+    max_io_ops_per_host: int = 8
+    max_instances_per_host: int = 50
+    isolated_hosts: tuple[str, ...] = ()
+    isolated_images: tuple[str, ...] = ()
+    restrict_isolated_hosts_to_isolated_images: bool = True
+    aggregate_image_properties_isolation_namespace: str | None = None
+    aggregate_image_properties_isolation_separator: str = "."
+    image_properties_default_architecture: str | None = None
+    metrics_weights: dict[str, float] = {}
+    metrics_weight_of_unavailable: float = -10000.0
+    service_down_time_s: float = 60.0
+    alternates: int = 2
+    tries: int = 100
+
+    def multiplier(self, key: str) -> float:
+        """The configured multiplier of a weigher."""
+        return self.multipliers.get(key, DEFAULT_MULTIPLIERS.get(key, 1.0))

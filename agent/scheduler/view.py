@@ -1,0 +1,81 @@
+"""HostView: one row of the host table under the names that Nova's HostState has.
+
+For rules that look at one host at a time: ``capabilities:`` extra specs, the JSON filter's ``$variables``, and third
+parties' ``host_passes(host_state, spec)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.scheduler.aggregates import Aggregate
+from agent.scheduler.table import HostTable
+
+
+class HostView:
+    """Reads through to the table; makes nothing until it is asked."""
+
+    def __init__(self, table: HostTable, row: int) -> None:
+        self._table = table
+        self._row = row
+        host = table.at(row)
+        self.host = self.nodename = host.name
+        self.stats = host.facts.stats
+        self.metrics = host.facts.metrics
+        self.host_ip = host.facts.host_ip
+        self.hypervisor_type = host.facts.hypervisor_type
+        self.hypervisor_version = host.facts.hypervisor_version
+        self.hypervisor_hostname = host.facts.hypervisor_hostname or host.name
+        self.cpu_info = host.facts.cpu_info
+        self.supported_instances = [list(item) for item in host.facts.supported_instances]
+        self.instances = dict.fromkeys(sorted(host.instances))
+        self.numa_topology = host.topology
+
+    @property
+    def aggregates(self) -> list[Aggregate]:
+        """The aggregates this host is in."""
+        return [aggregate for aggregate, rows in self._table.aggregates.rows if self._row in rows]
+
+    def __getattr__(self, name: str) -> Any:
+        column = _COLUMN_OF.get(name)
+        if column is None:
+            raise AttributeError(name)
+        value = float(getattr(self._table, column)[self._row])
+        return int(value) if value.is_integer() else value
+
+
+_COLUMN_OF: dict[str, str] = {
+    "vcpus_total": "vcpus",
+    "vcpus_used": "vcpus_used",
+    "total_usable_ram_mb": "ram_mb",
+    "free_ram_mb": "free_ram_mb",
+    "total_usable_disk_gb": "disk_gb",
+    "free_disk_mb": "free_disk_mb",
+    "num_instances": "instances_count",
+    "num_io_ops": "io_ops",
+    "failed_builds": "failed_builds",
+    "cpu_allocation_ratio": "cpu_ratio",
+    "ram_allocation_ratio": "ram_ratio",
+    "disk_allocation_ratio": "disk_ratio",
+}
+
+
+NAMES = frozenset(
+    {"host", "nodename", "stats", "metrics", "host_ip", "hypervisor_type", "hypervisor_version"}
+    | {"hypervisor_hostname", "cpu_info", "supported_instances", "instances", "numa_topology", "aggregates"}
+    | _COLUMN_OF.keys()
+)
+"""Every attribute a view has."""
+
+
+def lookup(view: HostView, path: list[str]) -> Any:
+    """What ``capabilities:a:b`` names: an attribute or else an entry of ``stats``, then entries of trees; or None."""
+    head, *rest = path
+    value: Any = getattr(view, head, None)
+    if value is None:
+        value = view.stats.get(head)
+    for key in rest:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value

@@ -1,0 +1,75 @@
+"""Wanted: a request with everything that filters and weighers may ask about it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from agent.core.request import Request, spec_text
+
+ALIASES = {
+    "hw_architecture": {"i386": "i686", "i486": "i686", "i586": "i686", "x86_32": "i686", "amd64": "x86_64"},
+    "img_hv_type": {"xapi": "xen"},
+    "hw_vm_mode": {"pv": "xen", "hv": "hvm", "baremetal": "hvm"},
+}
+"""Other spellings of image properties that OpenStack takes, and what it makes of them."""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A server group as it stands: its policy, the ids of its members, and the hosts they are on."""
+
+    name: str
+    policy: str
+    members: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    max_server_per_host: int = 1
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One instance to be scheduled.
+
+    ``instance`` is its id: a host that already runs it (a resize in place) is not refused by anti-affinity.  ``tried``
+    names hosts that refused it before.  ``devices`` counts PCI devices asked for, by (vendor, product).
+    """
+
+    request: Request
+    instance: str = ""
+    project: str = ""
+    group: Group | None = None
+    tried: frozenset[str] = frozenset()
+    rebuild: bool = False
+    devices: dict[tuple[str, str], int] = {}
+
+    @cached_property
+    def extra_specs(self) -> dict[str, str]:
+        """The flavor's extra specs as OpenStack would hold them, text to text."""
+        return {key: spec_text(value) for key, value in self.request.flavor.extra_specs.items()}
+
+    @cached_property
+    def properties(self) -> dict[str, str]:
+        """The image's properties, text to text, in their canonical spelling."""
+        properties = {}
+        for key, value in self.request.image.properties.items():
+            text = spec_text(value)
+            properties[key] = ALIASES[key].get(text.lower(), text.lower()) if key in ALIASES else text
+        return properties
+
+    def hint(self, key: str) -> tuple[str, ...]:
+        """The values of a scheduler hint, a lone value as a list of one."""
+        value: Any = self.request.hints.get(key)
+        if value is None or value == "":
+            return ()
+        return tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
+
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """The hosts the request insists on; empty when it leaves the choice to the scheduler."""
+        return (self.request.force_host,) if self.request.force_host else ()
+
+    @property
+    def disk_mb(self) -> int:
+        """Root, ephemeral and swap space, in MiB."""
+        flavor = self.request.flavor
+        return (flavor.disk_gb + flavor.ephemeral_gb) * 1024 + flavor.swap_mb

@@ -1,0 +1,25 @@
+"""Weighers: which of the hosts that pass is best.  Higher always wins; ``weight = Σ multiplier × norm(score)``.
+
+A weigher is a Weigher: a name, the key of its multiplier (configured, or in aggregate metadata), a function
+``(table, wanted, settings) → score`` over the table's rows, and the least score that normalising starts from, if fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from agent.scheduler.aggregates import Column
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
+
+
+class Weigher(NamedTuple):
+    """A named score; ``sign`` is −1 where a configured multiplier is a penalty, as for failed builds."""
+
+    name: str
+    multiplier: str
+    score: Callable[[HostTable, Wanted, SchedulingSettings], Column]
+    least: float | None = None
+    sign: int = 1

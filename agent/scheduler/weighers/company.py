@@ -1,0 +1,32 @@
+"""ServerGroupSoftAffinity and ServerGroupSoftAntiAffinity: more members of the guest's group, or fewer, on the host."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.scheduler.aggregates import Column
+from agent.scheduler.filters.neighbours import count_by_host
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
+from agent.scheduler.weighers import Weigher
+
+
+def _members(table: HostTable, wanted: Wanted, policy: str) -> Column:
+    if wanted.group is None or wanted.group.policy != policy:
+        return np.zeros(table.size)
+    return count_by_host(table, wanted.group.members)
+
+
+def _soft_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+    return _members(table, wanted, "soft-affinity")
+
+
+def _soft_anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+    return -_members(table, wanted, "soft-anti-affinity")
+
+
+WEIGHERS = (
+    Weigher("ServerGroupSoftAffinity", "soft_affinity_weight_multiplier", _soft_affinity),
+    Weigher("ServerGroupSoftAntiAffinity", "soft_anti_affinity_weight_multiplier", _soft_anti_affinity),
+)

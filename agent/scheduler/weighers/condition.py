@@ -1,0 +1,43 @@
+"""BuildFailure, HypervisorVersion, PCI and Metrics: the host's record, its software, its devices, its measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.scheduler.aggregates import Column
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
+from agent.scheduler.weighers import Weigher
+
+MOST_DEVICES = 100
+
+
+def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+    """Hosts with fewer free devices score higher: guests that ask for devices stack, others keep away."""
+    return np.asarray(MOST_DEVICES - np.minimum(table.free_devices, MOST_DEVICES - 1), dtype=np.float64)
+
+
+def _metrics(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+    """Σ value × configured ratio; a host that lacks a metric goes last (the Metrics filter keeps it out entirely)."""
+    score = np.zeros(table.size)
+    if not settings.metrics_weights:
+        return score
+    for row in np.flatnonzero(table.alive).tolist():
+        host = table.at(row)
+        for name, ratio in settings.metrics_weights.items():
+            value = host.facts.metrics.get(name)
+            if value is not None:
+                score[row] += value * ratio
+            elif ratio * settings.multiplier("metrics_weight_multiplier") != 0:
+                score[row] = settings.metrics_weight_of_unavailable
+                break
+    return score
+
+
+WEIGHERS = (
+    Weigher("BuildFailure", "build_failure_weight_multiplier", lambda t, w, s: t.failed_builds, sign=-1),
+    Weigher("HypervisorVersion", "hypervisor_version_weight_multiplier", lambda t, w, s: t.hypervisor_version),
+    Weigher("PCI", "pci_weight_multiplier", _devices),
+    Weigher("Metrics", "metrics_weight_multiplier", _metrics),
+)

@@ -1,0 +1,184 @@
+"""Nova's own filters and weighers as oracle, and random clouds to compare on.
+
+The oracle program imports an installed nova; it lives with the shared data, and nova goes into a virtual environment of
+its own under .cache, made on first use.
+"""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+NOVA = "nova==34.0.0"
+FILTERS = (
+    "Compute",
+    "AggregateInstanceExtraSpecs",
+    "ComputeCapabilities",
+    "ImageProperties",
+    "SameHost",
+    "DifferentHost",
+    "ServerGroupAntiAffinity",
+    "ServerGroupAffinity",
+    "AggregateMultiTenancyIsolation",
+    "AggregateImagePropertiesIsolation",
+    "AggregateTypeAffinity",
+    "AggregateIoOps",
+    "AggregateNumInstances",
+    "Json",
+    "Metrics",
+)
+WITHOUT_SUFFIX = ("AggregateMultiTenancyIsolation", "AggregateImagePropertiesIsolation")
+METRICS = {"cpu.frequency": 1.0, "cpu.user.time": -0.5}
+
+
+def nova_python(cache: Path) -> Path:
+    """The interpreter of a virtual environment that has nova; installed there unless it is."""
+    venv = cache / "nova"
+    python = venv / "bin" / "python"
+    if not (venv / ".complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", NOVA], check=True)
+        (venv / ".complete").touch()
+    return python
+
+
+def ask(python: Path, program: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The oracle's answers, a case each."""
+    lines = "\n".join(json.dumps(case) for case in cases)
+    done = subprocess.run(
+        [python, program.name], cwd=program.parent, input=lines, capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+SPECS = {
+    "io": ("fast", "s== fast", "s!= slow", "<in> as", "<or> fast <or> slow", "<all-in> fa st", "s>= f"),
+    "aggregate_instance_extra_specs:lvl": ("3", "= 3", "== 3", "!= 3", ">= 2", "<= 3", "<or> 3 <or> 4"),
+    "capabilities:cpu_info:vendor": ("Intel", "s== AMD", "<or> Intel <or> AMD"),
+    "capabilities:cpu_info:topology:cores": ("= 2", "== 4", "4"),
+    "capabilities:hypervisor_type": ("QEMU", "s!= QEMU"),
+    "capabilities:free_ram_mb": ("= 1000", "<= 0"),
+    "capabilities:cpu_info:features": ("<in> aes", "<all-in> aes avx"),
+    "capabilities:nope": ("1",),
+    "gpu": ("4", ">= 1"),
+    "vcpus_total": ("4", "= 8"),
+}
+METADATA = {
+    "io": ("fast", "slow", "fast,slow"),
+    "lvl": ("3", "4", "2.5"),
+    "filter_tenant_id": ("p", "q", "p, q"),
+    "hw_architecture": ("x86_64", "aarch64"),
+    "max_io_ops_per_host": ("3", "9", "x"),
+    "max_instances_per_host": ("10", "100"),
+    "ram_weight_multiplier": ("2.0", "-1", "x"),
+    "cpu_weight_multiplier": ("0.5",),
+    "soft_affinity_weight_multiplier": ("3",),
+    "instance_type": ("f", "g"),
+    "build_failure_weight_multiplier": ("10.0",),
+}
+QUERIES = (
+    ["and", [">=", "$free_ram_mb", 1024], [">", "$vcpus_total", 4]],
+    ["or", ["=", "$hypervisor_type", "QEMU"], ["in", "$host", "h0", "h1"]],
+    ["not", ["<", "$num_instances", 10]],
+)
+
+
+def random_case(rng: random.Random) -> dict[str, Any]:
+    """A small cloud with aggregates and one request, in the oracle's own words."""
+    hosts = [_host(rng, number) for number in range(rng.randint(1, 8))]
+    names = [host["name"] for host in hosts]
+    instances = [instance for host in hosts for instance in host["instances"]]
+    aggregates = [
+        {
+            "id": number + 1,
+            "name": f"a{number}",
+            "hosts": rng.sample(names, rng.randint(0, len(names))),
+            "metadata": {key: rng.choice(values) for key, values in METADATA.items() if rng.random() < 0.2},
+        }
+        for number in range(rng.randint(0, 4))
+    ]
+    specs = {key: rng.choice(values) for key, values in SPECS.items() if rng.random() < 0.06}
+    properties = {}
+    if rng.random() < 0.3:
+        properties["hw_architecture"] = rng.choice(["x86_64", "aarch64", "amd64"])
+    if rng.random() < 0.2:
+        properties["img_hv_type"] = rng.choice(["kvm", "qemu"])
+    if rng.random() < 0.2:
+        properties["img_hv_requested_version"] = rng.choice([">=7.0", "<8.0", ">=6.0,<7.5", "==7.2"])
+    hints: dict[str, Any] = {}
+    for hint in ("same_host", "different_host"):
+        if instances and rng.random() < 0.2:
+            hints[hint] = rng.sample(instances, min(len(instances), 2))
+    if rng.random() < 0.15:
+        hints["query"] = json.dumps(rng.choice(QUERIES))
+    return {
+        "hosts": hosts,
+        "aggregates": aggregates,
+        "request": {
+            "flavor": {"name": "f", "vcpus": 2, "memory_mb": 512, "root_gb": 1, "extra_specs": specs},
+            "image": {"properties": properties},
+            "hints": hints,
+            "group": _group(rng, names, instances) if rng.random() < 0.5 else None,
+            "ignore_hosts": rng.choice([None, ["h0"]]),
+        },
+        "filters": [name if name in WITHOUT_SUFFIX else name + "Filter" for name in FILTERS]
+        if rng.random() < 0.6
+        else ["AllHostsFilter"],
+        "conf": {
+            "metrics.weight_setting": [f"{name}={ratio}" for name, ratio in METRICS.items()],
+            "metrics.required": False,
+            "filter_scheduler.max_io_ops_per_host": 9,
+            "filter_scheduler.num_instances_weight_multiplier": 0.7,
+        },
+    }
+
+
+def _host(rng: random.Random, number: int) -> dict[str, Any]:
+    ram_mb, disk_gb = rng.choice([4096, 8192, 16384]), rng.choice([10, 100])
+    return {
+        "name": f"h{number}",
+        "vcpus": rng.choice([4, 8, 16]),
+        "vcpus_used": rng.randint(0, 40),
+        "memory_mb": ram_mb,
+        "memory_mb_used": rng.randint(0, ram_mb * 2),
+        "local_gb": disk_gb,
+        "free_disk_gb": rng.randint(-5, disk_gb),
+        "disk_available_least": rng.choice([None, rng.randint(0, disk_gb)]),
+        "cpu_allocation_ratio": rng.choice([1.0, 4.0, 16.0]),
+        "ram_allocation_ratio": rng.choice([1.0, 1.5]),
+        "hypervisor_type": rng.choice(["QEMU", "Xen"]),
+        "hypervisor_version": rng.choice([6000000, 7002000, 8000000]),
+        "cpu_info": {
+            "vendor": rng.choice(["Intel", "AMD"]),
+            "features": rng.sample(["aes", "avx", "sse"], 2),
+            "topology": {"cores": rng.choice([2, 4])},
+        },
+        "supported_instances": rng.choice(
+            [[["x86_64", "kvm", "hvm"]], [["aarch64", "kvm", "hvm"], ["x86_64", "qemu", "hvm"]]]
+        ),
+        "stats": {
+            "io_workload": rng.randint(0, 10),
+            "num_instances": rng.randint(0, 60),
+            "failed_builds": rng.choice([0, 0, 1, 3]),
+            "gpu": rng.choice(["1", "4"]),
+        },
+        "metrics": [
+            {"name": name, "value": rng.randint(0, 10), "source": "s", "timestamp": "2020-01-01T00:00:00.000000"}
+            for name in rng.sample(sorted(METRICS), rng.choice([0, 1, 2, 2]))
+        ],
+        "instances": [f"i{number}-{instance}" for instance in range(rng.randint(0, 3))],
+        "disabled": rng.random() < 0.1,
+        "up": rng.random() > 0.1,
+    }
+
+
+def _group(rng: random.Random, names: list[str], instances: list[str]) -> dict[str, Any]:
+    policy = rng.choice(["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"])
+    return {
+        "policy": policy,
+        "members": rng.sample(instances, min(len(instances), rng.randint(0, 4))),
+        "hosts": rng.sample(names, rng.randint(0, min(2, len(names)))),
+        "rules": rng.choice([{}, {"max_server_per_host": 2}]) if policy == "anti-affinity" else {},
+    }

@@ -1,0 +1,123 @@
+"""Nova's own filters and weighers on random clouds: the same hosts pass, with the same weights, in the same order."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.core.facts import HostFacts
+from agent.core.request import Flavor, Image, Request
+from agent.scheduler.aggregates import Aggregate
+from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
+from agent.scheduler.select import candidates
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.table import HostRow, HostTable
+from agent.scheduler.wanted import Group, Wanted
+from agent.scheduler.weigh import best_first, weigh
+from tests.scheduler.nova import METRICS, ask, nova_python, random_case
+
+CASES = 1500
+
+
+def table_of(case: dict[str, Any]) -> HostTable:
+    table = HostTable()
+    table.now_s = 1000.0
+    for host in case["hosts"]:
+        facts = HostFacts(
+            hypervisor_type=host["hypervisor_type"],
+            hypervisor_version=host["hypervisor_version"],
+            cpu_info=host["cpu_info"],
+            supported_instances=tuple((a, h, m) for a, h, m in host["supported_instances"]),
+            stats={key: str(value) for key, value in host["stats"].items()},
+            metrics={metric["name"]: metric["value"] for metric in host["metrics"]},
+            disk_gb=host["local_gb"],
+            disk_available_least_gb=host["disk_available_least"],
+            cpu_allocation_ratio=host["cpu_allocation_ratio"],
+            ram_allocation_ratio=host["ram_allocation_ratio"],
+        )
+        table.put(
+            HostRow(
+                name=host["name"],
+                facts=facts,
+                vcpus=host["vcpus"],
+                vcpus_used=host["vcpus_used"],
+                ram_mb=host["memory_mb"],
+                free_ram_mb=host["memory_mb"] - host["memory_mb_used"],
+                free_disk_gb=host["free_disk_gb"],
+                instances=frozenset(host["instances"]),
+                enabled=not host["disabled"],
+                last_seen_s=1000.0 if host["up"] else 0.0,
+            )
+        )
+    table.set_aggregates(
+        Aggregate(id=a["id"], name=a["name"], metadata=a["metadata"], hosts=frozenset(a["hosts"]))
+        for a in case["aggregates"]
+    )
+    return table
+
+
+def wanted_of(case: dict[str, Any]) -> Wanted:
+    asked = case["request"]
+    flavor, group = asked["flavor"], asked["group"]
+    return Wanted(
+        request=Request(
+            flavor=Flavor(
+                name=flavor["name"],
+                vcpus=flavor["vcpus"],
+                ram_mb=flavor["memory_mb"],
+                disk_gb=flavor["root_gb"],
+                extra_specs=flavor["extra_specs"],
+            ),
+            image=Image(properties=asked["image"]["properties"]),
+            hints=asked["hints"],
+            ignore_hosts=tuple(asked["ignore_hosts"] or ()),
+        ),
+        project="p",
+        group=group
+        and Group(
+            name="g",
+            policy=group["policy"],
+            members=frozenset(group["members"]),
+            hosts=frozenset(group["hosts"]),
+            max_server_per_host=group["rules"].get("max_server_per_host", 1),
+        ),
+    )
+
+
+def settings_of(case: dict[str, Any]) -> SchedulingSettings:
+    conf = case["conf"]
+    return SchedulingSettings(
+        filters=tuple(case["filters"]),
+        metrics_weights=METRICS,
+        max_io_ops_per_host=conf["filter_scheduler.max_io_ops_per_host"],
+        multipliers={"num_instances_weight_multiplier": conf["filter_scheduler.num_instances_weight_multiplier"]},
+    )
+
+
+def test_same_hosts_same_weights_same_order(shared_data: Path, pytestconfig: Any) -> None:
+    rng = random.Random(34)
+    cases = [random_case(rng) for _ in range(CASES)]
+    python = nova_python(pytestconfig.rootpath / ".cache")
+    answers = ask(python, shared_data.parent / "nova" / "sched_oracle.py", cases)
+    filters, weighers = all_filters(), all_weighers()
+    passed = weighed = 0
+    for case, nova in zip(cases, answers, strict=True):
+        if nova["error"] not in (None, "NoValidHost"):
+            continue  # Nova itself broke on the input, for example comparing text with a number
+        table, wanted, settings = table_of(case), wanted_of(case), settings_of(case)
+        rows, trace = candidates(table, wanted, filters=chosen_filters(settings, filters), settings=settings)
+        names = [table.at(int(row)).name for row in rows]
+        assert names == nova["per_filter"][-1][1], (case, trace)
+        passed += 1
+        if names:
+            weights, _ = weigh(
+                table, wanted, rows=rows, weighers=chosen_weighers(settings, weighers), settings=settings
+            )
+            order = list(best_first(weights))
+            assert [names[position] for position in order] == [host["name"] for host in nova["hosts"]], case
+            theirs = [host["weight"] for host in nova["hosts"]]
+            np.testing.assert_allclose(weights[order], theirs, rtol=1e-9, atol=1e-9)
+            weighed += 1
+    assert passed > CASES * 0.9
+    assert weighed > CASES * 0.4
