@@ -11,6 +11,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--lab-cache",
+        default=ROOT / ".cache" / "lab",
+        help="the folder that keeps the lab's image and booted machines (tests/lab); checkouts may share one",
+    )
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of saved machines and recorded answers that is never committed; the test skips where it is absent."""

@@ -1,0 +1,290 @@
+"""A booted lab: run commands in it, put files in, bring files out.
+
+    with start(TOPOLOGIES["2n"], cache=folder) as machine:
+        machine.run("cellwright", "topology", "--format", "json").stdout
+
+The first start of a topology boots it (about 14 s), lets libvirtd come up and saves the running machine; every start
+restores it from there (about 1 s).  The way in is one virtio port with JSON lines; see guest/usr/local/sbin/lab-porter.
+One machine runs at a time, held by a lock on the cache: two on one computer are slower than one after the other.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tests.lab.archive import render_cpu_order
+from tests.lab.image import build_image
+from tests.lab.topologies import TOPOLOGIES, LabTopology
+
+QEMU = "qemu-system-x86_64"
+KERNEL_LINE = (
+    "console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off apparmor=0 audit=0 tsc=reliable"
+    " systemd.getty_auto=no systemd.show_status=no"
+)
+SETTLE = "systemctl is-system-running --wait; virsh list; python3 -c 'import subprocess, json, argparse, pathlib'"
+BOOT_LIMIT_S = 300
+PAYLOAD_DISK = "/dev/vdb"
+PAYLOAD_LIMIT = 256 << 20  # the disk's size, whatever is on it: a saved machine remembers it
+
+
+class LabFailed(Exception):
+    """The machine did not do what every machine must; the message has the end of its console."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended.  Status 124: it ran into its time limit and was killed."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.argv)}: status {self.status}\n{self.stdout}{self.stderr}"
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+class Line:
+    """JSON lines, and bytes behind them, over a connected socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.buffer = bytearray()
+
+    def send(self, message: Mapping[str, object]) -> None:
+        self.sock.settimeout(BOOT_LIMIT_S)
+        self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def take(self, *, limit_s: float, size: int | None = None) -> bytes:
+        """The next ``size`` bytes, or the next line."""
+        end_at = time.monotonic() + limit_s
+        while True:
+            end = size if size is not None else self.buffer.find(b"\n") + 1
+            if (size is not None or end) and len(self.buffer) >= end:
+                part = bytes(self.buffer[:end])
+                del self.buffer[:end]
+                return part
+            self.sock.settimeout(max(0.01, end_at - time.monotonic()))
+            some = self.sock.recv(1 << 20)
+            if not some:
+                raise ConnectionError("QEMU closed the connection")
+            self.buffer += some
+
+    def receive(self, *, limit_s: float) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.take(limit_s=limit_s))
+        return answer
+
+
+class Machine:
+    """One running QEMU with the lab in it."""
+
+    def __init__(self, name: str, folder: Path, argv: list[str]) -> None:
+        self.name = name
+        self.logs = {"qemu": folder / "qemu.log", "console": folder / "console"}
+        ours, theirs = zip(*(socket.socketpair() for _ in ("porter", "monitor")), strict=True)
+        fds = [end.fileno() for end in theirs]
+        argv = [
+            *argv,
+            *("-chardev", f"file,id=console,path={self.logs['console']}", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=porter,fd={fds[0]}", "-device", "virtio-serial-pci,bus=pcie.0,addr=7"),
+            *("-device", "virtserialport,chardev=porter,name=lab"),
+            *("-chardev", f"socket,id=monitor,fd={fds[1]}", "-mon", "chardev=monitor,mode=control"),
+        ]
+        with self.logs["qemu"].open("w") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds)
+        for end in theirs:
+            end.close()
+        self.porter, self.monitor = (Line(end) for end in ours)
+
+    def ask(self, request: Mapping[str, object], *, limit_s: float) -> tuple[dict[str, Any], bytes]:
+        """One request to the porter; its reply and the bytes behind it."""
+        try:
+            self.porter.send(request)
+            reply = self.porter.receive(limit_s=limit_s)
+            content = self.porter.take(limit_s=limit_s, size=reply["size"])
+        except OSError as why:
+            raise LabFailed(self.describe(f"no answer within {limit_s:.0f} s: {why}")) from why
+        if "error" in reply:
+            raise LabFailed(f"{request['do']}: {reply['error']}")
+        return reply, content
+
+    def wait_until_ready(self) -> None:
+        """Until the porter stands at the door."""
+        try:
+            assert self.porter.receive(limit_s=BOOT_LIMIT_S)["ready"]
+        except OSError as why:
+            raise LabFailed(self.describe(f"did not come up: {why}")) from why
+
+    def run(
+        self,
+        *argv: str,
+        stdin: str = "",
+        timeout_s: float = 120,
+        env: Mapping[str, str] = MappingProxyType({}),
+        status: int | None = 0,
+    ) -> Done:
+        """Run a command as root; an exit status other than ``status`` is an AssertionError, unless that is None."""
+        request = {"do": "run", "argv": argv, "stdin": stdin, "timeout_s": timeout_s, "env": dict(env)}
+        reply, _ = self.ask(request, limit_s=timeout_s + 60)
+        done = Done(argv, reply["status"], reply["stdout"], reply["stderr"])
+        assert status is None or done.status == status, str(done)
+        return done
+
+    def shell(self, script: str, *, timeout_s: float = 120, status: int | None = 0) -> Done:
+        """Run a script with ``sh -c``."""
+        return self.run("sh", "-c", script, timeout_s=timeout_s, status=status)
+
+    def read(self, path: str) -> str:
+        """What a file holds, kernel files too."""
+        return self.fetch([path])[path].decode()
+
+    def fetch(self, paths: list[str]) -> dict[str, bytes]:
+        """What each of these files holds."""
+        _, packed = self.ask({"do": "pack", "paths": paths}, limit_s=120)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            return {f"/{member.name}": tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+
+    def write(self, path: str, text: str) -> None:
+        """Put a small file there: the port takes about 1 MB/s."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "sh", path, stdin=text)
+
+    def command(self, name: str, **arguments: object) -> Any:
+        """One command to QEMU's monitor; what it returned."""
+        self.monitor.send({"execute": name, "arguments": arguments})
+        while True:  # events come in between
+            reply = self.monitor.receive(limit_s=BOOT_LIMIT_S)
+            if "error" in reply:
+                raise LabFailed(self.describe(f"{name}: {reply['error']['desc']}"))
+            if "return" in reply:
+                return reply["return"]
+
+    def save(self, path: Path) -> None:
+        """Write the running machine to a file; it stands still afterwards."""
+        self.command("qmp_capabilities")
+        self.command("migrate-set-parameters", **{"max-bandwidth": 10 << 30})
+        self.command("migrate", uri=f"exec:cat > {path}")
+        while (status := self.command("query-migrate")["status"]) != "completed":
+            if status in ("failed", "cancelled"):
+                raise LabFailed(self.describe(f"the machine could not be saved: {status}"))
+            time.sleep(0.1)
+
+    def describe(self, what: str) -> str:
+        """``what`` went wrong, with what QEMU and the console said last."""
+        texts = {name: path.read_text(errors="replace")[-3000:] for name, path in self.logs.items()}
+        return "\n".join([f"lab {self.name}: {what}", *(f"--- {name}\n{text}" for name, text in texts.items() if text)])
+
+    def stop(self) -> None:
+        """End QEMU; nothing of the machine stays."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for line in (self.porter, self.monitor):
+            line.sock.close()
+
+
+@contextlib.contextmanager
+def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Machine]:
+    """The topology's machine, booted, with the right time and a tar unpacked over its root; stopped at the end."""
+    with lock(cache):
+        image = build_image(cache, first_boot=run_first_boot)
+        state = save_state(topology, image)
+        disk = f"file={state}/disk.qcow2,format=qcow2,snapshot=on"
+        incoming = ("-incoming", f"exec:cat {state}/memory")
+        with running(topology, image, disk, *incoming, payload=payload) as machine:
+            machine.ask({"do": "clock", "epoch_s": time.time()}, limit_s=BOOT_LIMIT_S)
+            machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
+            yield machine
+
+
+@contextlib.contextmanager
+def lock(cache: Path) -> Iterator[None]:
+    """Held while a machine runs, or is made."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def running(topology: LabTopology, image: Path, disk: str, *more: str, payload: bytes = b"") -> Iterator[Machine]:
+    """QEMU with this disk, until the block ends; ``payload`` is what the second disk begins with."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        second = Path(folder) / "payload"
+        second.write_bytes(payload)
+        os.truncate(second, PAYLOAD_LIMIT)
+        more = ("-drive", f"if=none,id=payload,readonly=on,format=raw,file={second}", *more)
+        argv = [*render_qemu(topology, image), "-drive", f"if=none,id=root,cache=unsafe,{disk}", *more]
+        machine = Machine(topology.name, Path(folder), argv)
+        try:
+            machine.monitor.receive(limit_s=BOOT_LIMIT_S)  # QMP's greeting
+            yield machine
+        except OSError as why:
+            raise LabFailed(machine.describe(f"QEMU: {why}")) from why
+        finally:
+            machine.stop()
+
+
+def render_qemu(topology: LabTopology, image: Path) -> list[str]:
+    """QEMU's arguments for this topology, the disk and the ways in left out."""
+    initrd = image / "initrd.gz"
+    if topology.cpu_order:
+        initrd = image / f"initrd-{topology.name}.gz"
+        initrd.write_bytes(render_cpu_order(topology.cpu_order) + (image / "initrd.gz").read_bytes())
+    return [
+        *(QEMU, "-name", "lab", "-accel", "tcg,thread=multi", *topology.render_qemu()),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=4"),
+        *("-device", "virtio-blk-pci,drive=payload,bus=pcie.0,addr=5"),
+        *("-kernel", str(image / "vmlinuz"), "-initrd", str(initrd)),
+        *("-append", f"{KERNEL_LINE} {topology.kernel}".rstrip()),
+    ]
+
+
+def run_first_boot(image: Path, script: str) -> None:
+    """Boot an image under way, run the script, and shut down: the disk keeps what it wrote."""
+    with running(TOPOLOGIES["2n"], image, f"file={image}/root.ext4,format=raw") as machine:
+        machine.wait_until_ready()
+        machine.shell(script, timeout_s=BOOT_LIMIT_S)
+        machine.shell("systemctl poweroff", status=None)
+        machine.process.wait(BOOT_LIMIT_S)
+
+
+def save_state(topology: LabTopology, image: Path) -> Path:
+    """The folder with the topology's booted machine: ``memory`` and ``disk.qcow2``; made when it is not there."""
+    qemu = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
+    what = "\0".join([*render_qemu(topology, image), SETTLE, qemu]).replace(str(image), "")
+    state = image / f"{topology.name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+    if state.is_dir():
+        return state
+    new = state.with_name(f"{state.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    disk = new / "disk.qcow2"
+    base = ["-b", "../root.ext4", "-F", "raw"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk], check=True)
+    with running(topology, image, f"file={disk},format=qcow2") as machine:
+        machine.wait_until_ready()
+        machine.shell(SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
+        machine.save(new / "memory")
+    new.rename(state)
+    return state

@@ -1,0 +1,49 @@
+"""What goes into the lab: the checkout's package, its templates and units, and the Python packages a host needs.
+
+The packages are copied as pip installed them: Debian 12 has the Python 3.11 that runs the tests.
+"""
+
+import io
+import re
+import tarfile
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TARGET = "opt/cellwright"
+FOLDERS = ("agent", "templates", "systemd")
+
+
+def pack_checkout() -> bytes:
+    """A tar to be unpacked over a host's root."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for name in FOLDERS:
+            if (ROOT / name).is_dir():
+                tar.add(ROOT / name, f"{TARGET}/{name}")
+        for package in sorted(find_packages()):
+            for file in distribution(package).files or ():
+                path = Path(str(file.locate()))
+                if ".." not in file.parts and path.is_file():
+                    tar.add(path, f"{TARGET}/site-packages/{file}")
+    return whole.getvalue()
+
+
+def find_packages() -> set[str]:
+    """What pyproject.toml asks for on a host, and what those need in turn."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found: set[str] = set()
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["host"]]
+    while wanted:
+        requirement = wanted.pop()
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        if name in found:
+            continue
+        try:
+            wanted += [need for need in distribution(name).requires or () if "extra ==" not in need]
+        except PackageNotFoundError:
+            assert ";" in requirement, f"pip has not installed {name}: run `make install`"
+            continue  # for another Python or system
+        found.add(name)
+    return found
