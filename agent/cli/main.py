@@ -14,6 +14,7 @@ from agent.core.errors import CellwrightError
 
 VERBS: dict[str, str] = {
     "config": "check the configuration files and print what is in force",
+    "topology": "what a host is made of: cells, cores, memory, page pools",
 }
 """Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 

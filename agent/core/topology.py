@@ -31,8 +31,8 @@ class PagePool(msgspec.Struct, frozen=True):
 class Core(msgspec.Struct, frozen=True):
     """One physical core of a cell and its online threads (siblings).
 
-    ``kind`` tells the cores of a hybrid part apart (``performance``, ``efficiency``); ``cluster`` is the kernel's id of
-    the cluster inside the die.
+    ``kind`` tells the cores of a hybrid part apart (``performance``, ``middle``, ``efficiency``); ``cluster`` is the
+    kernel's id of the cluster inside the die; ``book`` and ``drawer`` hold sockets on s390x.
     """
 
     socket: int | None
@@ -40,6 +40,8 @@ class Core(msgspec.Struct, frozen=True):
     core: int | None
     cpus: CpuSet
     cluster: int | None = None
+    book: int | None = None
+    drawer: int | None = None
     kind: str | None = None
 
 
@@ -104,6 +106,8 @@ class HostTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     threads_per_core: int | None = None
     smt: bool | None = None
     cells: tuple[Cell, ...]
+    outside_cells: tuple[Core, ...] = ()
+    """The cores, or the threads of cores, that belong to no online cell although the host has cells."""
     dedicated_set: CpuSet | None = None
     shared_set: CpuSet | None = None
     unplaced_devices: tuple[Device, ...] = ()

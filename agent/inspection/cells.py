@@ -1,0 +1,84 @@
+"""Cells as the kernel lists them: sys/devices/system/node (kernel: Documentation/ABI/stable/sysfs-devices-node)."""
+
+from __future__ import annotations
+
+from agent.core.errors import BadInput
+from agent.inspection.cpus import bits, parse_folders
+from agent.inspection.files import Root, Vanished
+from agent.inspection.memory import parse_meminfo
+from agent.inspection.values import parse_cpu_list, parse_cpu_mask
+
+FOLDER = "sys/devices/system/node"
+
+
+class CellFacts:
+    """One cell: its CPUs as a mask (offline ones possibly among them), distances by cell, and its meminfo."""
+
+    __slots__ = ("cpus", "distances", "id", "meminfo")
+
+    def __init__(self, id: int, cpus: int, distances: dict[int, int] | None, meminfo: dict[str, int] | None) -> None:
+        self.id = id
+        self.cpus = cpus
+        self.distances = distances
+        self.meminfo = meminfo
+
+
+def read_cells(root: Root) -> list[CellFacts]:
+    """The online cells by id; none where the kernel has no NUMA."""
+    folders = parse_cell_folders(root.names(FOLDER) or [])
+    online = root.parsed(f"{FOLDER}/online", parse_cpu_list) if folders else None
+    ids = [cell for cell in folders if online >> cell & 1] if online else folders
+    cells = []
+    for cell in ids:
+        folder = f"{FOLDER}/node{cell}"
+        row = root.parsed(f"{folder}/distance", parse_distances)
+        cells.append(
+            CellFacts(
+                cell,
+                _read_cpus(root, folder),
+                None if row is None else _by_cell(root, row, ids, folder),
+                root.parsed(f"{folder}/meminfo", parse_meminfo),
+            )
+        )
+    return cells
+
+
+def parse_cell_folders(names: list[str]) -> list[int]:
+    """Cell numbers of ``nodeN`` folders, ascending."""
+    return sorted(int(name[4:]) for name in names if name.startswith("node") and _is_id(name[4:]))
+
+
+def parse_distances(text: str) -> list[int]:
+    """A row of the distance matrix (ACPI SLIT): a number for each online cell, in the order of their ids."""
+    words = text.split()
+    if not words or not all(_is_id(word) for word in words):
+        raise BadInput(f"not a row of distances: {text[:60]!r}")
+    return [int(word) for word in words]
+
+
+def _by_cell(root: Root, row: list[int], ids: list[int], folder: str) -> dict[int, int]:
+    """The row by cell id.  The kernel writes a number for each online cell; one with offline cells may write theirs."""
+    columns = ids
+    if len(row) != len(ids):
+        possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
+        columns = list(bits(possible)) if possible else ids
+    if len(row) != len(columns):
+        raise BadInput(f"{root.prefix}{folder}/distance: {len(row)} distances for {len(ids)} cells")
+    return {cell: distance for cell, distance in zip(columns, row, strict=True) if cell in ids}
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 7
+
+
+def _read_cpus(root: Root, folder: str) -> int:
+    """The cell's CPUs: a list since 2.6.26, a mask before, links ``cpuN`` where a tree was saved with neither."""
+    cpus = root.parsed(f"{folder}/cpulist", parse_cpu_list)
+    if cpus is None:
+        cpus = root.parsed(f"{folder}/cpumap", parse_cpu_mask)
+    if cpus is None:
+        names = root.names(folder)
+        if names is None:
+            raise Vanished(root.prefix + folder)
+        cpus = parse_folders(names)
+    return cpus

@@ -1,0 +1,179 @@
+"""Which pCPUs share a core, die and socket: sys/devices/system/cpu/cpuN/topology.
+
+One CPU answers for all: its list names every member of the core, die or socket, so that a host of 112 threads costs
+120 files and not 448.  A list that leaves out the CPU it belongs to is damaged; that CPU then stands alone.
+Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x), the id is believed; where there is no id
+(-1: ARM without PPTT, POWER, s390), or books repeat it, sockets are the lists, numbered by lowest CPU.
+(kernel: Documentation/ABI/stable/sysfs-devices-system-cpu, Documentation/admin-guide/cputopology.rst)
+"""
+
+from __future__ import annotations
+
+from agent.core.cpuset import format_list
+from agent.inspection.cpus import FOLDER, bits, lowest
+from agent.inspection.files import Root, Vanished
+from agent.inspection.values import known_id, parse_cpu_list, parse_cpu_mask, parse_id, parse_number
+
+THREADS = ("thread_siblings", "core_cpus")
+LEVELS = {
+    # level: the file with its id, and the files that may list its members, oldest name first
+    "socket": ("physical_package_id", ("core_siblings", "package_cpus")),
+    "die": ("die_id", ("die_cpus",)),
+    "cluster": ("cluster_id", ("cluster_cpus",)),
+    "book": ("book_id", ("book_siblings",)),
+    "drawer": ("drawer_id", ("drawer_siblings",)),
+}
+
+PERFORMANCE, MIDDLE, EFFICIENCY = "performance", "middle", "efficiency"
+
+
+class CoreFacts:
+    """One core: its online threads as a mask, and the ids of what is around it; None where the kernel has none."""
+
+    __slots__ = ("book", "cluster", "core", "cpus", "die", "drawer", "kind", "socket")
+
+    def __init__(self, cpus: int) -> None:
+        self.cpus = cpus
+        self.core: int | None = None
+        self.socket: int | None = None
+        self.die: int | None = None
+        self.cluster: int | None = None
+        self.book: int | None = None
+        self.drawer: int | None = None
+        self.kind: str | None = None
+
+
+def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -> list[CoreFacts] | None:
+    """The cores of the online pCPUs, by lowest CPU; None where no CPU has a topology folder.
+
+    What cannot be known is added to ``unknown``, a phrase each.  An online CPU without a topology folder may have gone
+    offline just now: Vanished, or on the ``last_try`` unknown.
+    """
+    files = _described(root, online)
+    if not files:
+        return None
+    threads = _list_file(files, THREADS)
+    if threads is None:
+        unknown.append("siblings (no thread_siblings file: each pCPU counts as a core)")
+    cores = [CoreFacts(cpus) for cpus in _groups(root, online, threads)]
+    heads = {lowest(core.cpus): core for core in cores}
+    undescribed = 0
+    for head, core in heads.items():
+        path = f"{FOLDER}/cpu{head}/topology/core_id"
+        number = root.parsed(path, parse_number) if "core_id" in files else None
+        core.core = None if number is None else known_id(number)
+        if number is None and "core_id" in files:
+            if not last_try:
+                raise Vanished(root.prefix + path)
+            undescribed |= core.cpus
+    if undescribed:
+        unknown.append(f"cores of pCPUs {format_list(undescribed)} (no topology folder)")
+        cores = [core for core in cores if not core.cpus & undescribed]
+        heads = {lowest(core.cpus): core for core in cores}
+    read_kinds(root, heads)
+    sockets = _read_level(root, heads, "socket", files)
+    _read_level(root, heads, "die", files)
+    _read_level(root, heads, "book", files)
+    _read_level(root, heads, "drawer", files)
+    if _clusters_matter(root, cores[0], files):
+        _read_level(root, heads, "cluster", files)
+    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(cores):
+        unknown.append("socket ids (numbered by lowest pCPU)")
+        for number, group in enumerate(sockets):
+            for head in bits(group):
+                heads[head].socket = number
+    elif any(core.socket is None for core in cores):
+        unknown.append("sockets")
+    return cores
+
+
+def read_kinds(root: Root, heads: dict[int, CoreFacts]) -> None:
+    """Tell performance from efficiency cores: x86 lists them by PMU, ARM and RISC-V give each CPU a capacity.
+
+    (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cpu_capacity; Documentation/admin-guide/perf, cpu_core)
+    """
+    fast = root.parsed("sys/devices/cpu_core/cpus", parse_cpu_list)
+    if fast:
+        for head, core in heads.items():
+            core.kind = PERFORMANCE if fast >> head & 1 else EFFICIENCY
+        return
+    first = min(heads)
+    capacity = root.parsed(f"{FOLDER}/cpu{first}/cpu_capacity", parse_number)
+    if capacity is None:
+        return
+    by_head = {
+        head: capacity if head == first else root.parsed(f"{FOLDER}/cpu{head}/cpu_capacity", parse_number) or 0
+        for head in heads
+    }
+    least, most = min(by_head.values()), max(by_head.values())
+    if least < most:
+        for head, core in heads.items():
+            core.kind = {most: PERFORMANCE, least: EFFICIENCY}.get(by_head[head], MIDDLE)
+
+
+def _described(root: Root, online: int) -> frozenset[str]:
+    """What is in the topology folder of the lowest online CPU that has one."""
+    for cpu in bits(online):
+        names = root.names(f"{FOLDER}/cpu{cpu}/topology")
+        if names:
+            return frozenset(names)
+    return frozenset()
+
+
+def _list_file(files: frozenset[str], stems: tuple[str, ...]) -> str | None:
+    """The file that lists members: as a list where the kernel has that (since 2.6.26), else as a mask."""
+    for name in (*(stem + "_list" for stem in stems), *stems):
+        if name in files:
+            return name
+    return None
+
+
+def _members(root: Root, cpu: int, file: str) -> int | None:
+    parse = parse_cpu_list if file.endswith("_list") else parse_cpu_mask
+    return root.parsed(f"{FOLDER}/cpu{cpu}/topology/{file}", parse)
+
+
+def _groups(root: Root, pool: int, file: str | None) -> list[int]:
+    """Split ``pool`` into the sets that ``file`` of each set's lowest CPU lists; without a file each CPU is alone."""
+    groups = []
+    while pool:
+        head = pool & -pool
+        listed = _members(root, lowest(pool), file) if file else None
+        group = listed & pool if listed and listed & head else head
+        groups.append(group)
+        pool &= ~group
+    return groups
+
+
+def _read_level(root: Root, heads: dict[int, CoreFacts], level: str, files: frozenset[str]) -> list[int]:
+    """Give every core its id on this level, read once a group; the groups, as masks of the cores' lowest CPUs."""
+    id_file, stems = LEVELS[level]
+    if id_file not in files and level != "socket":
+        return []
+    pool = 0
+    for head in heads:
+        pool |= 1 << head
+    groups = _groups(root, pool, _list_file(files, stems))
+    for group in groups:
+        number = root.parsed(f"{FOLDER}/cpu{lowest(group)}/topology/{id_file}", parse_id)
+        for head in bits(group):
+            setattr(heads[head], level, number)
+    return groups
+
+
+def _clusters_matter(root: Root, first: CoreFacts, files: frozenset[str]) -> bool:
+    """x86 calls the sharers of each L2 a cluster: worth a file a core only where that is more than the core itself."""
+    file = _list_file(files, LEVELS["cluster"][1])
+    if file is None:
+        return False
+    listed = _members(root, lowest(first.cpus), file)
+    return first.kind is not None or (listed is not None and listed & ~first.cpus != 0)
+
+
+def _ids_fail(cores: list[CoreFacts]) -> bool:
+    """Whether package ids are missing, or repeat from book to book as on s390."""
+    owner: dict[int, tuple[int | None, int | None]] = {}
+    return any(
+        core.socket is None or owner.setdefault(core.socket, (core.drawer, core.book)) != (core.drawer, core.book)
+        for core in cores
+    )

@@ -1,0 +1,79 @@
+"""Which pCPUs there are: sys/devices/system/cpu (kernel: Documentation/admin-guide/cputopology.rst).
+
+A CPU counts when the kernel gives it a folder ``cpuN``: a list alone may come from another machine.
+"""
+
+from __future__ import annotations
+
+from _collections_abc import Iterator
+
+from agent.core.cpuset import HIGHEST_CPU
+from agent.inspection.files import Root
+from agent.inspection.values import parse_cpu_list
+
+FOLDER = "sys/devices/system/cpu"
+
+
+class Cpus:
+    """The host's pCPUs as int masks; ``offline`` has those that are present and not running."""
+
+    __slots__ = ("isolated", "nohz_full", "offline", "online", "unknown")
+
+    def __init__(self, online: int, offline: int, isolated: int | None, nohz_full: int | None) -> None:
+        self.online = online
+        self.offline = offline
+        self.isolated = isolated or 0
+        self.nohz_full = nohz_full or 0
+        # both came with Linux 3.20; a kernel with the one and without the other was built without tickless CPUs
+        self.unknown = ["isolated", "nohz_full"] if isolated is None else []
+
+
+def read_cpus(root: Root) -> Cpus | None:
+    """Online, offline, isolated and tickless pCPUs; None when the tree has no CPU folder, as in a partial one."""
+    names = root.names(FOLDER) or ()
+    folders = parse_folders(names)
+    if not folders:
+        return None
+    files = frozenset(names)
+
+    def mask(name: str) -> int | None:
+        return root.parsed(f"{FOLDER}/{name}", parse_cpu_list) if name in files else None
+
+    online, present = mask("online"), mask("present")
+    online = _online_by_cpu(root, folders) if online is None else online & folders
+    offline = (folders if present is None else present & folders) & ~online
+    return Cpus(online, offline, mask("isolated"), mask("nohz_full"))
+
+
+def parse_folders(names: list[str] | tuple[str, ...]) -> int:
+    """The CPUs that have a folder ``cpuN``, from the names in the CPU folder (or in a cell's, where they are links)."""
+    found = 0
+    for name in names:
+        digits = name[3:]
+        if name.startswith("cpu") and digits.isascii() and digits.isdigit() and len(digits) < 7:
+            number = int(digits)
+            if number < HIGHEST_CPU:
+                found |= 1 << number
+    return found
+
+
+def lowest(mask: int) -> int:
+    """The lowest CPU of a mask that is not empty."""
+    return (mask & -mask).bit_length() - 1
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The CPUs of a mask, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _online_by_cpu(root: Root, folders: int) -> int:
+    """Before 2.6.26 there is no list; a CPU without a switch of its own cannot be taken offline."""
+    online = 0
+    for cpu in bits(folders):
+        if root.line(f"{FOLDER}/cpu{cpu}/online") != "0":
+            online |= 1 << cpu
+    return online

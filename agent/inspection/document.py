@@ -1,0 +1,202 @@
+"""The Topology document as plain dicts and lists, in the order and shape that agent.core.topology declares.
+
+``read_document`` imports nothing that the interpreter has not loaded, because ``cellwright topology --format json`` is
+run by people and monitors that wait for it; everybody else calls agent.inspection.host.read_host and gets a
+HostTopology.  A further kernel fact is a reader module of this room and a key here.
+"""
+
+from __future__ import annotations
+
+from agent.core.cpuset import format_list
+from agent.core.errors import BadInput
+from agent.inspection.allowed import read_allowed
+from agent.inspection.caches import CacheFacts, read_caches
+from agent.inspection.cells import CellFacts, read_cells
+from agent.inspection.cores import CoreFacts, read_cores
+from agent.inspection.cpuinfo import CpuInfo, read_cpuinfo
+from agent.inspection.cpus import Cpus, bits, read_cpus
+from agent.inspection.files import Root, Vanished
+from agent.inspection.memory import base_page_kib, parse_meminfo, read_huge_pools, read_huge_sizes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HUGE_OF_HOST = "sys/kernel/mm/hugepages"
+
+
+def read_document(root: Root) -> dict[str, Any]:
+    """The whole document; a file that vanishes while the host is read is tried once more.
+
+    Raises BadInput, which names the file, when a kernel file holds what no kernel writes, and when nothing at all
+    tells which pCPUs there are.
+    """
+    try:
+        return _read_once(root, last_try=False)
+    except Vanished:
+        return _read_once(root, last_try=True)
+
+
+def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
+    unknown: list[str] = []
+    cpus = read_cpus(root)
+    info = read_cpuinfo(root, whole=cpus is None)
+    if cpus is None:
+        cpus = _cpus_of(root, info)
+        unknown += ["offline"]
+    unknown += cpus.unknown
+    cores = read_cores(root, cpus.online, unknown, last_try=last_try)
+    if cores is None:
+        cores = _cores_of(root, info, cpus.online, unknown)
+    caches = read_caches(root, cpus.online)
+    if not caches:
+        unknown.append("caches")
+    allowed = read_allowed(root)
+    if allowed is None:
+        unknown.append("allowed")
+    hostname, kernel, arch = root.identity()
+    collected_at, page_kib = root.stamp()
+    if info is None:
+        unknown.append("cpu identity")
+        info = CpuInfo()
+    arch = arch or info.arch
+    unknown += [name for name, found in (("hostname", hostname), ("arch", arch), ("kernel", kernel)) if found is None]
+    cells = _cells(root, cpus.online, page_kib, arch, unknown)
+    housed = 0
+    for facts, cell in cells:
+        housed |= facts.cpus
+        cell["cores"] = [_core(core, core.cpus & facts.cpus) for core in cores if core.cpus & facts.cpus]
+        cell["caches"] = [_cache(cache, cache.cpus & facts.cpus) for cache in caches if cache.cpus & facts.cpus]
+    outside = cpus.online & ~housed
+    threads = max(core.cpus.bit_count() for core in cores)
+    return {
+        "schema": "cellwright.topology/1",
+        "hostname": hostname or "unknown",
+        "arch": arch,
+        "kernel": kernel,
+        "collected_at": collected_at,
+        "cpu": {"vendor": info.vendor, "model": info.model, "flags": info.flags},
+        "online": format_list(cpus.online),
+        "offline": format_list(cpus.offline),
+        "isolated": format_list(cpus.isolated),
+        "nohz_full": format_list(cpus.nohz_full),
+        "allowed": None if allowed is None else format_list(allowed & cpus.online),
+        "sockets": _count({core.socket for core in cores}),
+        "dies": _count(
+            {(core.socket, core.die) for core in cores} if all(c.die is not None for c in cores) else {None}
+        ),
+        "cores": len(cores),
+        "threads_per_core": threads,
+        "smt": threads > 1,
+        "cells": [cell for _, cell in cells],
+        "outside_cells": [_core(core, core.cpus & outside) for core in cores if core.cpus & outside],
+        "dedicated_set": None,
+        "shared_set": None,
+        "unplaced_devices": [],
+        "knobs": None,
+        "unknown": unknown,
+    }
+
+
+def _cpus_of(root: Root, info: CpuInfo | None) -> Cpus:
+    """The CPUs of a tree without CPU folders: those that /proc/cpuinfo names, which are the online ones."""
+    if info is None or not info.cpus:
+        raise BadInput(f"{root.prefix}: nothing tells which CPUs run: no sys/devices/system/cpu/cpuN, no proc/cpuinfo")
+    online = 0
+    for cpu in info.cpus:
+        online |= 1 << cpu
+    return Cpus(online, 0, None, None)
+
+
+def _cores_of(root: Root, info: CpuInfo | None, online: int, unknown: list[str]) -> list[CoreFacts]:
+    """The cores of kernels without topology folders, by the ids of /proc/cpuinfo where it has both of them."""
+    if info is not None and online & online - 1 and len(info.cpus) == 1:
+        info = read_cpuinfo(root, whole=True)
+    ids = info.cpus if info is not None else {}
+    cores: dict[tuple[int | None, ...], CoreFacts] = {}
+    for cpu in bits(online):
+        socket, core = ids.get(cpu, (None, None))
+        key = (socket, core) if socket is not None and core is not None else (None, None, cpu)
+        facts = cores.setdefault(key, CoreFacts(0))
+        facts.cpus |= 1 << cpu
+        facts.socket, facts.core = socket, core
+    if info is not None and any(core.cpus.bit_count() > info.threads for core in cores.values()):
+        cores = {(cpu,): CoreFacts(1 << cpu) for cpu in bits(online)}  # AMD's core ids repeat inside a package
+    if any(core.core is None for core in cores.values()):
+        unknown.append("siblings (no topology folder: each pCPU counts as a core)")
+    if any(core.socket is None for core in cores.values()):
+        unknown.append("sockets")
+    return list(cores.values())
+
+
+def _cells(
+    root: Root, online: int, page_kib: int | None, arch: str | None, unknown: list[str]
+) -> list[tuple[CellFacts, dict[str, Any]]]:
+    """The cells with memory and pages; one cell 0 with everything where the kernel has no NUMA."""
+    found = read_cells(root)
+    numa = bool(found)
+    if not numa:
+        unknown.append("NUMA (no sys/devices/system/node: all pCPUs form cell 0)")
+        found = [CellFacts(0, online, None, None)]
+    elif any(cell.distances is None for cell in found):
+        unknown.append("distances")
+    if len(found) == 1 and found[0].meminfo is None:
+        found[0].meminfo = root.parsed("proc/meminfo", parse_meminfo)
+    folders = [f"sys/devices/system/node/node{cell.id}/hugepages" if numa else HUGE_OF_HOST for cell in found]
+    sizes: list[int] = []
+    for folder in folders:
+        sizes = read_huge_sizes(root, folder)
+        if sizes:
+            break
+    else:
+        if len(found) == 1 and numa:
+            folders, sizes = [HUGE_OF_HOST], read_huge_sizes(root, HUGE_OF_HOST)
+    if page_kib is None:
+        page_kib = base_page_kib(arch, sizes)
+        unknown.append("base page size" if page_kib is None else f"base page size (taken as {page_kib} KiB)")
+    if any(cell.meminfo is None for cell in found):
+        unknown.append("memory")
+    cells = []
+    for facts, folder in zip(found, folders, strict=True):
+        facts.cpus &= online
+        pools = read_huge_pools(root, folder, sizes)
+        total = facts.meminfo.get("MemTotal") if facts.meminfo else None
+        free = facts.meminfo.get("MemFree") if facts.meminfo else None
+        if total is not None and page_kib:
+            base = max(0, total - sum(size * count for size, count, _ in pools)) // page_kib
+            pools.insert(0, (page_kib, base, None if free is None else free // page_kib))
+        cell = {
+            "id": facts.id,
+            "cpus": format_list(facts.cpus),
+            "memory_kib": total,
+            "free_kib": free,
+            "distances": {str(other): distance for other, distance in (facts.distances or {}).items()},
+            "pages": [{"size_kib": size, "total": count, "free": left} for size, count, left in pools],
+            "cores": [],
+            "caches": [],
+            "devices": [],
+        }
+        cells.append((facts, cell))
+    return cells
+
+
+def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:
+    return {
+        "socket": core.socket,
+        "die": core.die,
+        "core": core.core,
+        "cpus": format_list(cpus),
+        "cluster": core.cluster,
+        "book": core.book,
+        "drawer": core.drawer,
+        "kind": core.kind,
+    }
+
+
+def _cache(cache: CacheFacts, cpus: int) -> dict[str, Any]:
+    return {"level": cache.level, "type": cache.type, "size_kib": cache.size_kib, "cpus": format_list(cpus)}
+
+
+def _count(ids: set[Any]) -> int | None:
+    """How many there are; None when one of them is not known."""
+    return None if None in ids else len(ids)

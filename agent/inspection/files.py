@@ -1,0 +1,139 @@
+"""Where kernel files come from: a live host's /proc and /sys, or a saved tree of them.
+
+Every reader of this room takes a Root and names files relative to it (``sys/devices/system/cpu/online``), so that the
+same code reads this host, a folder (``--sysroot``) and an archive (``--snapshot``), and so that a snapshot can record
+exactly what was read.  Absent is None, never an empty text.  Nothing here imports more than the interpreter has
+loaded anyway: every start of ``cellwright topology`` pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+from _collections_abc import Callable
+from errno import EACCES, EINVAL, EIO, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM
+
+from agent.core.errors import BadInput
+from agent.inspection.values import parse_stamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs as much to import as a small host takes to read
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, EACCES, EPERM, EINVAL, EIO))
+"""Errors that mean "this kernel does not tell": no such file, a device that has gone, an attribute without a value."""
+
+PAGE = 4096
+LONGEST = 64 << 20
+"""Bytes; /proc/cpuinfo of 8,192 CPUs has a fifth of this.  A longer file is no kernel file."""
+
+STAMP = "cellwright.snapshot"
+"""The file in which a snapshot keeps what no kernel file tells: when it was taken, and the base page size."""
+
+
+class Vanished(BadInput):
+    """A file that was there when its folder was listed and is gone now: hot-unplug, or half a saved tree."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: listed in its folder, but gone when it was read (twice)")
+        self.path = path
+
+
+class Root:
+    """The kernel files below one folder; ``/`` is the live host."""
+
+    def __init__(self, folder: str = "/") -> None:
+        self.folder = folder
+        self.live = folder == "/"
+        self.prefix = folder.rstrip("/") + "/"
+
+    def read(self, path: str, limit: int = LONGEST) -> bytes | None:
+        """The bytes of a file, at least the first ``limit`` of them when it has more; None when it cannot be had."""
+        try:
+            # a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
+            fd = os.open(self.prefix + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except ValueError as why:
+            raise BadInput(f"{self.prefix + path!r}: {why}") from why
+        except OSError as why:
+            self._check_absent(path, why)
+            return None
+        try:
+            data = os.read(fd, PAGE)
+            # sysfs answers an attribute in one piece; a full page, and everything of /proc, may go on
+            if len(data) == PAGE or path.startswith("proc/"):
+                data = self._rest(fd, path, data, limit)
+        except OSError as why:
+            self._check_absent(path, why)
+            return None
+        finally:
+            os.close(fd)
+        return data
+
+    def names(self, path: str) -> list[str] | None:
+        """The sorted names in a folder; None when there is none."""
+        try:
+            return sorted(os.listdir(self.prefix + path))  # noqa: PTH208  # pathlib is not loaded yet
+        except OSError as why:
+            self._check_absent(path, why)
+            return None
+
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link points, as written in it; None when it is no link."""
+        try:
+            return os.readlink(self.prefix + path)  # noqa: PTH115  # as above
+        except OSError as why:
+            self._check_absent(path, why)
+            return None
+
+    def identity(self) -> tuple[str | None, str | None, str | None]:
+        """Host name, kernel release and machine architecture."""
+        if self.live:
+            host = os.uname()
+            return host.nodename, host.release, host.machine
+        return (
+            self.line("proc/sys/kernel/hostname"),
+            self.line("proc/sys/kernel/osrelease"),
+            self.line("proc/sys/kernel/arch"),
+        )
+
+    def stamp(self) -> tuple[str | None, int | None]:
+        """When the files were collected (UTC, ISO 8601) and the base page size in KiB; None where not known."""
+        if self.live:
+            import time
+
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.sysconf("SC_PAGE_SIZE") >> 10
+        return self.parsed(STAMP, parse_stamp) or (None, None)
+
+    def text(self, path: str, limit: int = LONGEST) -> str | None:
+        """A file as text, without the NULs that some kernels leave at its end; never fails on odd bytes."""
+        data = self.read(path, limit)
+        return None if data is None else data.rstrip(b"\0\n ").decode("utf-8", "replace")
+
+    def line(self, path: str) -> str | None:
+        """A file as one trimmed line; None when absent or empty."""
+        text = self.text(path)
+        return text.strip() or None if text else None
+
+    def parsed(self, path: str, parse: Callable[[str], T]) -> T | None:
+        """What ``parse`` makes of the file's text; its BadInput comes out with the file's name before it."""
+        text = self.text(path)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except BadInput as why:
+            raise BadInput(f"{self.prefix}{path}: {why}") from why
+
+    def _rest(self, fd: int, path: str, data: bytes, limit: int) -> bytes:
+        parts, size = [data], len(data)
+        while size < limit and (more := os.read(fd, 16 * PAGE)):
+            parts.append(more)
+            size += len(more)
+        if size > LONGEST:
+            raise BadInput(f"{self.prefix}{path}: longer than {LONGEST >> 20} MiB; no kernel file is")
+        return b"".join(parts)
+
+    def _check_absent(self, path: str, why: OSError) -> None:
+        if why.errno not in ABSENT:
+            raise BadInput(f"{self.prefix}{path}: {why.strerror}") from why

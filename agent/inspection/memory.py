@@ -1,0 +1,62 @@
+"""Memory and page pools of a cell or of the whole host: meminfo files and hugepages folders.
+
+(kernel: Documentation/ABI/stable/sysfs-devices-node, Documentation/admin-guide/mm/hugetlbpage.rst)
+"""
+
+from __future__ import annotations
+
+from agent.core.errors import BadInput
+from agent.inspection.files import Root
+from agent.inspection.values import parse_number
+
+HUGE = "hugepages-"
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """KiB (or a count, where the kernel gives no unit) by name, of /proc/meminfo and of a cell's meminfo alike."""
+    found = {}
+    for line in text.splitlines():
+        head, colon, tail = line.partition(":")
+        words = tail.split()
+        if not colon or not words or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 19:
+            continue  # "total: used: free:" of Linux 2.4, or a line cut off
+        name = head.rpartition(" ")[2]
+        found[name] = int(words[0]) if words[1:] != ["B"] else int(words[0]) >> 10
+    if "MemTotal" not in found:
+        raise BadInput(f"no MemTotal in {len(text)} characters; a meminfo file has one")
+    return found
+
+
+def read_huge_pools(root: Root, folder: str, sizes: list[int]) -> list[tuple[int, int, int | None]]:
+    """(size in KiB, pages, free pages) of each of the huge page sizes that the folder has."""
+    pools = []
+    for size in sizes:
+        pool = f"{folder}/{HUGE}{size}kB/"
+        total = root.parsed(pool + "nr_hugepages", parse_number)
+        if total is not None:
+            free = root.parsed(pool + "free_hugepages", parse_number) if total else 0
+            pools.append((size, total, free))
+    return pools
+
+
+def read_huge_sizes(root: Root, folder: str) -> list[int]:
+    """The huge page sizes of a hugepages folder in KiB, ascending."""
+    sizes = []
+    for name in root.names(folder) or ():
+        digits = name.removeprefix(HUGE).removesuffix("kB")
+        if name.startswith(HUGE) and digits.isascii() and digits.isdigit() and len(digits) < 13:
+            sizes.append(int(digits))
+    return sorted(sizes)
+
+
+def base_page_kib(arch: str | None, huge_sizes: list[int]) -> int | None:
+    """The base page size of a saved tree, which no file holds: by architecture, and on ARM by its huge page sizes."""
+    if arch is None:
+        return None
+    if arch.startswith(("aarch64", "arm64")):
+        return 64 if 524288 in huge_sizes else 4 if 64 in huge_sizes or huge_sizes == [2048, 1048576] else None
+    return BASE_PAGE_KIB.get(arch)
+
+
+BASE_PAGE_KIB = {"x86_64": 4, "i386": 4, "i686": 4, "s390x": 4, "s390": 4, "riscv64": 4, "armv7l": 4, "ppc64": 64}
+BASE_PAGE_KIB |= {"ppc64le": 64, "sparc64": 8, "loongarch64": 16, "ia64": 16, "alpha": 8, "armv6l": 4}

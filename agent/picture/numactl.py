@@ -1,0 +1,31 @@
+"""The host line for line as ``numactl --hardware`` (numactl 2.0.16) prints it, for scripts that read that."""
+
+from __future__ import annotations
+
+from agent.core.cpuset import CpuSet
+from agent.core.topology import HostTopology
+
+
+def render_numactl(host: HostTopology) -> str:
+    """Cells with their CPUs, memory and free memory in MB (MiB), and the distances.
+
+    Of a cell whose memory is not known, size and free say ``<not available>``, as numactl's do.
+    """
+    ids = [cell.id for cell in host.cells]
+    lines = [f"available: {len(ids)} nodes ({CpuSet(ids)})"]
+    for cell in host.cells:
+        # numactl ends the list of CPUs, but not a list without any, with a blank
+        lines.append(f"node {cell.id} cpus:" + "".join(f" {cpu}" for cpu in cell.cpus))
+        lines.append(f"node {cell.id} size: {_mb(cell.memory_kib)}")
+        lines.append(f"node {cell.id} free: {_mb(cell.free_kib)}")
+    if not all(cell.distances for cell in host.cells):
+        lines.append("No distance information available.")
+    else:
+        lines += ["node distances:", "node " + "".join(f"{one: 3d} " for one in ids)]
+        for cell in host.cells:
+            lines.append(f"{cell.id: 3d}: " + "".join(f"{cell.distances.get(one, 0): 3d} " for one in ids))
+    return "\n".join(lines) + "\n"
+
+
+def _mb(kib: int | None) -> str:
+    return "<not available>" if kib is None else f"{kib >> 10} MB"
