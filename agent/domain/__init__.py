@@ -1,1 +1,1 @@
-"""libvirt domain XML, tree in, tree out: render a placement, parse one back.  Pure (lxml)."""
+"""libvirt domain XML: a placement into it, out of it, and what a domain claims.  Pure; only lxml."""
