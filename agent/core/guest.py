@@ -68,7 +68,7 @@ class L3Wish(msgspec.Struct, frozen=True):
 
 
 class IoThreads(msgspec.Struct, frozen=True):
-    """``cw:iothreads`` and where they run: with the emulator, on the shared set, on pCPUs kept for them, or on a list."""
+    """``cw:iothreads`` and where: with the emulator, on the shared set, on pCPUs of their own, or on a list."""
 
     count: int = 0
     where: Literal["emulator", "shared", "dedicated"] | CpuSet = "emulator"

@@ -22,6 +22,7 @@ class Code(StrEnum):
     NO_SMT = "no-smt"  # require on a cell with one thread a core
     HOST_HAS_SMT = "host-has-smt"  # an image's isolate on a cell with several threads a core and split sets
     NOTHING_BESIDE_EMULATOR = "nothing-beside-emulator"  # guest cell 0 has no dedicated vCPU
+    NOTHING_TO_ISOLATE = "nothing-to-isolate"  # a guest cell of an isolate guest has no dedicated vCPU
     NOT_ENOUGH_SHARED = "not-enough-shared"  # floating vCPUs of the guest cell, shared pCPUs of the cell
     CPU_RATIO = "cpu-ratio"  # floating vCPUs, vCPUs left under cpu_allocation_ratio
     RAM_RATIO = "ram-ratio"  # KiB, KiB left under ram_allocation_ratio

@@ -5,8 +5,8 @@
 True
 
 ``place`` is the whole of it for a caller with one question.  A caller with many keeps the compiled parts:
-``layout_of(host)`` once a host, ``measure_room(layout, usage, limits)`` whenever usage changes, ``parse_guest(request)``
-once a request, and ``engine.fit(room, guest)`` for each pair.
+``layout_of(host)`` once a host, ``measure_room(layout, usage, limits)`` whenever usage changes,
+``parse_guest(request)`` once a request, and ``engine.fit(room, guest)`` for each pair.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A decision in words of the Placement document: pins, emulator, I/O threads, what is kept idle, what the guest sees."""
+"""A decision in words of the Placement document: pins, emulator, I/O threads, idle siblings, what the guest sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.core.policy import CpuPolicy, EmulatorPolicy
 from agent.placement.cores import Plan
 from agent.placement.guest_topology import choose_topology
 from agent.placement.layout import Layout
-from agent.placement.room import CellRoom, Room
+from agent.placement.room import Room
 from agent.placement.rules import resolve_page
 
 
@@ -25,10 +25,7 @@ def render_answer(
 ) -> Placement:
     """The Placement of a guest whose cell N goes to the host cell with index ``chosen[N]`` as ``plans[N]`` says."""
     layout = room.layout
-    cells = tuple(
-        _placed_cell(layout, room.cells[index], guest, number, plan)
-        for number, (index, plan) in enumerate(zip(chosen, plans, strict=True))
-    )
+    cells = tuple(_placed_cell(room, guest, number, plan, chosen=chosen) for number, plan in enumerate(plans))
     kept = plans[0].extra if plans else []
     reserved = 0
     for cell in cells:
@@ -55,7 +52,9 @@ def render_answer(
     )
 
 
-def _placed_cell(layout: Layout, room: CellRoom, guest: GuestTopology, number: int, plan: Plan) -> PlacedCell:
+def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, chosen: Sequence[int]) -> PlacedCell:
+    layout, index = host.layout, chosen[number]
+    room = host.cells[index]
     cell = guest.cells[number]
     reserved = plan.idle
     for pcpu in plan.extra:
@@ -78,7 +77,13 @@ def _placed_cell(layout: Layout, room: CellRoom, guest: GuestTopology, number: i
         pins=pins,
         dedicated=cell.dedicated if guest.cpu_policy is CpuPolicy.MIXED else None,
         reserved=CpuSet.of_mask(reserved) if reserved else EMPTY,
+        distances=_told_distances(layout, chosen, index) if len(chosen) > 1 else {},
     )
+
+
+def _told_distances(layout: Layout, chosen: Sequence[int], index: int) -> dict[int, int]:
+    """Guest cell → the distance of its host cell, as the guest's own ACPI table shall say it."""
+    return {other: layout.distances[index][far] for other, far in enumerate(chosen)}
 
 
 def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], kept: list[int]) -> CpuSet:

@@ -20,7 +20,7 @@ Late = Callable[[tuple[int, ...]], int | None]
 
 
 def assign(
-    linear: Linear, pairwise: Pairwise, twins: Sequence[bool], late: Late | None = None
+    linear: Linear, pairwise: Pairwise, twins: Sequence[bool], *, late: Late | None = None
 ) -> tuple[int, ...] | None:
     """The host cell of each guest cell; None when there is no answer.
 

@@ -10,7 +10,8 @@ The order, first difference decides:
 6. how full the cells become: fullest first, so that empty cells stay whole;
 7. lowest cell ids.
 
-That is ``balanced``.  The operator's ``pack`` and ``spread`` move the sixth to the third place, fullest or emptiest first.
+That is ``balanced``.  The operator's ``pack`` and ``spread`` put the sixth in the third place, fullest or emptiest
+first.
 
 Everything but distance, sockets and pairs is a sum over the guest cells; those three are sums over pairs of cells.  So
 the order becomes one integer, each place wide enough never to carry into the one above, and adding up stays exact.

@@ -2,7 +2,7 @@
 
 Named steps, best first; each stops when the guest cell is satisfied:
 
-1. Stay inside one L3 group: the one with the fewest free pCPUs that still holds it.  Else span as few groups as possible.
+1. Stay inside one L3 group: the one with the fewest free pCPUs that still holds it.  Else span as few as possible.
 2. Fill whole sibling sets: cores whose free threads all find a vCPU, those with most threads first.
 3. Put what remains on cores that others have broken already.
 4. Only then break a whole core, and the smallest that will do.
@@ -86,7 +86,7 @@ def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: in
 def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> tuple[list[int], int]:
     """Steps 2 to 4: pCPUs for ``wanted`` threads and how many whole cores that breaks.
 
-    ``paired`` (``require``): no thread is alone on its core, except one where the count is odd and nothing else will do.
+    ``paired`` (``require``): no thread is alone on its core, except one of an odd count when nothing else will do.
     """
     by_count: list[list[int]] = [[] for _ in range(room.cell.threads_per_core + 1)]
     for core in room.cell.cores:
@@ -147,7 +147,7 @@ def _isolated(room: CellRoom, shape: Shape, region: int, free: int) -> tuple[lis
     cores = whole[: shape.dedicated]
     if shape.extra:
         rest = whole[shape.dedicated :]
-        rest += [core for core in whole_cores(room, free & ~region)]
+        rest += whole_cores(room, free & ~region)
         rest += [core & free for core in room.cell.cores if core & free and core not in whole and core not in rest]
         cores = cores + rest[: shape.extra]
     firsts = [(core & -core).bit_length() - 1 for core in cores]

@@ -4,9 +4,9 @@ The steps:
 
 1. A guest without cells floats over the shared set, and always fits.
 2. For each shape of guest cell and each host cell, ask the rules (``rules``): fits, or which rule says no.
-3. Match guest cells with host cells (``matching``).  No matching: the refusals and the cells that compete are the answer.
+3. Match guest cells with host cells (``matching``).  Without a matching the answer is every refusal and who competes.
 4. Plan the cores on every cell that came through (``cores``) and price it (``choice``).
-5. Take the cheapest assignment (``assignment``), exactly; devices are counted once the cells are chosen (``devices``).
+5. Take the cheapest assignment (``assignment``), exactly; devices count once the cells are chosen (``devices``).
 6. Write the decision down (``answer``).
 
 Same input, same answer: nothing here depends on the order of cells, cores, dicts or sets.
@@ -41,8 +41,8 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
     """
     if not guest.cells:
         return _float(room, guest)
-    if guest.iothreads.where.__class__ is CpuSet and guest.iothreads.where.mask & ~room.layout.online:  # type: ignore[union-attr]
-        where = str(guest.iothreads.where)
+    where = guest.iothreads.where
+    if isinstance(where, CpuSet) and where.mask & ~room.layout.online:
         return _misfit(room, guest, [Reason(code=Code.NO_SUCH_PCPUS, message=f"the host has not all of pCPUs {where}")])
     if not guest.auto_cells:
         return _fit_cells(room, guest, guests)
@@ -125,7 +125,7 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
             bool(number) and shape == guest.shapes[number - 1] and guest.host_cells is None
             for number, shape in enumerate(guest.shapes)
         ],
-        price_devices if guest.devices else None,
+        late=price_devices if guest.devices else None,
     )
     if chosen is None:
         assert wish is not None

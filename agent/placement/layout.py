@@ -133,7 +133,7 @@ def _cores(cell: Cell) -> list[Core]:
     for core in cell.cores:
         mask = core.cpus.mask & left
         if mask:
-            cores.append(Core(core.socket, core.die, core.core, CpuSet.of_mask(mask), core.cluster, core.kind))
+            cores.append(msgspec.structs.replace(core, cpus=CpuSet.of_mask(mask)))
             left &= ~mask
     return cores + [Core(None, None, None, CpuSet((cpu,))) for cpu in CpuSet.of_mask(left)]
 
@@ -148,7 +148,7 @@ def _l3_masks(cell: Cell) -> tuple[int, ...]:
             if mask & left:
                 groups.append(mask & left)
                 left &= ~mask
-    return tuple(groups + [left] if left else groups)
+    return (*groups, left) if left else tuple(groups)
 
 
 def _distance(one: Cell, other: Cell) -> int:

@@ -21,10 +21,11 @@ TEXTS = {
     Code.NO_SMT: "cell {cell} has one thread a core, and hw:cpu_thread_policy=require wants siblings",
     Code.HOST_HAS_SMT: "cell {cell} has several threads a core, and the image's isolate wants one",
     Code.NOTHING_BESIDE_EMULATOR: "guest cell {guest} has no dedicated vCPU beside which the emulator could be kept",
+    Code.NOTHING_TO_ISOLATE: "guest cell {guest} has no dedicated vCPU, and isolate wants one in every guest cell",
     Code.NOT_ENOUGH_SHARED: "cell {cell} has {available} shared pCPUs for {wanted} floating vCPUs",
     Code.CPU_RATIO: "cell {cell} has room for {available} of {wanted} floating vCPUs under cpu_allocation_ratio",
     Code.RAM_RATIO: "cell {cell} has {available_size} of {wanted_size} left under ram_allocation_ratio",
-    Code.NOT_ENOUGH_IN_L3: "cell {cell} has {available} free dedicated pCPUs of the {wanted} wanted in the L3 groups asked for",
+    Code.NOT_ENOUGH_IN_L3: "cell {cell} has {available} free dedicated pCPUs of the {wanted} wanted in those L3 groups",
 }
 
 

@@ -89,17 +89,10 @@ def _dedicated_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, allow
     if shape.extra and not shape.dedicated:
         return Code.NOTHING_BESIDE_EMULATOR, 1, 0
     if guest.l3 is not None and guest.l3.relation == "one":
-        best: Refusal | None = None
-        for group in room.cell.group_masks:
-            refusal = shape_refusal(room, guest, shape, free & group)
-            if refusal is None:
-                return None
-            best = best or refusal
-        return (
-            Code.NOT_ENOUGH_IN_L3,
-            wanted,
-            max(((free & group).bit_count() for group in room.cell.group_masks), default=0),
-        )
+        if any(shape_refusal(room, guest, shape, free & group) is None for group in room.cell.group_masks):
+            return None
+        most = max(((free & group).bit_count() for group in room.cell.group_masks), default=0)
+        return Code.NOT_ENOUGH_IN_L3, wanted, most
     return shape_refusal(room, guest, shape, free)
 
 
@@ -110,11 +103,13 @@ def shape_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, free: int)
     if wanted > free.bit_count():
         return Code.NOT_ENOUGH_PCPUS, wanted, free.bit_count()
     if guest.thread_policy is ThreadPolicy.ISOLATE:
+        if not shape.dedicated:
+            return Code.NOTHING_TO_ISOLATE, 1, 0
         if cell.threads_per_core > 1 and not cell.legacy and not guest.idle_siblings:
             return Code.HOST_HAS_SMT, None, None
         whole = len(whole_cores(room, free))
-        if whole < max(shape.dedicated, 1):
-            return Code.NOT_ENOUGH_WHOLE_CORES, max(shape.dedicated, 1), whole
+        if whole < shape.dedicated:
+            return Code.NOT_ENOUGH_WHOLE_CORES, shape.dedicated, whole
         open_cores = sum(1 for core in cell.cores if core & free)
         if open_cores < wanted:
             return Code.NOT_ENOUGH_WHOLE_CORES, wanted, open_cores
