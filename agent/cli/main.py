@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "render": "print the domain XML of a placement",
     "config": "check the configuration files and print what is in force",
     "topology": "what a host is made of: cells, cores, memory, page pools",
+    "verify": "compare running guests with their placement: threads, pages, neighbours",
 }
 """Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 

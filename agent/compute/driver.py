@@ -100,6 +100,12 @@ class Driver:
         """The host's name as libvirt knows it."""
         return str(self._ask(lambda conn: conn.getHostname(), "hostname"))
 
+    def versions(self) -> tuple[tuple[str, str], ...]:
+        """libvirt's and the hypervisor's version, each with its name."""
+        found = self._ask(lambda conn: (conn.getLibVersion(), conn.getType().lower(), conn.getVersion()), "version")
+        library, kind, hypervisor = found
+        return ("libvirt", _version(library)), (kind, _version(hypervisor))
+
     def capabilities(self) -> str:
         """The host's capabilities document (``virsh capabilities``)."""
         return str(self._ask(lambda conn: conn.getCapabilities(), "capabilities"))
@@ -371,6 +377,11 @@ def _element(message: str) -> str | None:
     )
     found = (re.search(pattern, message) for pattern in patterns)
     return next((match.group(1) for match in found if match), None)
+
+
+def _version(number: int) -> str:
+    """libvirt's numbering: 9000000 is 9.0.0."""
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
 def _of_map(cpus: tuple[bool, ...]) -> CpuSet:

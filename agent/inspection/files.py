@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from _collections_abc import Callable
-from errno import EACCES, EINVAL, EIO, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM
+from errno import EACCES, EINVAL, EIO, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, ESRCH
 
 from agent.core.errors import BadInput
 from agent.inspection.values import parse_stamp
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # typing costs as much to import as a small host takes to rea
 
     T = TypeVar("T")
 
-ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, EACCES, EPERM, EINVAL, EIO))
-"""Errors that mean "this kernel does not tell": no such file, a device that has gone, an attribute without a value."""
+ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, ESRCH, EACCES, EPERM, EINVAL, EIO))
+"""Errors that mean "this kernel does not tell": no such file, a device or process that has gone, no value in it."""
 
 PAGE = 4096
 LONGEST = 64 << 20

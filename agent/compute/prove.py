@@ -1,0 +1,123 @@
+"""Read a host and its guests, and judge them: what ``verify``, ``watch``, ``repair`` and the agent all start with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from agent.compute.domains import Domain, NoSuchDomain
+from agent.compute.driver import Driver
+from agent.core.errors import CellwrightError
+from agent.core.observation import HostObservation
+from agent.core.verdict import Verdict
+from agent.domain.parse import parse_domain, parse_intent
+from agent.inspection.files import Root
+from agent.inspection.interrupts import read_irqs
+from agent.inspection.process import has_process, read_cpus, read_guest, read_helpers, read_neighbours
+from agent.verification.expectation import Expectation
+from agent.verification.verdict import check_host
+
+
+class NotRunning(CellwrightError):
+    """A domain that was named has no process, so there is nothing to compare."""
+
+
+def verify_host(libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False) -> Verdict:
+    """Judge the running guests ``names``, or all: masks alone when ``quick``, else memory and neighbours too.
+
+    Raises NoSuchDomain or NotRunning for a name that cannot be judged.
+    """
+    observation, expectations = observe_host(libvirt, names=names, quick=quick)
+    return check_host(expectations, observation, names=names, quick=quick)
+
+
+def observe_host(
+    libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False
+) -> tuple[HostObservation, dict[str, Expectation]]:
+    """What is, and what should be.  Every running guest is in it; the memory only of those in ``names``.
+
+    A guest that goes away while it is read is named in ``not_checked`` when it was asked for.
+    """
+    domains = libvirt.domains()
+    _check_running(libvirt, domains, names)
+    expectations, gone = read_expectations(libvirt, domains)
+    observation = read_observation(
+        Root(),
+        [domain for domain in domains if domain.name in expectations],
+        memory_of=() if quick else names,
+        quick=quick,
+        hostname=libvirt.hostname(),
+        not_checked=tuple(f"{name}: {why}" for name, why in sorted(gone.items()) if names is None or name in names),
+    )
+    return observation, expectations
+
+
+def read_expectations(libvirt: Driver, domains: Sequence[Domain]) -> tuple[dict[str, Expectation], dict[str, str]]:
+    """What each domain should be, by name, and why some could not be told."""
+    expectations: dict[str, Expectation] = {}
+    gone: dict[str, str] = {}
+    for domain in domains:
+        try:
+            xml = libvirt.xml(domain.name)
+        except NoSuchDomain:
+            gone[domain.name] = "it ended while it was read"
+            continue
+        configured = parse_domain(xml, source=f"domain {domain.name}")
+        intent = parse_intent(xml, source=f"domain {domain.name}")
+        expectations[domain.name] = Expectation(
+            placement=intent.placement if intent else configured, foreign=intent is None, configured=configured
+        )
+    return expectations, gone
+
+
+def read_observation(
+    root: Root,
+    domains: Sequence[Domain],
+    *,
+    hostname: str,
+    memory_of: Collection[str] | None = None,
+    quick: bool = False,
+    not_checked: tuple[str, ...] = (),
+) -> HostObservation:
+    """One reading of the host: threads of every domain, the memory of those in ``memory_of`` (None: of all).
+
+    ``quick`` leaves out memory, other processes and interrupts.
+    """
+    online, present, isolated = read_cpus(root)
+    helpers = read_helpers(root)
+    guests = tuple(
+        read_guest(
+            root,
+            domain.name,
+            domain.pid,
+            memory=not quick and (memory_of is None or domain.name in memory_of),
+            uuid=domain.uuid,
+            state=domain.state,
+            helpers=helpers,
+        )
+        for domain in domains
+    )
+    pids = [domain.pid for domain in domains if domain.pid is not None]
+    irqs = None if quick else read_irqs(root)
+    if irqs is None and not quick:
+        not_checked = (*not_checked, "interrupts: no permission to read /proc/interrupts and /proc/irq")
+    return HostObservation(
+        hostname=hostname,
+        kernel=root.identity()[1],
+        collected_at=root.stamp()[0],
+        online=online,
+        present=present,
+        isolated=isolated,
+        guests=guests,
+        neighbours=None if quick else read_neighbours(root, without=pids),
+        irqs=irqs,
+        irqbalance=not quick and has_process(root, "irqbalance"),
+        not_checked=not_checked,
+    )
+
+
+def _check_running(libvirt: Driver, running: Sequence[Domain], names: Collection[str] | None) -> None:
+    there: Mapping[str, Domain] = {domain.name: domain for domain in running}
+    for name in names or ():
+        if name not in there:
+            state = libvirt.domain(name).state  # NoSuchDomain says which there are
+            raise NotRunning(f"domain {name} is not running ({state}): it has no threads to verify")

@@ -1,0 +1,53 @@
+"""Which interrupts land on which pCPUs: /proc/interrupts and /proc/irq.
+
+The kernel's document is Documentation/core-api/irq/irq-affinity.rst.
+"""
+
+from __future__ import annotations
+
+from agent.core.cpuset import CpuSet
+from agent.core.observation import ObservedIrq
+from agent.inspection.files import Root
+
+
+def parse_interrupts(text: str) -> dict[int, tuple[str, dict[int, int]]]:
+    """/proc/interrupts: number → name and how often each pCPU got it; only pCPUs that did.
+
+    The columns are the online pCPUs that the first line names.  Rows without a number (LOC, RES …) belong to every
+    pCPU by design and are left out.
+    """
+    lines = text.splitlines()
+    heads = lines[0].split() if lines else []
+    cpus = [int(word[3:]) for word in heads if word.startswith("CPU") and word[3:].isdigit()]
+    found = {}
+    for line in lines[1:]:
+        number, colon, rest = line.partition(":")
+        words = rest.split()
+        if not colon or not number.strip().isdigit():
+            continue
+        counts = {cpu: int(word) for cpu, word in zip(cpus, words, strict=False) if word.isdigit() and word != "0"}
+        found[int(number)] = (" ".join(words[len(cpus) :]), counts)
+    return found
+
+
+def read_irqs(root: Root) -> tuple[ObservedIrq, ...] | None:
+    """Every interrupt that may be steered, by number; None when the kernel's tables cannot be read."""
+    table = root.parsed("proc/interrupts", parse_interrupts)
+    numbers = root.names("proc/irq")
+    if table is None or numbers is None:
+        return None
+    irqs = []
+    for number in sorted(int(name) for name in numbers if name.isdigit()):
+        name, counts = table.get(number, ("", {}))
+        if not name:
+            continue  # a number without a driver
+        irqs.append(
+            ObservedIrq(
+                number=number,
+                name=name,
+                allowed=root.parsed(f"proc/irq/{number}/smp_affinity_list", CpuSet.parse),
+                effective=root.parsed(f"proc/irq/{number}/effective_affinity_list", CpuSet.parse),
+                counts=counts,
+            )
+        )
+    return tuple(irqs)

@@ -1,0 +1,69 @@
+"""What every thread of a guest should be allowed, from its placement."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.core.cpuset import CpuSet
+from agent.core.observation import ObservedThread, Role
+from agent.core.placement import Placement
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest is compared with.
+
+    ``placement`` is the intent that was stored when the guest was placed; for a foreign guest it is what its own XML
+    asks for, and ``foreign`` is true.  ``configured`` is what libvirt's live XML asks for now: it differs from the
+    intent when somebody used virsh.
+    """
+
+    placement: Placement
+    foreign: bool = False
+    configured: Placement | None = None
+
+
+def expect_mask(wanted: Placement, thread: ObservedThread) -> CpuSet | None:
+    """The pCPUs that a thread should be allowed; None when the placement has no wish for it.
+
+    vCPUs and I/O threads have their own masks.  A worker born in an I/O thread keeps that thread's mask.  Everything
+    else (monitor, migration, display, vhost, names nobody knows) goes where the emulator goes, as with libvirt.
+    """
+    if thread.role is Role.KERNEL:
+        return None
+    mask = wanted.emulator
+    if thread.role is Role.VCPU:
+        mask = _vcpu_mask(wanted, thread.number)
+    elif thread.number is not None:
+        mask = wanted.iothreads.get(thread.number, wanted.emulator)
+    return mask or None
+
+
+def expect_vcpus(wanted: Placement) -> CpuSet:
+    """The vCPUs that should have a thread."""
+    return CpuSet(range(wanted.vcpus))
+
+
+def expect_scheduler(wanted: Placement, thread: ObservedThread) -> tuple[str, int] | None:
+    """Scheduler class and priority that a thread should have; None for helpers of the kernel."""
+    if thread.role in (Role.KERNEL, Role.VHOST):
+        return None
+    priority: int | None = None
+    if thread.role is Role.VCPU:
+        if thread.number in wanted.realtime:
+            priority = wanted.priorities.vcpus
+    elif thread.role is Role.IOTHREAD:
+        priority = wanted.priorities.iothreads
+    else:
+        priority = wanted.priorities.emulator
+    return ("other", 0) if priority is None else ("fifo", priority)
+
+
+def _vcpu_mask(wanted: Placement, number: int | None) -> CpuSet:
+    """One vCPU's mask; all vCPUs' together when one thread runs them all (``number`` None)."""
+    masks = [mask for cell in wanted.cells for vcpu, mask in cell.pins.items() if number in (None, vcpu)]
+    if not masks:
+        return wanted.emulator
+    together = CpuSet()
+    for mask in masks:
+        together = together | mask
+    return together

@@ -1,0 +1,139 @@
+"""Threads against the placement: masks, cgroups, scheduling, and where they last ran."""
+
+from __future__ import annotations
+
+from agent.core.cpuset import CpuSet
+from agent.core.observation import ObservedGuest, ObservedThread, Role
+from agent.core.placement import Placement
+from agent.core.verdict import Finding, ThreadCheck
+from agent.verification.expectation import expect_mask, expect_scheduler, expect_vcpus
+
+
+def check_threads(wanted: Placement, guest: ObservedGuest) -> tuple[ThreadCheck, ...]:
+    """One check for every thread that did not end while it was read; vCPUs first, then I/O threads, then the others."""
+    order = [Role.VCPU, Role.IOTHREAD, *(role for role in Role if role not in (Role.VCPU, Role.IOTHREAD))]
+    threads = [thread for thread in guest.threads if "gone" not in thread.not_checked]
+    threads.sort(key=lambda thread: (order.index(thread.role), thread.number or 0, thread.tid))
+    return tuple(_check_thread(wanted, guest, thread) for thread in threads)
+
+
+def find_thread_findings(
+    wanted: Placement, guest: ObservedGuest, checks: tuple[ThreadCheck, ...], *, online: CpuSet
+) -> list[Finding]:
+    """What differs in masks, scheduling and cgroups, and which vCPU threads there should be and are not."""
+    findings = []
+    for check in checks:
+        findings += _mask_findings(guest, check, online)
+        thread = next(one for one in guest.threads if one.tid == check.tid)
+        findings += _scheduler_findings(wanted, guest, thread)
+    return findings + _count_findings(wanted, guest)
+
+
+def describe(role: Role, number: int | None, tid: int, name: str = "") -> str:
+    """How a message names a thread: ``vCPU 0 (tid 1234)``, ``worker (tid 1240)``."""
+    word = {Role.VCPU: "vCPU", Role.IOTHREAD: "I/O thread", Role.RCU: "RCU thread"}.get(role, f"{role} thread")
+    of = {Role.VCPU: f" {number}", Role.IOTHREAD: f" {number}"}.get(role, "") if number is not None else ""
+    named = f" {name!r}" if role is Role.OTHER and name else ""
+    return f"{word}{of}{named} (tid {tid})"
+
+
+def _check_thread(wanted: Placement, guest: ObservedGuest, thread: ObservedThread) -> ThreadCheck:
+    expected = expect_mask(wanted, thread)
+    cgroup = guest.cgroup(thread.cgroup)
+    known = expected is not None and thread.allowed is not None
+    return ThreadCheck(
+        role=thread.role,
+        number=thread.number,
+        tid=thread.tid,
+        name=thread.name,
+        expected=expected,
+        actual=thread.allowed,
+        ok=thread.allowed == expected if known else None,
+        cgroup=thread.cgroup,
+        cgroup_cpus=cgroup.effective if cgroup else None,
+        last_cpu=thread.last_cpu,
+        inside=thread.last_cpu in expected if expected is not None and thread.last_cpu is not None else None,
+        scheduler=thread.scheduler,
+        priority=thread.priority,
+        wait_ns=thread.wait_ns,
+        mems=thread.mems,
+    )
+
+
+def _mask_findings(guest: ObservedGuest, check: ThreadCheck, online: CpuSet) -> list[Finding]:
+    if check.expected is None or check.actual is None:
+        return []
+    who = describe(check.role, check.number, check.tid, check.name)
+
+    def finding(code: str, message: str, cpus: CpuSet) -> Finding:
+        return Finding(
+            code=code,
+            message=message,
+            guest=guest.name,
+            role=check.role,
+            number=check.number,
+            tid=check.tid,
+            cpus=cpus,
+            expected=str(check.expected),
+            actual=str(check.actual),
+        )
+
+    found = []
+    offline = check.expected - online
+    if offline:
+        found.append(finding("pcpu-offline", f"{who} is placed on pCPU {offline}, which is offline", offline))
+    if check.actual != check.expected:
+        message = f"{who} may run on pCPU {check.actual}, expected {check.expected}"
+        found.append(finding("mask-differs", message, check.actual - check.expected))
+    if check.cgroup_cpus is not None and not check.expected & online <= check.cgroup_cpus:
+        shut_out = check.expected - check.cgroup_cpus
+        message = f"{who}: its cgroup {check.cgroup} allows pCPU {check.cgroup_cpus}, expected {check.expected}"
+        found.append(finding("cgroup-differs", message, shut_out))
+    return found
+
+
+def _scheduler_findings(wanted: Placement, guest: ObservedGuest, thread: ObservedThread) -> list[Finding]:
+    expected = expect_scheduler(wanted, thread)
+    if expected is None or thread.scheduler is None or thread.priority is None:
+        return []
+    actual = (thread.scheduler, thread.priority)
+    if actual == expected or (expected[0] == "other" and thread.scheduler in ("batch", "idle")):
+        return []
+    who = describe(thread.role, thread.number, thread.tid, thread.name)
+    return [
+        Finding(
+            code="scheduler-differs",
+            message=f"{who} is scheduled {actual[0]} {actual[1]}, expected {expected[0]} {expected[1]}",
+            guest=guest.name,
+            role=thread.role,
+            number=thread.number,
+            tid=thread.tid,
+            expected=f"{expected[0]} {expected[1]}",
+            actual=f"{actual[0]} {actual[1]}",
+        )
+    ]
+
+
+def _count_findings(wanted: Placement, guest: ObservedGuest) -> list[Finding]:
+    """A vCPU without a thread, or a thread without a vCPU.  A guest of which no thread was read proves neither."""
+    vcpus = [thread for thread in guest.threads if thread.role is Role.VCPU]
+    if not guest.threads or any(thread.number is None for thread in vcpus):
+        return []
+    if any(thread.not_checked for thread in guest.threads):
+        return []
+    seen = CpuSet(thread.number for thread in vcpus if thread.number is not None)
+    expected = expect_vcpus(wanted)
+    if seen == expected:
+        return []
+    missing, extra = expected - seen, seen - expected
+    parts = [f"vCPU {missing} has no thread"] * bool(missing) + [f"vCPU {extra} is not in the placement"] * bool(extra)
+    return [
+        Finding(
+            code="vcpus-differ",
+            message="; ".join(parts),
+            guest=guest.name,
+            role=Role.VCPU,
+            expected=str(expected),
+            actual=str(seen),
+        )
+    ]
