@@ -1,13 +1,14 @@
 """``cellwright VERB``: find the verb's module, give it its arguments, turn errors into one line and an exit code.
 
 A verb is a module of this package with ``configure(parser)``, which adds its options to an ArgumentParser, and
-``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.
+``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.  A verb that
+people wait for may also have ``run_quick(argv) -> int | None``, which answers the plainest uses without argparse, and
+None for all others.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 from agent import __version__
 from agent.core.errors import CellwrightError
@@ -48,7 +49,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_verb(verb: str, argv: list[str]) -> int:
     """Parse ``argv`` with the verb's own options and run it."""
-    module = import_module("agent.cli." + verb.replace("-", "_"))
+    name = "agent.cli." + verb.replace("-", "_")
+    __import__(name)  # importlib's import_module does the same and takes longer to import than to run
+    module = sys.modules[name]
+    quick = getattr(module, "run_quick", None)
+    if quick is not None and (answer := quick(argv)) is not None:
+        sys.stdout.flush()
+        return int(answer)
     from argparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__)

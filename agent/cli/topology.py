@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,25 @@ FORMATS = {
     "json": "agent.picture.document:render_json",
 }
 """Format → the function (HostTopology → text) that makes it."""
+
+SETTINGS = "/etc/cellwright"
+"""Where the operator's sets come from; a machine without it has nothing to read but its kernel."""
+
+
+def run_quick(argv: list[str]) -> int | None:
+    """``--format json``, alone or with ``--sysroot DIR``, without argparse and msgspec; None for everything else."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    options = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) % 2 or options.pop("--format", None) != "json" or set(options) - {"--sysroot"} or len(words) > 4:
+        return None
+    if "--sysroot" not in options and os.path.isdir(SETTINGS):  # noqa: PTH112  # pathlib is not loaded yet
+        return None
+    from agent.core.plainjson import dump
+    from agent.inspection.document import read_document
+    from agent.inspection.files import Root
+
+    sys.stdout.write(dump(read_document(Root(options.get("--sysroot", "/")))) + "\n")
+    return 0
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -39,5 +58,6 @@ def run(args: Namespace) -> int:
 def render(host: HostTopology, format: str) -> str:
     """The host as text in one of FORMATS."""
     module, _, function = FORMATS[format].partition(":")
-    text: str = getattr(import_module(module), function)(host)
+    __import__(module)
+    text: str = getattr(sys.modules[module], function)(host)
     return text

@@ -1,15 +1,22 @@
 """Which pCPUs share a cache: sys/devices/system/cpu/cpuN/cache/indexM.
 
-Every cache of every level, once: the CPUs that a cache lists are not asked about it again.  Of a cache whose index and
-size were seen before, level and type are taken to be the same (the kernel numbers the caches of all CPUs in one order),
-which halves the files.  (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
+Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
+a group.  Of the caches inside one core, which are most of the files, the first, the middle and the last core are read;
+when the three have the same ones, and no core is of another kind, every core is taken to have them, else all are read.
+(kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
 from __future__ import annotations
 
-from agent.inspection.cpus import FOLDER, bits
+from agent.inspection.cores import CoreFacts
+from agent.inspection.cpus import FOLDER, lowest
 from agent.inspection.files import Root
 from agent.inspection.values import parse_cpu_list, parse_cpu_mask, parse_kib, parse_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Described = tuple[int, str, int | None]
+    """Level, type and size in KiB of a cache."""
 
 
 class CacheFacts:
@@ -24,44 +31,74 @@ class CacheFacts:
         self.cpus = cpus
 
 
-def read_caches(root: Root, online: int) -> list[CacheFacts]:
+def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     """The caches of the online pCPUs, highest level first, then by type and lowest CPU."""
-    caches: list[CacheFacts] = []
-    known: dict[tuple[int, int | None], tuple[int, str]] = {}
-    covered: list[int] = []
-    for cpu in bits(online):
-        index = 0
-        while True:
-            if index == len(covered):
-                covered.append(0)
-            if covered[index] >> cpu & 1:
-                index += 1
-                continue
-            folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
-            shared = _read_shared(root, folder, cpu, covered[index])
-            if shared is None:
-                break
-            size = root.parsed(folder + "size", parse_kib)
-            if (index, size) not in known:
-                level, kind = root.parsed(folder + "level", parse_number), root.line(folder + "type")
-                if level is None or kind is None:
+    online = 0
+    for core in cores:
+        online |= core.cpus
+    reader = _Reader(root, online)
+    samples = {0: cores[0], len(cores) // 2: cores[len(cores) // 2], len(cores) - 1: cores[-1]}
+    private = [reader.read_core(core) for core in samples.values()]
+    alike = all(found == private[0] for found in private) and all(core.kind is None for core in cores)
+    for number, core in enumerate(cores):
+        if number not in samples:
+            reader.read_core(core, private[0] if alike else None)
+    reader.caches.sort(key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
+    return reader.caches
+
+
+class _Reader:
+    """What was read so far: the caches, and by index the CPUs whose cache of that index is among them."""
+
+    def __init__(self, root: Root, online: int) -> None:
+        self.root = root
+        self.online = online
+        self.caches: list[CacheFacts] = []
+        self.covered: list[int] = []
+
+    def read_core(self, core: CoreFacts, private: dict[int, Described] | None = None) -> dict[int, Described]:
+        """Add the caches of a core's threads; those that no other core shares are answered by index.
+
+        Where ``private`` is given the core has these, and only the shared ones are read.
+        """
+        found: dict[int, Described] = {}
+        cpus = core.cpus
+        while cpus:
+            cpu, index = lowest(cpus), 0
+            cpus &= cpus - 1
+            while True:
+                covered = self.covered[index] if index < len(self.covered) else 0
+                if covered >> cpu & 1:
+                    index += 1
+                    continue
+                if private is not None and index == len(self.covered):
                     break
-                known[index, size] = level, kind
-            covered[index] |= shared
-            caches.append(CacheFacts(*known[index, size], size, shared & online))
-            index += 1
-    caches.sort(key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
-    return caches
+                if private is not None and index in private:
+                    described, shared = private[index], core.cpus
+                else:
+                    folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
+                    answer = self._read_shared(folder, cpu, covered)
+                    level = None if answer is None else self.root.parsed(folder + "level", parse_number)
+                    kind = None if level is None else self.root.line(folder + "type")
+                    if answer is None or level is None or kind is None:
+                        break
+                    described, shared = (level, kind, self.root.parsed(folder + "size", parse_kib)), answer
+                    if shared & self.online == core.cpus:
+                        found[index] = described
+                self.covered[index : index + 1] = [covered | shared]
+                self.caches.append(CacheFacts(*described, shared & self.online))
+                index += 1
+        return found
 
-
-def _read_shared(root: Root, folder: str, cpu: int, covered: int) -> int | None:
-    """Who shares the cache.  The mask is believed before the list, which on some kernels is wrong for shared L1 and L2
-    (AMD family 15h); a mask without the CPU itself, or with CPUs of another cache, is damaged and the list is asked.
-    """
-    mask = root.parsed(folder + "shared_cpu_map", parse_cpu_mask)
-    if mask is not None and mask >> cpu & 1 and not mask & covered:
-        return mask
-    listed = root.parsed(folder + "shared_cpu_list", parse_cpu_list)
-    if listed is None and mask is None:
-        return None
-    return ((listed or 0) & ~covered) | 1 << cpu
+    def _read_shared(self, folder: str, cpu: int, covered: int) -> int | None:
+        """Who shares the cache.  The mask is believed before the list, which some kernels get wrong for the shared L1
+        and L2 of AMD family 15h; a mask without the CPU itself, or with CPUs of another cache, is damaged and the list
+        is asked.
+        """
+        mask = self.root.parsed(folder + "shared_cpu_map", parse_cpu_mask)
+        if mask is not None and mask >> cpu & 1 and not mask & covered:
+            return mask
+        listed = self.root.parsed(folder + "shared_cpu_list", parse_cpu_list)
+        if listed is None and mask is None:
+            return None
+        return ((listed or 0) & ~covered) | 1 << cpu

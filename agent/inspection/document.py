@@ -40,15 +40,15 @@ def read_document(root: Root) -> dict[str, Any]:
 def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     unknown: list[str] = []
     cpus = read_cpus(root)
-    info = read_cpuinfo(root, whole=cpus is None)
+    cores = read_cores(root, cpus.online, unknown, last_try=last_try) if cpus else None
+    info = read_cpuinfo(root, whole=cores is None)
     if cpus is None:
         cpus = _cpus_of(root, info)
         unknown += ["offline"]
     unknown += cpus.unknown
-    cores = read_cores(root, cpus.online, unknown, last_try=last_try)
     if cores is None:
-        cores = _cores_of(root, info, cpus.online, unknown)
-    caches = read_caches(root, cpus.online)
+        cores = _cores_of(info, cpus.online, unknown)
+    caches = read_caches(root, cores)
     if not caches:
         unknown.append("caches")
     allowed = read_allowed(root)
@@ -108,10 +108,8 @@ def _cpus_of(root: Root, info: CpuInfo | None) -> Cpus:
     return Cpus(online, 0, None, None)
 
 
-def _cores_of(root: Root, info: CpuInfo | None, online: int, unknown: list[str]) -> list[CoreFacts]:
+def _cores_of(info: CpuInfo | None, online: int, unknown: list[str]) -> list[CoreFacts]:
     """The cores of kernels without topology folders, by the ids of /proc/cpuinfo where it has both of them."""
-    if info is not None and online & online - 1 and len(info.cpus) == 1:
-        info = read_cpuinfo(root, whole=True)
     ids = info.cpus if info is not None else {}
     cores: dict[tuple[int | None, ...], CoreFacts] = {}
     for cpu in bits(online):

@@ -49,7 +49,7 @@ class Root:
         self.prefix = folder.rstrip("/") + "/"
 
     def read(self, path: str, limit: int = LONGEST) -> bytes | None:
-        """The bytes of a file, at least the first ``limit`` of them when it has more; None when it cannot be had."""
+        """The bytes of a file, the first ``limit`` of them when it has more; None when it cannot be had."""
         try:
             # a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
             fd = os.open(self.prefix + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -127,10 +127,10 @@ class Root:
 
     def _rest(self, fd: int, path: str, data: bytes, limit: int) -> bytes:
         parts, size = [data], len(data)
-        while size < limit and (more := os.read(fd, 16 * PAGE)):
+        while size < limit and (more := os.read(fd, min(16 * PAGE, limit - size))):
             parts.append(more)
             size += len(more)
-        if size > LONGEST:
+        if size >= LONGEST:
             raise BadInput(f"{self.prefix}{path}: longer than {LONGEST >> 20} MiB; no kernel file is")
         return b"".join(parts)
 
