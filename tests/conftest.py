@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,26 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
     parser.addoption(
         "--lab-cache",
         default=ROOT / ".cache" / "lab",
         help="the folder that keeps the lab's image and booted machines (tests/lab); checkouts may share one",
     )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)``: the text must be that of the file ``golden/name`` beside the test."""
+    folder = request.path.parent / "golden"
+
+    def compare(name: str, text: str) -> None:
+        if request.config.getoption("--regenerate"):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        assert text == (folder / name).read_text(), f"{name} has changed; if that is right: pytest --regenerate"
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,11 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     """One guest cell on one host cell.
 
     ``pins`` maps each vCPU to its pCPUs: one when dedicated, the host cell's shared pCPUs when floating.  ``page_kib``
-    is the page size asked for, None when the request named none.  ``distances`` is what the guest is told: guest cell →
-    ACPI distance (10 is itself); empty when it is told nothing.
+    is the page size asked for, None when the request named none; ``pool_kib`` the size of the pages that hold the
+    memory either way (None: the host told no pools).  ``dedicated`` holds the vCPUs that own their pCPU; None stands
+    for all of a dedicated guest's and none of a floating one's.  ``reserved`` is this host cell's part of the
+    placement's.  ``distances`` is what the guest is told: guest cell → ACPI distance (10 is itself); empty when it is
+    told nothing.
     """
 
     guest_cell: int
@@ -25,14 +28,23 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: CpuSet
     memory_kib: int
     page_kib: int | None = None
+    pool_kib: int | None = None
     policy: CpuPolicy
     pins: dict[int, CpuSet]
+    dedicated: CpuSet | None = None
+    reserved: CpuSet = CpuSet()
     distances: dict[int, int] = {}
 
     @property
     def huge(self) -> bool:
         """Whether the pages come from a huge-page pool: 4, 16 and 64 KiB are the base page sizes of Linux."""
         return self.page_kib not in (None, 4, 16, 64)
+
+    def owning(self) -> CpuSet:
+        """The vCPUs that own the pCPU they are pinned to."""
+        if self.dedicated is not None:
+            return self.dedicated
+        return self.vcpus if self.policy is CpuPolicy.DEDICATED else CpuSet()
 
 
 class CpuTopology(msgspec.Struct, frozen=True):
@@ -120,10 +132,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         """Every pCPU that nobody else may be given while this guest has it: dedicated pins and ``reserved``."""
         mask = self.reserved.mask
         for cell in self.cells:
-            if cell.policy is not CpuPolicy.SHARED:
-                for cpus in cell.pins.values():
-                    if len(cpus) == 1:
-                        mask |= cpus.mask
+            for vcpu in cell.owning():
+                mask |= cell.pins[vcpu].mask
         return CpuSet.of_mask(mask)
 
 

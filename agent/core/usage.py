@@ -27,12 +27,32 @@ class CellUsage(msgspec.Struct, frozen=True):
     memory_kib: int = 0
     pages: tuple[PageUse, ...] = ()
 
+    def __post_init__(self) -> None:
+        pages = tuple(sorted((page for page in self.pages if page.used), key=lambda page: page.size_kib))
+        if self.floating_vcpus < 0 or self.memory_kib < 0 or any(page.used < 0 for page in pages):
+            raise ValueError(f"cell {self.id}: guests cannot hold less than nothing")
+        if len({page.size_kib for page in pages}) < len(pages):
+            raise ValueError(f"cell {self.id}: a page size is listed twice")
+        msgspec.structs.force_setattr(self, "pages", pages)
+
 
 class Usage(msgspec.Struct, frozen=True):
-    """What guests hold on a host.  A cell that is not listed is unused."""
+    """What guests hold on a host; ``devices`` are the PCI addresses they were given.
+
+    A cell or page size that is not listed is unused, and the other way round: a value lists only what is used, in
+    order, so that two usages are equal exactly when guests hold the same.
+    """
 
     cells: tuple[CellUsage, ...] = ()
+    devices: tuple[str, ...] = ()
     schema: str = "cellwright.usage/1"
+
+    def __post_init__(self) -> None:
+        cells = tuple(sorted((cell for cell in self.cells if cell != CellUsage(cell.id)), key=lambda cell: cell.id))
+        if len({cell.id for cell in cells}) < len(cells):
+            raise ValueError("a cell is listed twice")
+        msgspec.structs.force_setattr(self, "cells", cells)
+        msgspec.structs.force_setattr(self, "devices", tuple(sorted(self.devices)))
 
 
 class ReservedPages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

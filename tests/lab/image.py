@@ -148,7 +148,6 @@ def install_guest_files(root: Path) -> None:
     for name in ("remote-fs.target", "libvirtd.service"):  # libvirtd starts on the first use of its socket
         (wants / name).unlink(missing_ok=True)
     (wants / "lab-porter.service").symlink_to("../lab-porter.service")
-    (units / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
     (root / "etc/hostname").write_text("lab\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost lab\n")
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")

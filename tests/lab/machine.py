@@ -35,7 +35,7 @@ KERNEL_LINE = (
     "console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off apparmor=0 audit=0 tsc=reliable"
     " systemd.getty_auto=no systemd.show_status=no"
 )
-SETTLE = "systemctl is-system-running --wait; virsh list; python3 -c 'import subprocess, json, argparse, pathlib'"
+SETTLE = "systemctl is-system-running --wait; virsh list"
 BOOT_LIMIT_S = 300
 PAYLOAD_DISK = "/dev/vdb"
 PAYLOAD_LIMIT = 256 << 20  # the disk's size, whatever is on it: a saved machine remembers it
@@ -250,13 +250,14 @@ def render_qemu(topology: LabTopology, image: Path) -> list[str]:
     if topology.cpu_order:
         initrd = image / f"initrd-{topology.name}.gz"
         initrd.write_bytes(render_cpu_order(topology.cpu_order) + (image / "initrd.gz").read_bytes())
+    target = "bare.target" if topology.bare else "multi-user.target"
     return [
         *(QEMU, "-name", "lab", "-accel", "tcg,thread=multi", *topology.render_qemu()),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=4"),
         *("-device", "virtio-blk-pci,drive=payload,bus=pcie.0,addr=5"),
         *("-kernel", str(image / "vmlinuz"), "-initrd", str(initrd)),
-        *("-append", f"{KERNEL_LINE} {topology.kernel}".rstrip()),
+        *("-append", f"{KERNEL_LINE} systemd.unit={target} {topology.kernel}".rstrip()),
     ]
 
 
@@ -284,7 +285,8 @@ def save_state(topology: LabTopology, image: Path) -> Path:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk], check=True)
     with running(topology, image, f"file={disk},format=qcow2") as machine:
         machine.wait_until_ready()
-        machine.shell(SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
+        if not topology.bare:
+            machine.shell(SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
         machine.save(new / "memory")
     new.rename(state)
     return state

@@ -35,6 +35,7 @@ class LabTopology:
     bandwidth_mib: Mapping[tuple[int, int], int] = field(default_factory=dict)
     nics: bool = False  # a network card behind a PCI root of each cell's own
     kernel: str = ""  # more of the kernel's command line
+    bare: bool = True  # boots without udev, journald and libvirtd, in a third of the time
 
     @property
     def cpus(self) -> int:
@@ -86,7 +87,7 @@ WITH_FAR_MEMORY = (*TWO, LabCell("", 1024))
 FAR = {(0, 1): 21, (0, 2): 17, (1, 2): 28}
 
 ALL = (
-    LabTopology("2n", "two sockets, a cell each; siblings are neighbours", 2, 1, 2, 2, TWO, APART),
+    LabTopology("2n", "two sockets, a cell each; siblings are neighbours", 2, 1, 2, 2, TWO, APART, bare=False),
     LabTopology(
         "2n-htsplit",
         "the same, siblings are i and i+4 as on most servers",
@@ -142,7 +143,7 @@ ALL = (
         latency_ns={(0, 0): 10, (0, 1): 20, (0, 2): 50, (1, 0): 20, (1, 1): 10, (1, 2): 70},
         bandwidth_mib={(0, 0): 10240, (0, 1): 5120, (0, 2): 1024, (1, 0): 5120, (1, 1): 10240, (1, 2): 512},
     ),
-    LabTopology("2n-pci", "a network card at each cell", 2, 1, 2, 2, TWO, APART, nics=True),
+    LabTopology("2n-pci", "a network card at each cell", 2, 1, 2, 2, TWO, APART, nics=True, bare=False),
     LabTopology(
         "8n",
         "two sockets of four dies, each die a cell of one CPU",

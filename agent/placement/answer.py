@@ -1,0 +1,140 @@
+"""A decision in words of the Placement document: pins, emulator, I/O threads, idle siblings, what the guest sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.core.cpuset import EMPTY, CpuSet
+from agent.core.guest import GuestTopology
+from agent.core.placement import PlacedCell, PlacedDevice, Placement
+from agent.core.policy import CpuPolicy, EmulatorPolicy
+from agent.placement.cores import Plan
+from agent.placement.guest_topology import choose_topology
+from agent.placement.layout import Layout
+from agent.placement.room import Room
+from agent.placement.rules import resolve_page
+
+
+def render_answer(
+    room: Room,
+    guest: GuestTopology,
+    *,
+    chosen: Sequence[int],
+    plans: Sequence[Plan],
+    devices: tuple[PlacedDevice, ...],
+) -> Placement:
+    """The Placement of a guest whose cell N goes to the host cell with index ``chosen[N]`` as ``plans[N]`` says."""
+    layout = room.layout
+    cells = tuple(_placed_cell(room, guest, number, plan, chosen=chosen) for number, plan in enumerate(plans))
+    kept = plans[0].extra if plans else []
+    reserved = 0
+    for cell in cells:
+        reserved |= cell.reserved.mask
+    emulator = _emulator(layout, guest, cells, kept)
+    return Placement(
+        host=layout.hostname,
+        name=guest.name,
+        flavor=guest.flavor,
+        vcpus=guest.vcpus,
+        memory_kib=guest.memory_kib,
+        cells=cells,
+        emulator=emulator,
+        iothreads=_iothreads(layout, guest, emulator, kept),
+        reserved=CpuSet.of_mask(reserved) if reserved else EMPTY,
+        realtime=guest.realtime,
+        mempolicy=guest.mempolicy if cells else None,
+        cpu_topology=choose_topology(
+            guest.vcpus, guest.topology, sibling_threads=_sibling_threads(room, guest, chosen, plans)
+        ),
+        tune=guest.tune,
+        locked=guest.locked,
+        devices=devices,
+    )
+
+
+def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, chosen: Sequence[int]) -> PlacedCell:
+    layout, index = host.layout, chosen[number]
+    room = host.cells[index]
+    cell = guest.cells[number]
+    reserved = plan.idle
+    for pcpu in plan.extra:
+        reserved |= 1 << pcpu
+    single = layout.single
+    if guest.cpu_policy is CpuPolicy.DEDICATED:
+        pins = {vcpu: single[pcpu] for vcpu, pcpu in zip(cell.vcpus, plan.pins, strict=True)}
+    else:
+        owned = dict(zip(cell.dedicated, plan.pins, strict=True))
+        pins = {vcpu: single[owned[vcpu]] if vcpu in owned else room.cell.shared_set for vcpu in cell.vcpus}
+    page = None if guest.page is None else resolve_page(room, guest, cell.memory_kib)
+    return PlacedCell(
+        guest_cell=number,
+        host_cell=room.cell.id,
+        vcpus=cell.vcpus,
+        memory_kib=cell.memory_kib,
+        page_kib=page,
+        pool_kib=page or next(iter(room.pools), None),
+        policy=guest.cpu_policy,
+        pins=pins,
+        dedicated=cell.dedicated if guest.cpu_policy is CpuPolicy.MIXED else None,
+        reserved=CpuSet.of_mask(reserved) if reserved else EMPTY,
+        distances=_told_distances(layout, chosen, index) if len(chosen) > 1 else {},
+    )
+
+
+def _told_distances(layout: Layout, chosen: Sequence[int], index: int) -> dict[int, int]:
+    """Guest cell → the distance of its host cell, as the guest's own ACPI table shall say it."""
+    return {other: layout.distances[index][far] for other, far in enumerate(chosen)}
+
+
+def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], kept: list[int]) -> CpuSet:
+    """Where QEMU's own threads run.
+
+    ``isolate``: on the pCPU kept for them.  ``share``: on the shared set, if the host has one beside the dedicated set.
+    Else on the union of the guest's pins, without those of real-time vCPUs.
+    """
+    if not cells:
+        return layout.floating
+    if guest.emulator_policy is EmulatorPolicy.ISOLATE:
+        return layout.single[kept[0]]
+    if guest.emulator_policy is EmulatorPolicy.SHARE and layout.shared_configured:
+        return layout.floating
+    mask = everything = 0
+    for cell in cells:
+        for vcpu, cpus in cell.pins.items():
+            everything |= cpus.mask
+            if not guest.realtime or vcpu not in guest.realtime:
+                mask |= cpus.mask
+    return CpuSet.of_mask(mask or everything)
+
+
+def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: list[int]) -> dict[int, CpuSet]:
+    """I/O thread N, counted from 1 as libvirt does → its pCPUs."""
+    numbers = range(1, guest.iothreads.count + 1)
+    where = guest.iothreads.where
+    if where == "dedicated":
+        return {number: layout.single[kept[-number]] for number in numbers}
+    if where == "shared":
+        return dict.fromkeys(numbers, layout.floating)
+    return dict.fromkeys(numbers, where if isinstance(where, CpuSet) else emulator)
+
+
+def _sibling_threads(room: Room, guest: GuestTopology, chosen: Sequence[int], plans: Sequence[Plan]) -> int:
+    """The most threads t such that vCPUs 0..t-1, t..2t-1 and so on are pinned to the threads of one core each."""
+    if guest.cpu_policy is not CpuPolicy.DEDICATED or not guest.topology.mirror:
+        return 1
+    core_of: dict[int, tuple[int, int]] = {}
+    most = 1
+    for index, plan, cell in zip(chosen, plans, guest.cells, strict=True):
+        layout = room.layout.cells[index]
+        most = max(most, layout.threads_per_core)
+        if most > 1:
+            owner = layout.core_of
+            for vcpu, pcpu in zip(cell.vcpus, plan.pins, strict=True):
+                core_of[vcpu] = (index, owner[pcpu])
+    cores = [core_of[vcpu] for vcpu in range(guest.vcpus)] if core_of else []
+    for threads in range(most, 1, -1):
+        if guest.vcpus % threads == 0 and all(
+            len(set(cores[first : first + threads])) == 1 for first in range(0, guest.vcpus, threads)
+        ):
+            return threads
+    return 1

@@ -1,0 +1,82 @@
+"""Which of several feasible answers is best: the one order that every choice between cells follows.
+
+The order, first difference decides:
+
+1. device locality: fewest wished devices far away; a guest without wishes stays off cells that have devices;
+2. distance: the smallest sum over all pairs of chosen cells;
+3. L3 groups spanned, and sockets;
+4. whole cores broken;
+5. cell pairs broken: cells nobody touched whose partner nobody touched either, taken one without the other;
+6. how full the cells become: fullest first, so that empty cells stay whole;
+7. lowest cell ids.
+
+That is ``balanced``.  The operator's ``pack`` and ``spread`` put the sixth in the third place, fullest or emptiest
+first.
+
+Everything but distance, sockets and pairs is a sum over the guest cells; those three are sums over pairs of cells.  So
+the order becomes one integer, each place wide enough never to carry into the one above, and adding up stays exact.
+"""
+
+from __future__ import annotations
+
+from agent.core.guest import GuestTopology, Shape
+from agent.core.policy import CpuPolicy, PackingPolicy
+from agent.placement.cores import Plan
+from agent.placement.layout import Layout
+from agent.placement.room import CellRoom
+
+PLACE_BITS = 24
+"""Room for the sum of one place over all guest cells."""
+
+FULLNESS_BITS = 56
+ID_BITS = 160
+"""Lowest ids: cell N counts 2^N, so the highest cell of two sets decides first; enough for 128 cells."""
+
+_ORDERS = {
+    PackingPolicy.BALANCED: ("devices", "distance", "spanned", "sockets", "broken", "pairs", "fullness", "ids"),
+    PackingPolicy.PACK: ("devices", "distance", "fullness", "spanned", "sockets", "broken", "pairs", "ids"),
+    PackingPolicy.SPREAD: ("devices", "distance", "fullness", "spanned", "sockets", "broken", "pairs", "ids"),
+}
+
+
+def _weights(order: tuple[str, ...]) -> dict[str, int]:
+    shift = 0
+    weights = {}
+    for name in reversed(order):
+        weights[name] = 1 << shift
+        shift += {"ids": ID_BITS, "fullness": FULLNESS_BITS}.get(name, PLACE_BITS)
+    return weights
+
+
+WEIGHTS = {policy: _weights(order) for policy, order in _ORDERS.items()}
+
+
+def price_cell(
+    room: CellRoom, guest: GuestTopology, shape: Shape, plan: Plan, *, packing: PackingPolicy, paired: bool
+) -> int:
+    """What it costs to put one guest cell here, alone; ``paired``: this cell and its partner are both untouched."""
+    weight = WEIGHTS[packing]
+    devices = 0 if guest.devices else room.cell.device_count
+    if guest.cpu_policy is CpuPolicy.SHARED:
+        cpus_left = max(0, (1 << 14) - room.floating_vcpus - shape.floating)
+    else:
+        cpus_left = room.free.bit_count() - shape.dedicated - shape.extra - plan.idle.bit_count()
+    memory_left = max(0, room.memory_kib - room.memory_used_kib - shape.memory_kib) >> 10
+    left = (cpus_left << 32) + min(memory_left, (1 << 32) - 1)
+    if packing is PackingPolicy.SPREAD:
+        left = (1 << 47) - left
+    return (
+        devices * weight["devices"]
+        + plan.spanned * weight["spanned"]
+        + plan.broken * weight["broken"]
+        + paired * weight["pairs"]
+        + left * weight["fullness"]
+        + (1 << room.cell.index)
+    )
+
+
+def price_pair(layout: Layout, one: int, other: int, *, packing: PackingPolicy, paired: bool) -> int:
+    """What it costs to use two cells together; ``paired``: they are untouched partners, so their pair stays whole."""
+    weight = WEIGHTS[packing]
+    apart = layout.cells[one].sockets != layout.cells[other].sockets
+    return layout.distances[one][other] * weight["distance"] + apart * weight["sockets"] - 2 * paired * weight["pairs"]

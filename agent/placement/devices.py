@@ -1,0 +1,69 @@
+"""Which host devices a guest gets, given its cells, and how well near they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.core.guest import DeviceWish, GuestTopology
+from agent.core.placement import PlacedDevice
+from agent.core.policy import PciAffinity
+from agent.core.topology import Device
+from agent.placement.room import Room
+
+LOCAL, LOOSE, REMOTE = 0, 1, 2
+"""On a chosen cell; on no cell that the kernel knows; on another cell."""
+
+
+def matches(device: Device, alias: str) -> bool:
+    """Whether a device answers to an alias: its kind (``gpu``), its name, its PCI address, or ``vendor.product``."""
+    return device.pci is not None and alias in (
+        device.kind,
+        device.name,
+        device.pci,
+        f"{device.vendor}.{device.product}",
+    )
+
+
+def choose_devices(
+    room: Room, guest: GuestTopology, chosen: Sequence[int]
+) -> tuple[tuple[PlacedDevice, ...], int] | DeviceWish:
+    """The guest's devices, nearest first, and how many are not local; or the wish that cannot be met.
+
+    ``required``: local ones only.  ``legacy``: local, or of no known cell.  ``socket``: local, or on a cell of the same
+    socket.  ``preferred``: any.
+    """
+    offered = _offered(room, guest, chosen)
+    given: list[PlacedDevice] = []
+    taken: set[str] = set()
+    remote = 0
+    for wish in guest.devices:
+        mine = [entry for entry in offered if matches(entry[2], wish.alias) and entry[2].pci not in taken]
+        if len(mine) < wish.count:
+            return DeviceWish(wish.alias, len(mine))
+        for distance, cell, device in mine[: wish.count]:
+            assert device.pci is not None
+            taken.add(device.pci)
+            remote += distance
+            given.append(PlacedDevice(device.pci, cell, device.name))
+    return tuple(given), remote
+
+
+def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tuple[int, int | None, Device]]:
+    """Free devices that the affinity policy allows, nearest first."""
+    layout = room.layout
+    near = set(chosen) if guest.cells else set(range(len(layout.cells)))
+    sockets = frozenset().union(*(layout.cells[index].sockets for index in near)) - {None}
+    offered: list[tuple[int, int | None, Device]] = []
+    for cell in layout.cells:
+        if cell.index in near:
+            place = LOCAL
+        elif guest.pci_affinity is PciAffinity.PREFERRED or (
+            guest.pci_affinity is PciAffinity.SOCKET and cell.sockets & sockets
+        ):
+            place = REMOTE
+        else:
+            continue
+        offered += [(place, cell.id, device) for device in cell.devices if device.pci not in room.devices_used]
+    if guest.pci_affinity in (PciAffinity.LEGACY, PciAffinity.PREFERRED) or not guest.cells:
+        offered += [(LOOSE, None, device) for device in layout.loose_devices if device.pci not in room.devices_used]
+    return sorted(offered, key=lambda entry: (entry[0], entry[2].pci or ""))

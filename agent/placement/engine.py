@@ -1,0 +1,226 @@
+"""The placement of one guest on one host, pure: a room and a guest topology in, a Placement or a Misfit out.
+
+The steps:
+
+1. A guest without cells floats over the shared set, and always fits.
+2. For each shape of guest cell and each host cell, ask the rules (``rules``): fits, or which rule says no.
+3. Match guest cells with host cells (``matching``).  Without a matching the answer is every refusal and who competes.
+4. Plan the cores on every cell that came through (``cores``) and price it (``choice``).
+5. Take the cheapest assignment (``assignment``), exactly; devices count once the cells are chosen (``devices``).
+6. Write the decision down (``answer``).
+
+Same input, same answer: nothing here depends on the order of cells, cores, dicts or sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.core.cpuset import CpuSet
+from agent.core.guest import DeviceWish, GuestTopology, Shape
+from agent.core.misfit import Code
+from agent.core.placement import Misfit, Placement, Reason
+from agent.placement.answer import render_answer
+from agent.placement.assignment import assign
+from agent.placement.choice import price_cell, price_pair
+from agent.placement.cores import Plan, plan_cores
+from agent.placement.devices import choose_devices
+from agent.placement.matching import find_violators
+from agent.placement.reasons import contended, explain_refusal
+from agent.placement.room import Room
+from agent.placement.rules import Refusal, find_refusal
+from agent.placement.split import split_guest
+
+NO_GUESTS: Mapping[str, CpuSet] = {}
+
+
+def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_GUESTS) -> Placement | Misfit:
+    """Place a guest into a host's room.
+
+    ``guests`` names the pCPUs that other guests of this host own or float over, for ``cw:l3`` wishes.
+    """
+    if not guest.cells:
+        return _float(room, guest)
+    where = guest.iothreads.where
+    if isinstance(where, CpuSet) and where.mask & ~room.layout.online:
+        return _misfit(room, guest, [Reason(code=Code.NO_SUCH_PCPUS, message=f"the host has not all of pCPUs {where}")])
+    if not guest.auto_cells:
+        return _fit_cells(room, guest, guests)
+    first: Placement | Misfit | None = None
+    for count in range(1, min(len(room.cells), guest.vcpus) + 1):
+        answer = _fit_cells(room, split_guest(guest, count), guests)
+        if answer.fits:
+            return answer
+        first = first or answer
+    assert first is not None
+    return first
+
+
+def _float(room: Room, guest: GuestTopology) -> Placement | Misfit:
+    devices = choose_devices(room, guest, ())
+    if isinstance(devices, DeviceWish):
+        return _misfit(room, guest, [_too_few(guest, devices)])
+    return render_answer(room, guest, chosen=(), plans=(), devices=devices[0])
+
+
+def _fit_cells(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> Placement | Misfit:
+    if len(guest.cells) > len(room.cells):
+        wanted, available = len(guest.cells), len(room.cells)
+        message = f"the host has {available} cell{'s' * (available > 1)} for {wanted} guest cells"
+        return _misfit(
+            room, guest, [Reason(code=Code.TOO_FEW_CELLS, message=message, wanted=wanted, available=available)]
+        )
+    allowed = _allowed(room, guest, guests)
+    if isinstance(allowed, Reason):
+        return _misfit(room, guest, [allowed])
+    refusals: dict[Shape, dict[int, Refusal]] = {}
+    for shape in guest.shapes:
+        if shape not in refusals:
+            refusals[shape] = {
+                index: refusal
+                for index, cell in enumerate(room.cells)
+                if (refusal := find_refusal(cell, guest, shape, allowed)) is not None
+            }
+    everywhere = range(len(room.cells))
+    fits = [
+        sum(1 << index for index in everywhere if index not in refusals[shape] and _wished(room, guest, number, index))
+        for number, shape in enumerate(guest.shapes)
+    ]
+    violators = find_violators(fits)
+    if violators:
+        return _misfit(room, guest, _reasons(room, guest, refusals, fits, violators))
+    return _choose(room, guest, fits, allowed)
+
+
+def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> Placement | Misfit:
+    """Steps 4 to 6, for a guest whose cells can be matched."""
+    plans: dict[tuple[Shape, int], Plan] = {}
+    prices: dict[tuple[Shape, int], int] = {}
+    linear: list[dict[int, int]] = []
+    for shape, mask in zip(guest.shapes, fits, strict=True):
+        row: dict[int, int] = {}
+        for index, cell in enumerate(room.cells):
+            if mask >> index & 1:
+                key = (shape, index)
+                if key not in plans:
+                    plan = plans[key] = plan_cores(cell, guest, shape, allowed)
+                    paired = _untouched_pair(room, index)
+                    prices[key] = price_cell(cell, guest, shape, plan, packing=room.packing, paired=paired)
+                row[index] = prices[key]
+        linear.append(row)
+    wish: DeviceWish | None = None
+
+    def price_devices(chosen: tuple[int, ...]) -> int | None:
+        nonlocal wish
+        found = choose_devices(room, guest, chosen)
+        if isinstance(found, DeviceWish):
+            wish = found if wish is None or found.count > wish.count else wish
+            return None
+        return found[1] << 400
+
+    chosen = assign(
+        linear,
+        _pairwise(room) if len(linear) > 1 else (),
+        [
+            bool(number) and shape == guest.shapes[number - 1] and guest.host_cells is None
+            for number, shape in enumerate(guest.shapes)
+        ],
+        late=price_devices if guest.devices else None,
+    )
+    if chosen is None:
+        assert wish is not None
+        return _misfit(room, guest, [_too_few(guest, wish)])
+    devices = choose_devices(room, guest, chosen)
+    assert not isinstance(devices, DeviceWish)
+    return render_answer(
+        room,
+        guest,
+        chosen=chosen,
+        plans=[plans[shape, index] for shape, index in zip(guest.shapes, chosen, strict=True)],
+        devices=devices[0],
+    )
+
+
+def _allowed(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> int | Reason:
+    """The pCPUs that a wish about another guest's L3 groups leaves; all of them without one."""
+    everything = room.layout.online
+    if guest.l3 is None or guest.l3.relation == "one":
+        return everything
+    other = guests.get(guest.l3.guest)
+    if other is None:
+        if guest.l3.relation == "other":
+            return everything
+        return Reason(code=Code.NO_SUCH_GUEST, message=f"guest {guest.l3.guest} of cw:l3 is not on this host")
+    groups = sum(group for cell in room.layout.cells for group in cell.l3_masks if group & other.mask)
+    return groups if guest.l3.relation == "same" else everything & ~groups
+
+
+def _wished(room: Room, guest: GuestTopology, number: int, index: int) -> bool:
+    return guest.host_cells is None or guest.host_cells[number] == room.cells[index].cell.id
+
+
+def _untouched_pair(room: Room, index: int) -> bool:
+    partner = room.layout.partners[index]
+    return partner is not None and room.cells[index].untouched and room.cells[partner].untouched
+
+
+def _pairwise(room: Room) -> list[list[int]]:
+    everywhere = range(len(room.cells))
+    partners = room.layout.partners
+    return [
+        [
+            price_pair(
+                room.layout,
+                one,
+                other,
+                packing=room.packing,
+                paired=partners[one] == other and _untouched_pair(room, one),
+            )
+            for other in everywhere
+        ]
+        for one in everywhere
+    ]
+
+
+def _reasons(
+    room: Room,
+    guest: GuestTopology,
+    refusals: Mapping[Shape, Mapping[int, Refusal]],
+    fits: list[int],
+    violators: tuple[int, ...],
+) -> list[Reason]:
+    """Every pair's binding rule; first of all, which guest cells compete, where each has a place but not all do."""
+    reasons = []
+    if all(fits):
+        union = 0
+        for number in violators:
+            union |= fits[number]
+        reasons.append(contended(violators, [cell.cell.id for cell in room.cells if union >> cell.cell.index & 1]))
+    if guest.host_cells is not None:
+        known = {cell.id for cell in room.layout.cells}
+        for number, wanted in enumerate(guest.host_cells):
+            if wanted not in known:
+                message = f"cw:host_cells names cell {wanted}, which the host does not have"
+                reasons.append(Reason(code=Code.NO_SUCH_CELL, message=message, guest_cell=number, host_cell=wanted))
+    for number, shape in enumerate(guest.shapes):
+        for index, cell in enumerate(room.cells):
+            refusal = refusals[shape].get(index)
+            if refusal is None and not _wished(room, guest, number, index):
+                refusal = (Code.NOT_THE_CELL_WISHED, None, None)
+            if refusal is not None:
+                reasons.append(explain_refusal(refusal, guest=guest, number=number, room=cell))
+    return reasons
+
+
+def _too_few(guest: GuestTopology, found: DeviceWish) -> Reason:
+    wanted = next(wish.count for wish in guest.devices if wish.alias == found.alias)
+    return Reason(
+        code=Code.NOT_ENOUGH_DEVICES,
+        message=f"{found.count} of {wanted} free devices {found.alias} are near enough ({guest.pci_affinity})",
+        wanted=wanted,
+        available=found.count,
+    )
+
+
+def _misfit(room: Room, guest: GuestTopology, reasons: list[Reason]) -> Misfit:
+    return Misfit(host=room.layout.hostname, name=guest.name, misfits=tuple(reasons))

@@ -1,0 +1,88 @@
+"""What is left on a host: its layout minus what guests hold and what the operator keeps back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.core.errors import BadInput
+from agent.core.policy import PackingPolicy
+from agent.core.usage import CellUsage, Limits, Usage
+from agent.placement.layout import CellLayout, Layout
+
+KIB_PER_MIB = 1024
+NO_LIMITS = Limits()
+
+
+class CellRoom(msgspec.Struct, frozen=True):
+    """One cell's room.  ``pools``: page size in KiB → (pages in all, pages free), smallest first.
+
+    ``free`` is the mask of dedicated pCPUs nobody owns.  ``floating_limit`` and ``memory_limit_kib`` are None where no
+    ratio is given.  ``untouched``: no guest holds anything here.
+    """
+
+    cell: CellLayout
+    free: int
+    floating_vcpus: int
+    memory_used_kib: int
+    memory_kib: int
+    pools: dict[int, tuple[int, int]]
+    floating_limit: float | None
+    memory_limit_kib: float | None
+    untouched: bool
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A host's room, by cell index; ``devices_used`` are PCI addresses that guests have."""
+
+    layout: Layout
+    cells: tuple[CellRoom, ...]
+    packing: PackingPolicy
+    devices_used: frozenset[str]
+
+
+def measure_room(layout: Layout, usage: Usage, limits: Limits | None = None) -> Room:
+    """What the host has left for guests; BadInput when usage names a cell that the host does not have."""
+    limits = limits or NO_LIMITS
+    used = {cell.id: cell for cell in usage.cells}
+    unknown = sorted(used.keys() - {cell.id for cell in layout.cells})
+    if unknown:
+        raise BadInput(
+            f"usage: cell {unknown[0]} is not on host {layout.hostname}; its cells: "
+            + ", ".join(str(cell.id) for cell in layout.cells)
+        )
+    return Room(
+        layout=layout,
+        cells=tuple(_cell_room(cell, used.get(cell.id), limits) for cell in layout.cells),
+        packing=limits.packing,
+        devices_used=frozenset(usage.devices),
+    )
+
+
+def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> CellRoom:
+    if used is None:
+        used = CellUsage(cell.id)
+    pages_used = {page.size_kib: page.used for page in used.pages}
+    kept_kib = limits.reserved_memory_mb.get(cell.id, 0) * KIB_PER_MIB if limits.reserved_memory_mb else 0
+    pools = {size: (total, total - pages_used.get(size, 0)) for size, total in cell.pools}
+    if kept_kib and pools:
+        smallest = next(iter(pools))
+        total, free = pools[smallest]
+        kept_pages = -(-kept_kib // smallest)
+        pools[smallest] = (total - kept_pages, free - kept_pages)
+    for reserved in limits.reserved_huge_pages:
+        if reserved.cell == cell.id and reserved.size_kib in pools:
+            total, free = pools[reserved.size_kib]
+            pools[reserved.size_kib] = (total, free - reserved.count)
+    memory_kib = cell.memory_kib - kept_kib
+    cpu_ratio, ram_ratio = limits.cpu_allocation_ratio, limits.ram_allocation_ratio
+    return CellRoom(
+        cell=cell,
+        free=cell.dedicated & ~used.pinned.mask,
+        floating_vcpus=used.floating_vcpus,
+        memory_used_kib=used.memory_kib,
+        memory_kib=memory_kib,
+        pools=pools,
+        floating_limit=None if cpu_ratio is None else cell.shared.bit_count() * cpu_ratio,
+        memory_limit_kib=None if ram_ratio is None else memory_kib * ram_ratio,
+        untouched=not (used.pinned.mask or used.floating_vcpus or used.memory_kib or any(pages_used.values())),
+    )
