@@ -1,0 +1,117 @@
+"""``cellwright topology`` on real kernels, against what was described, and against numactl and lscpu inside."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.lab.machine import Machine
+from tests.lab.test_machine import everywhere, expected_cells, on_two_cells, parse_cpus
+from tests.lab.topologies import TOPOLOGIES
+
+
+def read_document(lab: Machine) -> dict[str, Any]:
+    document: dict[str, Any] = lab.run("cellwright", "topology", "--format", "json").json()
+    return document
+
+
+def read_lscpu(lab: Machine) -> dict[int, tuple[int, int, int | None]]:
+    """Each online CPU's core, socket and cell, as lscpu numbers them."""
+    lines = lab.run("lscpu", "--parse=CPU,CORE,SOCKET,NODE").stdout.splitlines()
+    rows = [line.split(",") for line in lines if not line.startswith("#")]
+    return {int(cpu): (int(core), int(socket), int(cell) if cell else None) for cpu, core, socket, cell in rows}
+
+
+def check_against_lscpu(lab: Machine) -> None:
+    """Same online CPUs, same siblings, same sockets, same cells."""
+    document, lscpu = read_document(lab), read_lscpu(lab)
+    ours = {
+        cpu: (tuple(parse_cpus(core["cpus"])), core["socket"], cell["id"])
+        for cell in document["cells"]
+        for core in cell["cores"]
+        for cpu in parse_cpus(core["cpus"])
+    }
+    theirs = {
+        cpu: (tuple(other for other, place in lscpu.items() if place[0] == core), socket, cell)
+        for cpu, (core, socket, cell) in lscpu.items()
+    }
+    assert ours == theirs
+    assert parse_cpus(document["online"]) == sorted(lscpu)
+
+
+def without_free_memory(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if not re.match(r"node \d+ free:", line)]
+
+
+@everywhere
+def test_the_document_is_the_described_machine(lab: Machine) -> None:
+    topology, document = TOPOLOGIES[lab.name], read_document(lab)
+    assert [parse_cpus(cell["cpus"]) for cell in document["cells"]] == expected_cells(topology)
+    assert (document["sockets"], document["dies"]) == (topology.sockets, topology.sockets * topology.dies)
+    assert document["cores"] == topology.sockets * topology.dies * topology.cores
+    assert (document["threads_per_core"], document["smt"]) == (topology.threads, topology.threads > 1)
+    for here, cell in enumerate(document["cells"]):
+        given_kib = topology.cells[here].memory_mib * 1024
+        assert given_kib * 0.85 <= cell["memory_kib"] <= given_kib  # the kernel keeps some for itself
+        for there, distance in cell["distances"].items():
+            pair = min(here, int(there)), max(here, int(there))
+            assert distance == (10 if here == int(there) else topology.distances[pair])
+
+
+@everywhere
+def test_lscpu_agrees(lab: Machine) -> None:
+    check_against_lscpu(lab)
+
+
+@everywhere
+def test_numactl_prints_the_same(lab: Machine) -> None:
+    ours = lab.run("cellwright", "topology", "--format", "numactl").stdout
+    theirs = lab.run("numactl", "--hardware").stdout
+    assert without_free_memory(ours) == without_free_memory(theirs)
+
+
+@on_two_cells
+def test_a_cpu_goes_offline_and_comes_back(lab: Machine) -> None:
+    online = "/sys/devices/system/cpu/cpu5/online"
+    lab.shell(f"echo 0 >{online}")
+    try:
+        document = read_document(lab)
+        assert (document["online"], document["offline"]) == ("0-4,6-7", "5")
+        assert document["cells"][1]["cpus"] == "4,6-7"
+        check_against_lscpu(lab)
+    finally:
+        lab.shell(f"echo 1 >{online}")
+    assert read_document(lab)["offline"] == ""
+
+
+@on_two_cells
+def test_siblings_go_when_smt_is_switched_off(lab: Machine) -> None:
+    control = "/sys/devices/system/cpu/smt/control"
+    lab.shell(f"echo off >{control}")
+    try:
+        document = read_document(lab)
+        assert (document["online"], document["offline"]) == ("0,2,4,6", "1,3,5,7")
+        assert document["smt"] is False
+        check_against_lscpu(lab)
+    finally:
+        lab.shell(f"echo on >{control}")
+
+
+@on_two_cells
+def test_huge_pages_are_counted_at_their_cell(lab: Machine) -> None:
+    pool = "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
+    lab.shell(f"echo 8 >{pool}")
+    try:
+        pages = [cell["pages"] for cell in read_document(lab)["cells"]]
+        totals = [[pool["total"] for pool in pools if pool["size_kib"] == 2048] for pools in pages]
+        assert totals == [[0], [8]]
+    finally:
+        lab.shell(f"echo 0 >{pool}")
+
+
+@pytest.mark.parametrize("lab", ["isolated"], indirect=True)
+def test_the_kernel_line_isolates_cpus_and_reserves_pages(lab: Machine) -> None:
+    document = read_document(lab)
+    assert (document["isolated"], document["nohz_full"]) == ("2-3,6-7", "2-3,6-7")
+    gigantic = [pool for cell in document["cells"] for pool in cell["pages"] if pool["size_kib"] == 1 << 20]
+    assert [(pool["total"], pool["free"]) for pool in gigantic] == [(1, 1), (1, 1)]
