@@ -14,6 +14,7 @@ from agent import __version__
 from agent.core.errors import CellwrightError
 
 VERBS: dict[str, str] = {
+    "place": "where a guest goes on a host, or why it does not fit",
     "render": "print the domain XML of a placement",
     "config": "check the configuration files and print what is in force",
     "topology": "what a host is made of: cells, cores, memory, page pools",

@@ -86,8 +86,9 @@ def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: in
 def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> tuple[list[int], int]:
     """Steps 2 to 4: pCPUs for ``wanted`` threads and how many whole cores that breaks.
 
-    ``paired`` (``require``): no thread is alone on its core, except one of an odd count when nothing else will do.
+    ``paired`` (``require``): only cores with two free threads or more, and nobody alone where it can be helped.
     """
+    least = 2 if paired else 1
     by_count: list[list[int]] = [[] for _ in range(room.cell.threads_per_core + 1)]
     for core in room.cell.cores:
         core &= region
@@ -95,19 +96,17 @@ def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> 
             by_count[core.bit_count()].append(core)
     takes: list[tuple[int, int]] = []
     left = wanted
-    for count in range(len(by_count) - 1, 0, -1):
-        if paired and count == 1 and left > 1:
-            break
+    for count in range(len(by_count) - 1, least - 1, -1):
         fill = min(left // count, len(by_count[count]))
         takes += [(core, count) for core in by_count[count][:fill]]
         del by_count[count][:fill]
         left -= fill * count
-    if paired and left == 1 and takes and takes[-1][1] > 2 and any(by_count[2:]):
+    if paired and left == 1 and takes and takes[-1][1] > 2:
         core, count = takes.pop()
         takes.append((core, count - 1))
         left = 2
     while left:
-        count = next((n for n in range(left, len(by_count)) if by_count[n]), 0)
+        count = next((n for n in range(max(left, least), len(by_count)) if by_count[n]), 0)
         if not count:
             count = max(n for n in range(len(by_count)) if by_count[n])
         take = min(left, count)

@@ -271,7 +271,7 @@ def emulator(case: Case) -> Iterator[str]:
     if not where:
         yield "the emulator has no pCPU"
     if not cells:
-        if not where <= set(case.host.shared()):
+        if not where <= set(case.host.shared() or case.host.usable() - case.host.dedicated()):
             yield f"a floating guest's emulator is on {placement.emulator}, not in the shared set"
         return
     policy = case.extra("hw:emulator_threads_policy")

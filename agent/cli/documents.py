@@ -1,0 +1,57 @@
+"""Documents that commands take as files: requests in JSON, TOML or YAML, usage and limits in JSON."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from agent.cli.hosts import read_input
+from agent.core.codec import convert, decode
+from agent.core.errors import BadInput
+from agent.core.request import Request
+from agent.core.usage import Limits, Usage
+
+FORMATS = ".json, .toml, .yaml or .yml"
+
+
+def load_request(path: str) -> Request:
+    """A request file, read as its name ends (stdin is JSON); BadInput names the file and the place in it."""
+    data = read_input(path)
+    suffix = ".json" if path == "-" else PurePath(path).suffix.lower()
+    if suffix == ".json":
+        return decode(data, Request, source=path)
+    if suffix == ".toml":
+        return convert(_toml(data, path), Request, source=path)
+    if suffix in (".yaml", ".yml"):
+        return convert(_yaml(data, path), Request, source=path)
+    raise BadInput(f"{path}: what format is this? allowed: a name that ends in {FORMATS}")
+
+
+def load_usage(path: str | None) -> Usage:
+    """A usage document; nothing is used where no file is named."""
+    return Usage() if path is None else decode(read_input(path), Usage, source=path)
+
+
+def load_limits(path: str | None) -> Limits | None:
+    """A limits document; None where no file is named."""
+    return None if path is None else decode(read_input(path), Limits, source=path)
+
+
+def _toml(data: bytes, path: str) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
+        raise BadInput(f"{path}: {why}") from why
+
+
+def _yaml(data: bytes, path: str) -> Any:
+    try:
+        import yaml
+    except ImportError as why:
+        raise BadInput(f"{path}: reading YAML needs PyYAML: pip install 'cellwright[host]'") from why
+    try:
+        return yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as why:
+        raise BadInput(f"{path}: {why}") from why
