@@ -2,9 +2,10 @@
 
 One line an area: ``7f1a1fe00000 bind:0 anon=1536 dirty=1536 active=0 N0=1536 kernelpagesize_kB=4``
 (Documentation/filesystems/proc.rst; show_numa_map in fs/proc/task_mmu.c).  Reading the file makes the kernel walk the
-page tables of the whole process with its mmap lock held for reading: some 0.1 s for every 100 GiB of 4 KiB pages,
-hardly anything for huge pages.  Transparent huge pages are counted as base pages.  Perl scripts that sum the file add
-page sizes and mapmax too; here mapmax is the largest and pages count with their own size.
+page tables of the whole process with its mmap lock held for reading, so that its own mmap calls wait: some 10 ms for
+every GiB of 4 KiB pages, well under 1 ms with huge pages, transparent ones included.  Transparent huge pages count as
+base pages.  Perl scripts that sum the file add page sizes and mapmax too; here mapmax is the largest, and every page
+counts with its own size.
 """
 
 from __future__ import annotations
