@@ -18,7 +18,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """0 when the configuration can be used; what is wrong with it ends as one line and exit code 2."""
     from agent.core.codec import encode, to_tree
-    from agent.settings import read_settings
+    from agent.settings.load import read_settings
 
     effective = read_settings(args.config, nova_conf=args.nova_conf)
     tree = to_tree(effective)

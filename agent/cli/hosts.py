@@ -11,35 +11,62 @@ from pathlib import Path
 from agent.core.codec import decode
 from agent.core.errors import BadInput
 from agent.core.topology import HostTopology
+from agent.settings.present import FOLDER, is_configured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.settings.document import Settings
+
+
+SOURCES = ("topology", "sysroot", "synthetic")
+"""The options that name another host than this one."""
+
+SETS = {
+    "vcpu_pin_set": "pCPUs for pinned and for floating guests, as Nova's vcpu_pin_set",
+    "dedicated_set": "pCPUs that pinned guests may own",
+    "shared_set": "pCPUs that floating guests share",
+}
 
 
 def add_host_options(parser: ArgumentParser) -> None:
-    """Add the options that name a host; without any of them it is the live one."""
-    group = parser.add_argument_group("which host (default: this one)").add_mutually_exclusive_group()
-    group.add_argument("--topology", metavar="FILE", help="a Topology document (JSON), '-' for stdin")
-    group.add_argument("--sysroot", metavar="DIR", help="a saved /proc and /sys")
-    parser.add_argument("--config", metavar="FILE", help="settings from this file instead of /etc/cellwright")
-    parser.add_argument("--nova-conf", metavar="FILE", help="the dedicated and shared sets of this nova.conf")
-    group.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
+    """Add the options that name a host and its operator's decisions; without any it is the live one, as configured."""
+    sources = parser.add_argument_group("which host (default: this one)").add_mutually_exclusive_group()
+    sources.add_argument("--topology", metavar="FILE", help="a Topology document (JSON), '-' for stdin")
+    sources.add_argument("--sysroot", metavar="DIR", help="a saved /proc and /sys")
+    sources.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
+    group = parser.add_argument_group("which pCPUs guests may use (default: for this host, what /etc/cellwright says)")
+    group.add_argument("--config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
+    group.add_argument("--nova-conf", metavar="FILE", help="CPU sets, ratios and reservations of this nova.conf")
+    for key, words in SETS.items():
+        group.add_argument("--" + key.replace("_", "-"), metavar="LIST", help=words + "; '' for no such set")
+
+
+def load_settings(args: Namespace) -> Settings | None:
+    """The settings that options name, or for the live host those of /etc/cellwright; None where there are none."""
+    texts = {key if key == "vcpu_pin_set" else f"cpu_{key}": getattr(args, key) for key in SETS}
+    sets = {key: text for key, text in texts.items() if text is not None}
+    this_host = all(getattr(args, source) is None for source in SOURCES)
+    etc = this_host and args.config is None and is_configured()
+    if not (etc or args.config or args.nova_conf or sets):
+        return None
+    from agent.settings.load import read_settings
+
+    folder = FOLDER if etc else None
+    return read_settings(args.config, folder=folder, nova_conf=args.nova_conf, sets=sets).settings
 
 
 def load_host(args: Namespace) -> HostTopology:
-    """The host that the options name, with the operator's sets; BadInput says which file or word is wrong.
-
-    The settings in /etc/cellwright are this machine's own: another host has them only with ``--config``.
-    """
-    host = _read(args)
-    live = args.topology is None and args.synthetic is None and args.sysroot is None
-    if not live and args.config is None and args.nova_conf is None:
+    """The host that the options name, with the operator's sets; BadInput says which file or word is wrong."""
+    host = _load_host(args)
+    settings = load_settings(args)
+    if settings is None:
         return host
-    from agent.settings import apply_sets, read_settings
-    from agent.settings.load import FOLDER
+    from agent.settings.sets import apply_sets
 
-    effective = read_settings(args.config, folder=FOLDER if live else None, nova_conf=args.nova_conf)
-    return apply_sets(host, effective.settings)
+    return apply_sets(host, settings)
 
 
-def _read(args: Namespace) -> HostTopology:
+def _load_host(args: Namespace) -> HostTopology:
     if args.topology is not None:
         return decode(read_input(args.topology), HostTopology, source=args.topology)
     if args.synthetic is not None:

@@ -16,6 +16,7 @@ FORMATS = {
     "numactl": "agent.picture.numactl:render_numactl",
     "cpus": "agent.picture.cpus:render_cpus",
     "json": "agent.picture.document:render_json",
+    "svg": "agent.picture.svg:render_svg",
 }
 """Format → the function (HostTopology → text) that makes it."""
 

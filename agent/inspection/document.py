@@ -15,6 +15,7 @@ from agent.inspection.cells import CellFacts, read_cells
 from agent.inspection.cores import CoreFacts, read_cores
 from agent.inspection.cpuinfo import CpuInfo, read_cpuinfo
 from agent.inspection.cpus import Cpus, bits, read_cpus
+from agent.inspection.devices import place_devices, read_devices
 from agent.inspection.files import Root, Vanished
 from agent.inspection.memory import base_page_kib, parse_meminfo, read_huge_pools, read_huge_sizes
 
@@ -67,6 +68,9 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         housed |= facts.cpus
         cell["cores"] = [_core(core, core.cpus & facts.cpus) for core in cores if core.cpus & facts.cpus]
         cell["caches"] = [_cache(cache, cache.cpus & facts.cpus) for cache in caches if cache.cpus & facts.cpus]
+    placed, unplaced = place_devices(read_devices(root), [facts.id for facts, _ in cells])
+    for facts, cell in cells:
+        cell["devices"] = placed[facts.id]
     outside = cpus.online & ~housed
     threads = max(core.cpus.bit_count() for core in cores)
     return {
@@ -92,7 +96,7 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         "outside_cells": [_core(core, core.cpus & outside) for core in cores if core.cpus & outside],
         "dedicated_set": None,
         "shared_set": None,
-        "unplaced_devices": [],
+        "unplaced_devices": unplaced,
         "knobs": None,
         "unknown": unknown,
     }

@@ -8,6 +8,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.topology import Cell, Device
 from agent.core.units import format_kib
 from agent.picture.blocks import Block, column, escape, flow, grid, text, text_width
+from agent.picture.devices import gather_devices
 from agent.picture.threads import sample
 
 BAR_HEIGHT = 14
@@ -50,30 +51,8 @@ def memory_bar(cell: Cell, most_kib: int, width: int) -> Block:
 
 
 def device_chips(devices: Sequence[Device]) -> list[Block]:
-    """A chip a device; virtual functions are counted at their physical one, nameless odds and ends together."""
-    functions: dict[str, int] = {}
-    for device in devices:
-        if device.physical_function:
-            functions[device.physical_function] = functions.get(device.physical_function, 0) + 1
-    chips = []
-    others = 0
-    for device in devices:
-        if device.physical_function in {other.pci for other in devices} and device.physical_function:
-            continue
-        if device.kind == "other" and not device.name:
-            others += 1
-            continue
-        count = functions.get(device.pci or "", 0)
-        words = (device.name or device.pci or "?") + (f" + {count} VF{'s' if count > 1 else ''}" if count else "")
-        title = " ".join(
-            part
-            for part in (device.kind, device.name, device.pci, f"{device.vendor}:{device.product}", device.root)
-            if part
-        )
-        chips.append(_chip(_LETTERS.get(device.kind, "pci"), words, title))
-    if others:
-        chips.append(_chip("pci", f"{others} other" + ("s" if others > 1 else ""), "devices that are neither of these"))
-    return chips
+    """A chip a device, or a group of them."""
+    return [_chip(_LETTERS.get(kind, "pci"), words, title) for kind, words, title in gather_devices(devices)]
 
 
 def _chip(kind: str, words: str, title: str) -> Block:

@@ -50,6 +50,8 @@ def render_svg(host: HostTopology, guests: Mapping[str, CpuSet] | None = None) -
     cells = {cell.id: _cell(cell, threads, most_kib, many=len(host.cells) > WIDEST_MATRIX) for cell in host.cells}
     body = [_sockets(host, cells)]
     width = max(body[0].width, LEAST_WIDTH)
+    if host.outside_cells:
+        body.append(frame(threads.cores(host.outside_cells), "in no cell", "die"))
     if host.offline:
         crossed = threads.strip(host.offline, width - 2 * MARGIN)
         body.append(frame(crossed, "offline", "die", detail=f"{len(host.offline)} pCPUs in no cell"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import wrap
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import Cell, HostTopology
+from agent.core.topology import Cell, Device, HostTopology
 from agent.core.units import format_kib
+from agent.picture.devices import gather_devices
 
 WIDTH = 80
 
@@ -18,6 +20,8 @@ def render_table(host: HostTopology) -> str:
         lines += [*_cell(cell, host), ""]
     if len(host.cells) > 1:
         lines += [*_distances(host), ""]
+    if host.unplaced_devices:
+        lines += [*_field("cell unknown", _devices(host.unplaced_devices)), ""]
     for phrase in host.unknown:
         lines += _field("unknown", phrase)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -74,8 +78,12 @@ def _cell(cell: Cell, host: HostTopology) -> list[str]:
         size = "size unknown" if cache.size_kib is None else format_kib(cache.size_kib)
         lines += _field(f"  L{cache.level}", f"{size} for {cache.cpus}")
     if cell.devices:
-        lines += _field("  devices", ", ".join(f"{device.name} ({device.kind})" for device in cell.devices))
+        lines += _field("  devices", _devices(cell.devices))
     return lines
+
+
+def _devices(devices: Sequence[Device]) -> str:
+    return ", ".join(words if kind == "other" else f"{words} ({kind})" for kind, words, _ in gather_devices(devices))
 
 
 def _kinds(cell: Cell) -> list[str]:

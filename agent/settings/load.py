@@ -13,8 +13,8 @@ from agent.settings.document import Effective, Layer
 from agent.settings.merge import merge
 from agent.settings.nova import parse_nova_conf
 from agent.settings.parse import layer, parse_toml
+from agent.settings.present import FOLDER
 
-FOLDER = "/etc/cellwright"
 LARGEST_BYTES = 1 << 20
 
 

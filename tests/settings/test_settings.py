@@ -8,8 +8,13 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.policy import PackingPolicy
 from agent.core.usage import Limits, ReservedPages
-from agent.settings import apply_sets, limits, merge, parse_nova_conf, parse_toml, read_settings
 from agent.settings.document import Host, Settings
+from agent.settings.load import read_settings
+from agent.settings.merge import merge
+from agent.settings.nova import parse_nova_conf
+from agent.settings.parse import parse_toml
+from agent.settings.present import is_configured
+from agent.settings.sets import apply_sets, limits
 from tests.hosts import host
 
 NOVA_CONF = """
@@ -87,6 +92,12 @@ def test_sets_of_the_command_line_stand_instead_of_all_others(tmp_path: Path) ->
 def test_no_files_are_the_defaults(tmp_path: Path) -> None:
     assert read_settings(folder=str(tmp_path / "absent")).settings == Settings()
     assert read_settings(folder=None).origins == {}
+
+
+def test_a_host_is_configured_by_a_file_or_by_drop_ins(tmp_path: Path) -> None:
+    assert not is_configured(str(tmp_path))
+    (tmp_path / "conf.d").mkdir()
+    assert is_configured(str(tmp_path))
 
 
 def test_an_empty_set_unsets_what_an_earlier_file_set() -> None:
