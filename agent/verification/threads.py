@@ -61,6 +61,7 @@ def _check_thread(wanted: Placement, guest: ObservedGuest, thread: ObservedThrea
 
 
 def _mask_findings(guest: ObservedGuest, check: ThreadCheck, online: CpuSet) -> list[Finding]:
+    """At most one finding a thread: an offline pCPU explains a mask that differs, and that one a cgroup that does."""
     if check.expected is None or check.actual is None:
         return []
     who = describe(check.role, check.number, check.tid, check.name)
@@ -78,18 +79,16 @@ def _mask_findings(guest: ObservedGuest, check: ThreadCheck, online: CpuSet) -> 
             actual=str(check.actual),
         )
 
-    found = []
-    offline = check.expected - online
-    if offline:
-        found.append(finding("pcpu-offline", f"{who} is placed on pCPU {offline}, which is offline", offline))
+    if offline := check.expected - online:
+        message = f"{who} is placed on pCPU {offline}, which is offline; it may run on {check.actual}"
+        return [finding("pcpu-offline", message, offline)]
     if check.actual != check.expected:
         message = f"{who} may run on pCPU {check.actual}, expected {check.expected}"
-        found.append(finding("mask-differs", message, check.actual - check.expected))
-    if check.cgroup_cpus is not None and not check.expected & online <= check.cgroup_cpus:
-        shut_out = check.expected - check.cgroup_cpus
+        return [finding("mask-differs", message, check.actual - check.expected)]
+    if check.cgroup_cpus is not None and not check.expected <= check.cgroup_cpus:
         message = f"{who}: its cgroup {check.cgroup} allows pCPU {check.cgroup_cpus}, expected {check.expected}"
-        found.append(finding("cgroup-differs", message, shut_out))
-    return found
+        return [finding("cgroup-differs", message, check.expected - check.cgroup_cpus)]
+    return []
 
 
 def _scheduler_findings(wanted: Placement, guest: ObservedGuest, thread: ObservedThread) -> list[Finding]:
