@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "place": "where a guest goes on a host, or why it does not fit",
     "render": "print the domain XML of a placement",
     "config": "check the configuration files and print what is in force",
+    "snapshot": "pack the kernel files of a host, to read it elsewhere",
     "topology": "what a host is made of: cells, cores, memory, page pools",
     "verify": "compare running guests with their placement: threads, pages, neighbours",
 }

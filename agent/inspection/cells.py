@@ -28,19 +28,21 @@ def read_cells(root: Root) -> list[CellFacts]:
     folders = parse_cell_folders(root.names(FOLDER) or [])
     online = root.parsed(f"{FOLDER}/online", parse_cpu_list) if folders else None
     ids = [cell for cell in folders if online >> cell & 1] if online else folders
-    cells = []
-    for cell in ids:
-        folder = f"{FOLDER}/node{cell}"
-        row = root.parsed(f"{folder}/distance", parse_distances)
-        cells.append(
-            CellFacts(
-                cell,
-                _read_cpus(root, folder),
-                None if row is None else _by_cell(root, row, ids, folder),
-                root.parsed(f"{folder}/meminfo", parse_meminfo),
-            )
+    rows = {cell: root.parsed(f"{FOLDER}/node{cell}/distance", parse_distances) for cell in ids}
+    columns = ids
+    if any(row is not None and len(row) != len(ids) for row in rows.values()):
+        # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
+        possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
+        columns = list(bits(possible)) if possible else ids
+    return [
+        CellFacts(
+            cell,
+            _read_cpus(root, f"{FOLDER}/node{cell}"),
+            _by_cell(row, columns, ids, f"{root.prefix}{FOLDER}/node{cell}/distance"),
+            root.parsed(f"{FOLDER}/node{cell}/meminfo", parse_meminfo),
         )
-    return cells
+        for cell, row in rows.items()
+    ]
 
 
 def parse_cell_folders(names: list[str]) -> list[int]:
@@ -56,14 +58,11 @@ def parse_distances(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _by_cell(root: Root, row: list[int], ids: list[int], folder: str) -> dict[int, int]:
-    """The row by cell id.  The kernel writes a number for each online cell; one with offline cells may write theirs."""
-    columns = ids
-    if len(row) != len(ids):
-        possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
-        columns = list(bits(possible)) if possible else ids
+def _by_cell(row: list[int] | None, columns: list[int], ids: list[int], file: str) -> dict[int, int] | None:
+    if row is None:
+        return None
     if len(row) != len(columns):
-        raise BadInput(f"{root.prefix}{folder}/distance: {len(row)} distances for {len(ids)} cells")
+        raise BadInput(f"{file}: {len(row)} distances for {len(ids)} cells")
     return {cell: distance for cell, distance in zip(columns, row, strict=True) if cell in ids}
 
 

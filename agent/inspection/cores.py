@@ -9,6 +9,8 @@ Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x), th
 
 from __future__ import annotations
 
+from _collections_abc import Iterator
+
 from agent.core.cpuset import format_list
 from agent.inspection.cpus import FOLDER, bits, lowest
 from agent.inspection.files import Root, Vanished
@@ -75,8 +77,7 @@ def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -
     _read_level(root, heads, "die", files)
     _read_level(root, heads, "book", files)
     _read_level(root, heads, "drawer", files)
-    if _clusters_matter(root, cores[0], files):
-        _read_level(root, heads, "cluster", files)
+    _read_level(root, heads, "cluster", files, unless_alone=True)
     if _list_file(files, LEVELS["socket"][1]) and _ids_fail(cores):
         unknown.append("socket ids (numbered by lowest pCPU)")
         for number, group in enumerate(sockets):
@@ -133,41 +134,39 @@ def _members(root: Root, cpu: int, file: str) -> int | None:
     return root.parsed(f"{FOLDER}/cpu{cpu}/topology/{file}", parse)
 
 
-def _groups(root: Root, pool: int, file: str | None) -> list[int]:
+def _groups(root: Root, pool: int, file: str | None) -> Iterator[int]:
     """Split ``pool`` into the sets that ``file`` of each set's lowest CPU lists; without a file each CPU is alone."""
-    groups = []
     while pool:
         head = pool & -pool
         listed = _members(root, lowest(pool), file) if file else None
         group = listed & pool if listed and listed & head else head
-        groups.append(group)
+        yield group
         pool &= ~group
-    return groups
 
 
-def _read_level(root: Root, heads: dict[int, CoreFacts], level: str, files: frozenset[str]) -> list[int]:
-    """Give every core its id on this level, read once a group; the groups, as masks of the cores' lowest CPUs."""
+def _read_level(
+    root: Root, heads: dict[int, CoreFacts], level: str, files: frozenset[str], *, unless_alone: bool = False
+) -> list[int]:
+    """Give every core its id on this level, read once a group; the groups, as masks of the cores' lowest CPUs.
+
+    ``unless_alone``: where the first group is one core, and cores are of one kind, the level is left unread: x86 calls
+    the sharers of each L2 a cluster, which is worth a file a core only where that is more than the core itself.
+    """
     id_file, stems = LEVELS[level]
     if id_file not in files and level != "socket":
         return []
     pool = 0
     for head in heads:
         pool |= 1 << head
-    groups = _groups(root, pool, _list_file(files, stems))
-    for group in groups:
+    groups: list[int] = []
+    for group in _groups(root, pool, _list_file(files, stems)):
+        if unless_alone and not groups and not group & group - 1 and heads[lowest(group)].kind is None:
+            return []
+        groups.append(group)
         number = root.parsed(f"{FOLDER}/cpu{lowest(group)}/topology/{id_file}", parse_id)
         for head in bits(group):
             setattr(heads[head], level, number)
     return groups
-
-
-def _clusters_matter(root: Root, first: CoreFacts, files: frozenset[str]) -> bool:
-    """x86 calls the sharers of each L2 a cluster: worth a file a core only where that is more than the core itself."""
-    file = _list_file(files, LEVELS["cluster"][1])
-    if file is None:
-        return False
-    listed = _members(root, lowest(first.cpus), file)
-    return first.kind is not None or (listed is not None and listed & ~first.cpus != 0)
 
 
 def _ids_fail(cores: list[CoreFacts]) -> bool:

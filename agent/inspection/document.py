@@ -104,6 +104,8 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
 
 def _cpus_of(root: Root, info: CpuInfo | None) -> Cpus:
     """The CPUs of a tree without CPU folders: those that /proc/cpuinfo names, which are the online ones."""
+    if root.names("") is None:
+        raise BadInput(f"{root.folder}: no such folder")
     if info is None or not info.cpus:
         raise BadInput(f"{root.prefix}: nothing tells which CPUs run: no sys/devices/system/cpu/cpuN, no proc/cpuinfo")
     online = 0

@@ -1,0 +1,200 @@
+"""104 saved machines against what lscpu, hwloc, libvirt and numactl agree on.
+
+The expectations hold what at least two of the four say, or the one that can say it; EXCEPTIONS are the cases where the
+kernel's own files, which are the witness, say otherwise.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.cpuset import CpuSet
+from agent.core.errors import BadInput
+from agent.core.topology import Core, HostTopology
+from agent.inspection.archive import Archive
+from agent.inspection.document import read_document
+from agent.inspection.files import Root
+from agent.inspection.host import read_host
+from agent.inspection.snapshot import Recorder
+
+PARTIAL = {
+    "pcp/sysfs-hugepages-003": "node0's huge pages alone: no CPU anywhere",
+    "util-linux/lsmem-s390-zvm-6g": "sys/devices/system/memory alone",
+    "util-linux/lsmem-x86_64-16g": "sys/devices/system/memory alone",
+}
+"""Trees in which nothing says that there is a CPU: one clear error."""
+
+EXCEPTIONS = {
+    ("sockets", "hwloc/28em64t-2s2n7c-buggycoresiblings"): (
+        "core_siblings is cut at the cell (Cluster-on-Die, kernel bug); physical_package_id is 0 and 1"
+    ),
+    (
+        "sockets",
+        "hwloc/16ia64-8n2s",
+    ): "physical_package_id pairs the CPUs; core_siblings says each is alone; not judged",
+    ("sockets", "hwloc/32ppc-4n4c2c"): "libvirt alone, and by default: no file has a package id or siblings",
+    ("sockets", "util-linux/x86_64-dell_poweredge1950"): (
+        "libvirt alone, without a topology folder; /proc/cpuinfo has physical id 0 and 1"
+    ),
+    ("cores", "libvirt/hostcpu-test1"): "thread_siblings_list of cpu1 is '0': damaged, so cpu1 stands alone",
+    ("cores", "pcp/sysdev-root-002"): (
+        "libvirt alone, without a topology folder; /proc/cpuinfo has siblings 8, cpu cores 4 and core ids in pairs"
+    ),
+    ("smt", "pcp/sysdev-root-002"): "as above",
+    ("threads", "pcp/sysdev-root-002"): "as above",
+    ("distances", "hwloc/offline-cpu0-node0"): (
+        "node1/distance has two numbers, 21 and 10: they are for cells 0 and 1, and a cell is 10 from itself"
+    ),
+    ("caches", "hwloc/40intel64-4n10c+pci-conflicts"): (
+        "hwloc drops a socket's L3 for a damaged mask (cpu2: 0000000f); its list is sane"
+    ),
+    ("caches", "hwloc/64intel64-fakeKNL-A2A-cache"): "hwloc adds MCDRAM as a cache from a file of its own",
+    ("caches", "hwloc/64intel64-fakeKNL-SNC4-hybrid"): "hwloc adds MCDRAM as a cache from a file of its own",
+    ("caches", "hwloc/8ia64-2s2c2t"): "hwloc guesses the sharers of caches whose shared_cpu_map is empty",
+    ("caches", "libvirt/caps-caches"): "the peers were given no cache files; the tree has them",
+}
+
+
+@pytest.fixture(scope="session")
+def saved(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The trees and, in NAME.expect/oracle.json, what is expected of them."""
+    folder = tmp_path_factory.mktemp("hosts")
+    subprocess.run(["tar", "xJf", shared_data / "hosts/hosts-slim.tar.xz", "-C", folder], check=True)
+    oracles = ["tar", "xJf", shared_data / "hosts/hosts.tar.xz", "-C", folder, "--wildcards", "*/oracle.json"]
+    subprocess.run(oracles, check=True)
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def machines(saved: Path) -> dict[str, tuple[HostTopology, dict[str, Any]]]:
+    """Every machine that is not PARTIAL: ours and the canonical facts."""
+    found = {}
+    for expect in sorted(saved.glob("*/*.expect")):
+        name = f"{expect.parent.name}/{expect.name.removesuffix('.expect')}"
+        if name not in PARTIAL:
+            canonical = json.loads((expect / "oracle.json").read_text())["canonical"]
+            found[name] = read_host(str(saved / name)), canonical
+    assert len(found) == 104 - len(PARTIAL)
+    return found
+
+
+def cores_of(host: HostTopology) -> list[Core]:
+    return [*(core for cell in host.cells for core in cell.cores), *host.outside_cells]
+
+
+def sockets(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
+    by_socket: dict[int, CpuSet] = {}
+    for core in cores_of(host):
+        if core.socket is not None:
+            by_socket[core.socket] = by_socket.get(core.socket, CpuSet()) | core.cpus
+    return as_sets(by_socket.values()), said["sockets"] and as_sets(said["sockets"])
+
+
+def cores(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
+    return as_sets(core.cpus for core in cores_of(host)), said["cores"] and as_sets(c["cpus"] for c in said["cores"])
+
+
+def caches(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
+    """A cache that spans cells is told in each of them, with that cell's CPUs."""
+    ours = {
+        (cell.id, cache.level, cache.type, cache.size_kib, str(cache.cpus))
+        for cell in host.cells
+        for cache in cell.caches
+    }
+    if said["caches"] is None:
+        return None, None
+    theirs = {
+        (cell.id, cache["level"], cache["type"], cache["size"] >> 10, str(part))
+        for cache in said["caches"]
+        for cell in host.cells
+        if (part := CpuSet(cache["cpus"]) & cell.cpus)
+    }
+    return sorted(ours, key=str), sorted(theirs, key=str)
+
+
+def of_cells(
+    key: str, ours: Callable[[Any], object]
+) -> Callable[[HostTopology, dict[str, Any]], tuple[object, object]]:
+    def fact(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
+        expected = {cell["id"]: cell[key] for cell in said.get("cells") or () if cell.get(key) is not None}
+        return {cell.id: ours(cell) for cell in host.cells if cell.id in expected}, expected or None
+
+    return fact
+
+
+FACTS: dict[str, Callable[[HostTopology, dict[str, Any]], tuple[object, object]]] = {
+    "online": lambda host, said: (list(host.online), said["online_cpus"]),
+    "offline": lambda host, said: (list(host.offline), said["offline_cpus"]),
+    "allowed": lambda host, said: (host.allowed and list(host.allowed), said.get("allowed_cpus")),
+    "sockets": sockets,
+    "dies": lambda host, said: (host.dies, said["dies"] and len(said["dies"])),
+    "cores": cores,
+    "smt": lambda host, said: (host.smt, said["smt"]),
+    "threads": lambda host, said: (host.threads_per_core, (said["threads_per_core"] or {}).get("max")),
+    "cells": lambda host, said: (
+        [cell.id for cell in host.cells],
+        said["cells"] and [cell["id"] for cell in said["cells"]],
+    ),
+    "cell cpus": of_cells("cpus", lambda cell: list(cell.cpus)),
+    "memory": of_cells("memory_kb", lambda cell: cell.memory_kib),
+    "distances": of_cells("distances", lambda cell: {str(other): far for other, far in cell.distances.items()}),
+    "huge pages": of_cells(
+        "hugepages", lambda cell: {str(pool.size_kib): pool.total for pool in cell.pages if pool.size_kib > 64}
+    ),
+    "caches": caches,
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_agrees_with_the_peers(fact: str, machines: dict[str, tuple[HostTopology, dict[str, Any]]]) -> None:
+    differ = {}
+    compared = 0
+    for name, (host, said) in machines.items():
+        ours, theirs = FACTS[fact](host, said)
+        compared += theirs is not None
+        if theirs is not None and ours != theirs:
+            differ[name] = f"ours {ours}, theirs {theirs}"
+    print(f"{fact}: {compared} machines compared")
+    assert compared
+    assert {name: text for name, text in differ.items() if (fact, name) not in EXCEPTIONS} == {}
+    assert {name for excepted, name in EXCEPTIONS if excepted == fact} == set(differ), "an exception that is none"
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_tree_without_cpus_is_one_clear_error(name: str, saved: Path) -> None:
+    with pytest.raises(BadInput, match="nothing tells which CPUs run"):
+        read_host(str(saved / name))
+
+
+def test_every_machine_survives_a_snapshot(
+    saved: Path, machines: dict[str, tuple[HostTopology, dict[str, Any]]]
+) -> None:
+    for name in machines:
+        recorder = Recorder(str(saved / name))
+        original = read_document(recorder)
+        assert read_document(Archive(name, recorder.files, recorder.links, recorder.folders)) == original, name
+
+
+def test_no_file_is_read_twice(saved: Path, machines: dict[str, tuple[HostTopology, dict[str, Any]]]) -> None:
+    class Counting(Root):
+        def read(self, path: str, limit: int = 0) -> bytes | None:
+            data = super().read(path, limit) if limit else super().read(path)
+            if data is not None:
+                seen.append(path)
+            return data
+
+    for name in machines:
+        seen: list[str] = []
+        document = read_document(Counting(str(saved / name)))
+        if not any("no topology folder)" in phrase and "pCPUs" in phrase for phrase in document["unknown"]):
+            # (one that looked as if a CPU was just unplugged was tried again)
+            assert sorted(set(seen)) == sorted(seen), name
+
+
+def as_sets(groups: Any) -> list[str]:
+    return sorted(str(CpuSet(group)) for group in groups)
