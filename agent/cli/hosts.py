@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.settings.document import Settings
 
 
-SOURCES = ("topology", "sysroot", "synthetic")
+SOURCES = ("topology", "sysroot", "snapshot", "synthetic")
 """The options that name another host than this one."""
 
 SETS = {
@@ -27,15 +27,13 @@ SETS = {
     "shared_set": "pCPUs that floating guests share",
 }
 
-SOURCES = ("topology", "sysroot", "snapshot", "synthetic")
-
 
 def add_host_options(parser: ArgumentParser) -> None:
-<<<<<<< HEAD
     """Add the options that name a host and its operator's decisions; without any it is the live one, as configured."""
     sources = parser.add_argument_group("which host (default: this one)").add_mutually_exclusive_group()
     sources.add_argument("--topology", metavar="FILE", help="a Topology document (JSON), '-' for stdin")
     sources.add_argument("--sysroot", metavar="DIR", help="a saved /proc and /sys")
+    sources.add_argument("--snapshot", metavar="FILE", help="what 'cellwright snapshot' packed, or a saved tree's tar")
     sources.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
     group = parser.add_argument_group("which pCPUs guests may use (default: for this host, what /etc/cellwright says)")
     group.add_argument("--config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
@@ -63,26 +61,6 @@ def load_host(args: Namespace) -> HostTopology:
     host = _load_host(args)
     settings = load_settings(args)
     if settings is None:
-=======
-    """Add the options that name a host; without any of them it is the live one."""
-    group = parser.add_argument_group("which host (default: this one)").add_mutually_exclusive_group()
-    group.add_argument("--topology", metavar="FILE", help="a Topology document (JSON), '-' for stdin")
-    group.add_argument("--sysroot", metavar="DIR", help="a saved /proc and /sys")
-    parser.add_argument("--config", metavar="FILE", help="settings from this file instead of /etc/cellwright")
-    parser.add_argument("--nova-conf", metavar="FILE", help="the dedicated and shared sets of this nova.conf")
-    group.add_argument("--snapshot", metavar="FILE", help="what 'cellwright snapshot' packed, or a tar of a saved tree")
-    group.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
-
-
-def load_host(args: Namespace) -> HostTopology:
-    """The host that the options name, with the operator's sets; BadInput says which file or word is wrong.
-
-    The settings in /etc/cellwright are this machine's own: another host has them only with ``--config``.
-    """
-    host = _read(args)
-    live = all(getattr(args, source) is None for source in SOURCES)
-    if not live and args.config is None and args.nova_conf is None:
->>>>>>> f5cc6ec (Snapshots: pack what was read, read it back from the archive; 104 saved machines against four peers)
         return host
     from agent.settings.sets import apply_sets
 
