@@ -11,11 +11,10 @@ from typing import IO, Any, cast
 
 from agent.core.errors import BadInput
 from agent.inspection.files import LONGEST, Root
+from agent.inspection.links import follow
 
 MOST_BYTES = 512 << 20
 MOST_MEMBERS = 500_000
-MOST_LINKS = 40
-"""As the kernel's own limit of symbolic links in one path."""
 TOP = ("sys", "proc")
 
 
@@ -60,27 +59,10 @@ class Archive(Root):
         return self.links.get((self._resolve(folder) if self.links else folder) + slash + name)
 
     def _resolve(self, path: str) -> str:
-        """The path with every link in it followed; BadInput where links lead in a circle."""
-        done: list[str] = []
-        rest = path.split("/")[::-1]
-        followed = 0
-        while rest:
-            part = rest.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                del done[-1:]
-                continue
-            done.append(part)
-            target = self.links.get("/".join(done))
-            if target is None:
-                continue
-            followed += 1
-            if followed > MOST_LINKS:
-                raise BadInput(f"{self.prefix}{path}: symbolic links lead in a circle")
-            done = [] if target.startswith("/") else done[:-1]
-            rest += target.split("/")[::-1]
-        return "/".join(done)
+        try:
+            return follow(path, self.links.get)
+        except BadInput as why:
+            raise BadInput(f"{self.prefix}{why}") from why
 
 
 def read_archive(path: str) -> Archive:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.core.errors import BadInput, CellwrightError
 from agent.inspection.files import LONGEST, STAMP, Root
+from agent.inspection.links import follow
 
 ENDINGS = (".tar.zst", ".tar.gz", ".tgz")
 KERNEL_NAMES = ("hostname", "osrelease", "arch")
@@ -38,19 +39,31 @@ class Recorder(Root):
         """As Root.read."""
         data = super().read(path, limit)
         if data is not None:
-            self.files[path] = data
+            self.files[self._place(path)] = data
         return data
 
     def names(self, path: str) -> list[str] | None:
         """As Root.names; a folder in a listed folder says something by being there (``cpu7``, which is offline)."""
         names = super().names(path)
         if names is not None:
-            self.folders.add(path)
-            self.folders.update(f"{path}/{name}" for name in names if Path(self.prefix + path, name).is_dir())
+            place = self._place(path)
+            self.folders.add(place)
+            for name in names:
+                if self._link(f"{place}/{name}") is None and Path(self.prefix + place, name).is_dir():
+                    self.folders.add(f"{place}/{name}")
         return names
 
     def link(self, path: str) -> str | None:
         """As Root.link."""
+        folder, _, name = path.rpartition("/")
+        return self._link(f"{self._place(folder)}/{name}")
+
+    def _place(self, path: str) -> str:
+        """Where a file really is, so that the archive holds it once, with the links that lead to it."""
+        # /proc/self leads to another process on every machine
+        return path if path.startswith("proc/self/") else follow(path, self._link)
+
+    def _link(self, path: str) -> str | None:
         target = super().link(path)
         if target is not None:
             self.links[path] = target
@@ -90,7 +103,8 @@ def write_snapshot(recorder: Recorder, path: str, *, full: bool = False) -> int:
                 member.size = len(data)
             elif name in recorder.links:
                 member.type = tarfile.SYMTYPE
-                member.linkname = recorder.links[name]
+                target = recorder.links[name]
+                member.linkname = target if full else redact(target.encode()).decode()
             else:
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(member, io.BytesIO(data or b""))
