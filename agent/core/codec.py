@@ -6,6 +6,7 @@ Usage(cells=(), schema='cellwright.usage/1')
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -80,6 +81,12 @@ def _check_schema(value: Any, type: Any, source: str) -> None:
     found = getattr(value, "schema", None)
     if not isinstance(found, str):
         return
-    known = next(f.default for f in msgspec.structs.fields(type) if f.name == "schema")
+    known = _schema_of(type)
     if found.split(".")[:2] != known.split(".")[:2]:
         raise BadInput(f"{source}: schema is {found!r}, this version reads {known!r}")
+
+
+@lru_cache
+def _schema_of(type: Any) -> str:
+    schema: str = next(field.default for field in msgspec.structs.fields(type) if field.name == "schema")
+    return schema

@@ -38,6 +38,10 @@ class BadRequest(BadInput):
         self.allowed = allowed
 
 
+class QuotaExceeded(CellwrightError):
+    """A project asked for more than its quota leaves; the message has the bound, the use and the wish."""
+
+
 class Unreachable(CellwrightError):
     """A peer (libvirtd, the scheduler, the database) does not answer; the message says how to start it."""
 

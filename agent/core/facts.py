@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 
+from agent.core.usage import Limits
+
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Reported by the agent, or given with ``host add``.
 
     ``supported_instances`` lists (architecture, hypervisor type, vm mode).  ``cpu_info`` and ``stats`` are what
     ``capabilities:`` extra specs look into.  ``disk_available_least_gb`` is what is really free on the file system.
+    ``limits`` are the host's own: allocation ratios, what it keeps back, how its cells are filled.
     """
 
     hypervisor_type: str = "QEMU"
@@ -24,6 +27,5 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     disk_gb: int = 0
     disk_available_least_gb: int | None = None
-    cpu_allocation_ratio: float = 4.0
-    ram_allocation_ratio: float = 1.0
     disk_allocation_ratio: float = 1.0
+    limits: Limits = Limits(cpu_allocation_ratio=4.0, ram_allocation_ratio=1.0)

@@ -37,8 +37,9 @@ FILTER_MODULES = (
     "measured",
     "json_query",
     "devices",
+    "cells",
 )
-WEIGHER_MODULES = ("room", "condition", "company")
+WEIGHER_MODULES = ("room", "condition", "company", "cells")
 
 
 def all_filters(extra: Iterable[EntryPoint] | None = None) -> dict[str, Filter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 DEFAULT_FILTERS = (
+    "Retry",
     "AvailabilityZone",
     "Compute",
     "ComputeCapabilities",
@@ -33,6 +34,11 @@ DEFAULT_MULTIPLIERS = {
     "num_instances_weight_multiplier": 0.0,
     "build_failure_weight_multiplier": 1_000_000.0,
     "hypervisor_version_weight_multiplier": 1.0,
+    "cell_pairs_weight_multiplier": 4.0,
+    "cell_fragmentation_weight_multiplier": 2.0,
+    "l3_weight_multiplier": 1.0,
+    "distance_weight_multiplier": 1.0,
+    "device_locality_weight_multiplier": 1.0,
 }
 
 

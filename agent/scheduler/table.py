@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
-from agent.core.usage import Usage
+from agent.placement.room import Room
 from agent.scheduler.aggregates import Aggregate, Membership
+from agent.scheduler.cells import CellColumns
 
 COLUMNS = (
     "vcpus",
@@ -46,7 +47,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     facts: HostFacts = HostFacts()
     topology: HostTopology | None = None
-    usage: Usage = Usage()
+    room: Room | None = None
     vcpus: int
     vcpus_used: int = 0
     ram_mb: int
@@ -97,6 +98,7 @@ class HostTable:
         self.rows: list[HostRow | None] = []
         self.row_of: dict[str, int] = {}
         self.row_of_instance: dict[str, int] = {}
+        self.cells = CellColumns()
         self.kinds: list[HostKind] = []
         self.stat_names: set[str] = set()
         self.kind = np.zeros(0, dtype=np.intp)
@@ -128,8 +130,8 @@ class HostTable:
             host.free_ram_mb,
             facts.disk_gb,
             free_gb * 1024,
-            facts.cpu_allocation_ratio,
-            facts.ram_allocation_ratio,
+            facts.limits.cpu_allocation_ratio or 1.0,
+            facts.limits.ram_allocation_ratio or 1.0,
             facts.disk_allocation_ratio,
             int(facts.stats.get("io_workload", 0)),
             int(facts.stats.get("num_instances", len(host.instances))),
@@ -143,6 +145,7 @@ class HostTable:
         self.alive[row] = True
         self.enabled[row] = host.enabled
         self.has_topology[row] = host.topology is not None
+        self.cells.put(row, host.room)
         self.kind[row] = self._kind(facts)
         self.stat_names |= facts.stats.keys()
         for instance in host.instances:
@@ -154,6 +157,7 @@ class HostTable:
         row = self.row_of.pop(name)
         self._forget_instances(row)
         self.rows[row] = None
+        self.cells.put(row, None)
         self.alive[row] = False
         self._holes.append(row)
         self._membership = None
@@ -236,3 +240,4 @@ class HostTable:
     def _expose(self) -> None:
         for column, full in self._full.items():
             setattr(self, column, full[: self.size])
+        self.cells.resize(self.size)

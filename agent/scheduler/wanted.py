@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from agent.core.guest import GuestTopology
 from agent.core.request import Request, spec_text
+from agent.placement.language import parse_guest
 
 ALIASES = {
     "hw_architecture": {"i386": "i686", "i486": "i686", "i586": "i686", "x86_32": "i686", "amd64": "x86_64"},
@@ -62,6 +64,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if value is None or value == "":
             return ()
         return tuple(str(item) for item in value) if isinstance(value, list | tuple) else (str(value),)
+
+    @cached_property
+    def guest(self) -> GuestTopology:
+        """What the request means; BadRequest when it means nothing."""
+        return parse_guest(self.request)
 
     @property
     def forced(self) -> tuple[str, ...]:

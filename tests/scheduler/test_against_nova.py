@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
+from agent.core.usage import Limits
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import candidates
@@ -33,8 +34,10 @@ def table_of(case: dict[str, Any]) -> HostTable:
             metrics={metric["name"]: metric["value"] for metric in host["metrics"]},
             disk_gb=host["local_gb"],
             disk_available_least_gb=host["disk_available_least"],
-            cpu_allocation_ratio=host["cpu_allocation_ratio"],
-            ram_allocation_ratio=host["ram_allocation_ratio"],
+            limits=Limits(
+                cpu_allocation_ratio=host["cpu_allocation_ratio"],
+                ram_allocation_ratio=host["ram_allocation_ratio"],
+            ),
         )
         table.put(
             HostRow(

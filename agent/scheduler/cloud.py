@@ -1,0 +1,210 @@
+"""The cloud in memory: every host with its claims, the host table over them, and the exact fit of a request on a row.
+
+Everything here can be thrown away and read again from the store; the store decides, this only knows fast.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+
+from agent.core.claims import claim, release
+from agent.core.cpuset import CpuSet
+from agent.core.placement import Misfit, Placement, Reason
+from agent.core.usage import Usage
+from agent.placement.engine import fit
+from agent.placement.layout import layout_of
+from agent.placement.room import Room, measure_room
+from agent.scheduler.aggregates import Aggregate
+from agent.scheduler.store.records import AggregateRecord, GroupRecord, HostRecord, InstanceRecord
+from agent.scheduler.table import HostRow, HostTable
+from agent.scheduler.wanted import Group, Wanted
+
+ALWAYS_S = float("inf")
+"""When a host without an agent was last heard from: it cannot fall silent."""
+
+
+class _Host(msgspec.Struct):
+    """A host, what it runs of ours, and the usage that follows; ``room`` is measured when first asked for."""
+
+    record: HostRecord
+    instances: dict[str, InstanceRecord] = {}
+    usage: Usage = Usage()
+    room: Room | None = None
+
+
+class Cloud:
+    """Hosts, instances, groups and aggregates, kept in step with the store by the service that owns them."""
+
+    def __init__(self) -> None:
+        self.table = HostTable()
+        self.groups: dict[str, GroupRecord] = {}
+        self._hosts: dict[str, _Host] = {}
+        self._host_of: dict[str, str] = {}
+        self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
+
+    def put_host(self, record: HostRecord, instances: Iterable[InstanceRecord]) -> None:
+        """Take in a host and all its instances, replacing what was known of it."""
+        old = self._hosts.get(record.name)
+        for gone in old.instances.values() if old else ():
+            self._forget(gone)
+        usage = record.foreign
+        held = {}
+        for instance in instances:
+            held[instance.id] = instance
+            self._remember(instance)
+            if instance.placement is not None:
+                usage = claim(usage, instance.placement)
+        self._hosts[record.name] = _Host(record, held, usage)
+        self._tabulate(record.name)
+
+    def remove_host(self, name: str) -> None:
+        """Forget a host."""
+        for instance in self._hosts.pop(name).instances.values():
+            self._forget(instance)
+        self.table.remove(name)
+
+    def put_instance(self, instance: InstanceRecord) -> None:
+        """Take in an instance that was claimed, moved or changed."""
+        self.drop_instance(instance.id)
+        self._remember(instance)
+        if instance.host is None or instance.host not in self._hosts:
+            return
+        host = self._hosts[instance.host]
+        host.instances[instance.id] = instance
+        if instance.placement is not None:
+            host.usage = claim(host.usage, instance.placement)
+        self._tabulate(instance.host)
+
+    def drop_instance(self, id: str) -> None:
+        """Forget an instance and give back what it held; nothing happens when it is not known."""
+        name = self._host_of.get(id)
+        host = self._hosts.get(name) if name is not None else None
+        if name is None or host is None or id not in host.instances:
+            return
+        instance = host.instances.pop(id)
+        self._forget(instance)
+        if instance.placement is not None:
+            host.usage = release(host.usage, instance.placement)
+        self._tabulate(name)
+
+    def set_generation(self, name: str, generation: int) -> None:
+        """Note that a host's generation moved, by a claim of ours."""
+        host = self._hosts[name]
+        host.record = msgspec.structs.replace(host.record, generation=generation)
+
+    def set_aggregates(self, records: Iterable[AggregateRecord]) -> None:
+        """Replace all aggregates."""
+        self.table.set_aggregates(
+            Aggregate(id=record.id, name=record.name, metadata=record.metadata, hosts=frozenset(record.hosts))
+            for record in records
+        )
+
+    def set_groups(self, records: Iterable[GroupRecord]) -> None:
+        """Replace all server groups; their members are known from the instances."""
+        self.groups = {record.name: record for record in records}
+
+    def host(self, name: str) -> HostRecord | None:
+        """What is known of a host."""
+        host = self._hosts.get(name)
+        return None if host is None else host.record
+
+    def hosts(self) -> list[HostRecord]:
+        """All hosts, by name."""
+        return [self._hosts[name].record for name in sorted(self._hosts)]
+
+    def usage(self, name: str) -> Usage:
+        """What guests hold on a host, ours and foreign; KeyError when it is not known."""
+        return self._hosts[name].usage
+
+    def instances(self, name: str) -> list[InstanceRecord]:
+        """A host's instances, by id; KeyError when it is not known."""
+        return [instance for _, instance in sorted(self._hosts[name].instances.items())]
+
+    def group(self, name: str) -> Group | None:
+        """A group as filters see it; None when it is not known."""
+        record = self.groups.get(name)
+        if record is None:
+            return None
+        members = self._members.get(name, {})
+        return Group(
+            name=name,
+            policy=record.policy,
+            members=frozenset(members),
+            hosts=frozenset(host for host in members.values() if host is not None),
+            max_server_per_host=record.max_server_per_host,
+        )
+
+    def other_hosts(self, group: str, instance: str) -> frozenset[str]:
+        """The hosts of a group's members beside one."""
+        members = self._members.get(group, {})
+        return frozenset(host for member, host in members.items() if host is not None and member != instance)
+
+    def fit(self, row: int, wanted: Wanted) -> Placement | Misfit:
+        """The exact placement on one host.  An instance that is on this host already does not count against itself."""
+        host = self._hosts[self.table.at(row).name]
+        if host.record.topology is None:
+            why = Reason(code="no-topology", message=f"host {host.record.name} has not reported its topology yet")
+            return Misfit(host=host.record.name, name=wanted.request.name, misfits=(why,))
+        own = host.instances.get(wanted.instance)
+        guests = _names(host) if wanted.guest.l3 else {}
+        return fit(self._room(host, own), wanted.guest, guests=guests)
+
+    def _room(self, host: _Host, own: InstanceRecord | None) -> Room:
+        assert host.record.topology is not None
+        layout, limits = layout_of(host.record.topology), host.record.facts.limits
+        if own is not None and own.placement is not None:
+            return measure_room(layout, release(host.usage, own.placement), limits)
+        if host.room is None:
+            host.room = measure_room(layout, host.usage, limits)
+        return host.room
+
+    def _tabulate(self, name: str) -> None:
+        host = self._hosts[name]
+        record, flavors = host.record, [instance.request.flavor for instance in host.instances.values()]
+        host.room = None
+        topology = record.topology
+        ram_mb = (
+            sum(cell.memory_kib or 0 for cell in topology.cells) // 1024 - record.reserved_ram_mb if topology else 0
+        )
+        used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors)
+        devices: dict[tuple[str, str], int] = defaultdict(int)
+        for cell in topology.cells if topology else ():
+            for device in cell.devices:
+                if device.vendor and device.product and device.pci not in host.usage.devices:
+                    devices[device.vendor, device.product] += 1
+        self.table.put(
+            HostRow(
+                name=name,
+                facts=record.facts,
+                topology=topology,
+                room=self._room(host, None) if topology else None,
+                vcpus=len(topology.dedicated() | topology.shared()) if topology else 0,
+                vcpus_used=sum(flavor.vcpus for flavor in flavors) + record.foreign_vcpus,
+                ram_mb=ram_mb,
+                free_ram_mb=ram_mb - sum(flavor.ram_mb for flavor in flavors) - record.foreign_ram_mb,
+                free_disk_gb=record.facts.disk_gb - used_gb,
+                instances=frozenset(host.instances),
+                devices=devices,
+                enabled=record.enabled,
+                last_seen_s=record.last_seen_s if record.agent else ALWAYS_S,
+            )
+        )
+
+    def _remember(self, instance: InstanceRecord) -> None:
+        if instance.host is not None:
+            self._host_of[instance.id] = instance.host
+        if instance.group is not None:
+            self._members[instance.group][instance.id] = instance.host
+
+    def _forget(self, instance: InstanceRecord) -> None:
+        self._host_of.pop(instance.id, None)
+        if instance.group is not None:
+            self._members[instance.group].pop(instance.id, None)
+
+
+def _names(host: _Host) -> dict[str, CpuSet]:
+    """Guest name → the pCPUs it owns, for wishes that name another guest."""
+    return {i.name: i.placement.owned() for i in host.instances.values() if i.placement is not None}

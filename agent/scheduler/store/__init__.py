@@ -1,0 +1,1 @@
+"""What the scheduler keeps: SQLAlchemy Core over SQLite (one process) or PostgreSQL (several)."""

@@ -1,0 +1,77 @@
+"""Opening the database: one engine, right pragmas, schema brought up to date, errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from agent.core.errors import BadInput, Unreachable
+
+__all__ = ["Connection", "Engine", "migrate", "open_database", "transaction"]
+
+ALLOWED = "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+
+
+def open_database(url: str) -> Engine:
+    """An engine on ``url`` with the newest schema; BadInput for a URL that is none, Unreachable when nobody answers."""
+    if url.startswith("postgresql://"):
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise BadInput(f"database {parsed.render_as_string()}: allowed: {ALLOWED}")
+        if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+    except (ArgumentError, NoSuchModuleError) as why:
+        raise BadInput(f"database {url!r} is no database URL; allowed: {ALLOWED}") from why
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _sqlite_pragmas)
+        event.listen(engine, "begin", _sqlite_begin)
+    try:
+        migrate(engine)
+    except OperationalError as why:
+        shown = parsed.render_as_string(hide_password=True)
+        raise Unreachable(f"database {shown} does not answer: {str(why.orig).strip().splitlines()[0]}") from why
+    return engine
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema to a revision; nothing happens when it is there already."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267)")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction, rolled back when anything is raised; a database that went away is Unreachable."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as why:
+        raise Unreachable(f"database: {str(why.orig).strip().splitlines()[0]}") from why
+
+
+def _sqlite_pragmas(connection, record) -> None:  # type: ignore[no-untyped-def]  # the driver's own types
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

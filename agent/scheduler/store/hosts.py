@@ -1,0 +1,111 @@
+"""Hosts in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from agent.core import codec
+from agent.core.errors import BadInput
+from agent.core.facts import HostFacts
+from agent.core.topology import HostTopology
+from agent.core.usage import Usage
+from agent.scheduler.store.records import HostRecord
+from agent.scheduler.store.schema import hosts, instances, pools
+
+
+def save_host(connection: Connection, host: HostRecord) -> None:
+    """Insert a host or replace what is known of it; its pools of huge pages follow its topology."""
+    values = {
+        "digest": host.digest,
+        "facts": codec.encode(host.facts),
+        "foreign_usage": codec.encode(host.foreign),
+        "foreign_vcpus": host.foreign_vcpus,
+        "foreign_ram_mb": host.foreign_ram_mb,
+        "reserved_ram_mb": host.reserved_ram_mb,
+        "enabled": host.enabled,
+        "disabled_reason": host.disabled_reason,
+        "agent": host.agent,
+        "last_seen_s": host.last_seen_s,
+        "generation": host.generation,
+    }
+    if host.topology is not None:
+        values["topology"] = codec.encode(host.topology)
+    if not connection.execute(update(hosts).where(hosts.c.name == host.name).values(values)).rowcount:
+        connection.execute(insert(hosts).values(name=host.name, **values))
+    if host.topology is not None:
+        _save_pools(connection, host.name, host.topology)
+
+
+def touch_host(connection: Connection, name: str, at_s: float) -> bool:
+    """Note a sign of life; False when the host is not known."""
+    return bool(connection.execute(update(hosts).where(hosts.c.name == name).values(last_seen_s=at_s)).rowcount)
+
+
+def enable_host(connection: Connection, name: str, *, enabled: bool, reason: str = "") -> None:
+    """Let new guests onto a host or keep them off; BadInput when it is not known."""
+    done = connection.execute(
+        update(hosts).where(hosts.c.name == name).values(enabled=enabled, disabled_reason=reason[:255])
+    )
+    if not done.rowcount:
+        raise BadInput(f"host {name} is not known")
+
+
+def delete_host(connection: Connection, name: str) -> None:
+    """Forget a host; BadInput when it is not known or still has instances."""
+    held = connection.execute(select(instances.c.id).where(instances.c.host == name)).scalars().all()
+    if held:
+        raise BadInput(f"host {name} still has {len(held)} instances, {held[0]} among them; delete or move them first")
+    connection.execute(delete(pools).where(pools.c.host == name))
+    if not connection.execute(delete(hosts).where(hosts.c.name == name)).rowcount:
+        raise BadInput(f"host {name} is not known")
+
+
+def load_host(connection: Connection, name: str) -> HostRecord | None:
+    """One host, or None."""
+    row = connection.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def load_hosts(connection: Connection) -> list[HostRecord]:
+    """All hosts, by name."""
+    return [_record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]
+
+
+def _record(row: Row[Any]) -> HostRecord:
+    source = f"database: host {row.name}"
+    topology = None if row.topology is None else codec.decode(row.topology, HostTopology, source=source)
+    return HostRecord(
+        name=row.name,
+        topology=topology,
+        digest=row.digest,
+        facts=codec.decode(row.facts, HostFacts, source=source),
+        foreign=codec.decode(row.foreign_usage, Usage, source=source),
+        foreign_vcpus=row.foreign_vcpus,
+        foreign_ram_mb=row.foreign_ram_mb,
+        reserved_ram_mb=row.reserved_ram_mb,
+        enabled=row.enabled,
+        disabled_reason=row.disabled_reason,
+        agent=row.agent,
+        last_seen_s=row.last_seen_s,
+        generation=row.generation,
+    )
+
+
+def _save_pools(connection: Connection, name: str, topology: HostTopology) -> None:
+    """Pool sizes follow the host; what is claimed stays, even where the host has shrunk below it."""
+    used = {(row.cell, row.size_kib): row.used for row in connection.execute(select(pools).where(pools.c.host == name))}
+    connection.execute(delete(pools).where(pools.c.host == name))
+    rows = []
+    for cell in topology.cells:
+        for pool in cell.pages:
+            taken = used.pop((cell.id, pool.size_kib), 0)
+            rows.append(_pool(name, (cell.id, pool.size_kib), max(pool.total, taken), taken))
+    rows += [_pool(name, key, taken, taken) for key, taken in sorted(used.items()) if taken]
+    if rows:
+        connection.execute(insert(pools), rows)
+
+
+def _pool(host: str, key: tuple[int, int], total: int, used: int) -> dict[str, object]:
+    return {"host": host, "cell": key[0], "size_kib": key[1], "total": total, "used": used}

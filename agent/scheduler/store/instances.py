@@ -1,0 +1,167 @@
+"""Instances in the database, and their claims.
+
+A claim is one transaction: the host's generation must still be the one that the placement was computed on, every pCPU
+is inserted (the primary key refuses a second owner), every pool is charged (its check refuses what is not there), and
+the instance row changes.  All of it or nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from agent.core import codec
+from agent.core.decision import Decision
+from agent.core.placement import Placement
+from agent.core.request import Request
+from agent.core.wire import InstanceStatus
+from agent.scheduler.store.records import ClaimLost, InstanceRecord
+from agent.scheduler.store.schema import hosts, instances, pcpus, pools
+
+
+def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
+    """A new instance; its claim, if it has a placement, is taken by ``claim``."""
+    connection.execute(_INSERT, {"id": instance.id, **_values(instance, decision)})
+
+
+def update_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
+    """Replace what is kept of an instance; the trace of its decision stays unless a new one is given."""
+    values = {"b_id": instance.id, **_values(instance, decision)}
+    if decision is None:
+        del values["decision"]
+    connection.execute(_UPDATE, values)
+
+
+def claim(connection: Connection, instance: str, placement: Placement, *, generation: int) -> None:
+    """Take everything a placement needs on its host, or raise ClaimLost with nothing taken."""
+    moved = connection.execute(_BUMP_IF, {"b_name": placement.host, "b_generation": generation})
+    if not moved.rowcount:
+        raise ClaimLost(placement.host)
+    try:
+        owned = [{"host": placement.host, "pcpu": pcpu, "instance": instance} for pcpu in placement.owned()]
+        if owned:
+            connection.execute(_INSERT_PCPU, owned)
+        _charge(connection, placement, +1)
+    except IntegrityError as why:
+        raise ClaimLost(placement.host) from why
+
+
+def release(connection: Connection, instance: str, placement: Placement) -> None:
+    """Give everything back."""
+    connection.execute(delete(pcpus).where(pcpus.c.instance == instance, pcpus.c.host == placement.host))
+    _charge(connection, placement, -1)
+    connection.execute(_BUMP, {"b_name": placement.host})
+
+
+def delete_instance(connection: Connection, instance: str) -> None:
+    """Forget an instance; its claim must have been released."""
+    connection.execute(delete(instances).where(instances.c.id == instance))
+
+
+def load_instance(connection: Connection, id: str) -> InstanceRecord | None:
+    """One instance, or None."""
+    row = connection.execute(select(instances).where(instances.c.id == id)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def load_instances(connection: Connection, *, host: str | None = None) -> list[InstanceRecord]:
+    """All instances, or those of one host, oldest first."""
+    query = select(instances).order_by(instances.c.created_s, instances.c.id)
+    return [
+        _record(row) for row in connection.execute(query if host is None else query.where(instances.c.host == host))
+    ]
+
+
+def load_decision(connection: Connection, id: str) -> Decision | None:
+    """How an instance came to where it is, if that is kept."""
+    data = connection.execute(select(instances.c.decision).where(instances.c.id == id)).scalar_one_or_none()
+    return None if data is None else codec.decode(data, Decision, source=f"database: decision of {id}")
+
+
+def pages_of(placement: Placement) -> Counter[tuple[int, int]]:
+    """(cell, page size in KiB) → pages a placement takes from pools; cells without a page size take none."""
+    taken: Counter[tuple[int, int]] = Counter()
+    for cell in placement.cells:
+        if cell.page_kib:
+            taken[cell.host_cell, cell.page_kib] += cell.memory_kib // cell.page_kib
+    return taken
+
+
+def _charge(connection: Connection, placement: Placement, sign: int) -> None:
+    charges = [
+        {"b_host": placement.host, "b_cell": cell, "b_size": size, "b_count": sign * count}
+        for (cell, size), count in sorted(pages_of(placement).items())
+    ]
+    for charge in charges:
+        if not connection.execute(_CHARGE, charge).rowcount and sign > 0:
+            raise ClaimLost(placement.host)
+
+
+_BUMP_IF = (
+    update(hosts)
+    .where(hosts.c.name == bindparam("b_name"), hosts.c.generation == bindparam("b_generation"))
+    .values(generation=hosts.c.generation + 1)
+)
+_BUMP = update(hosts).where(hosts.c.name == bindparam("b_name")).values(generation=hosts.c.generation + 1)
+_INSERT = insert(instances)
+_UPDATE = update(instances).where(instances.c.id == bindparam("b_id"))
+_INSERT_PCPU = insert(pcpus)
+_CHARGE = (
+    update(pools)
+    .where(
+        pools.c.host == bindparam("b_host"),
+        pools.c.cell == bindparam("b_cell"),
+        pools.c.size_kib == bindparam("b_size"),
+    )
+    .values(used=pools.c.used + bindparam("b_count"))
+)
+
+
+def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, Any]:
+    flavor = instance.request.flavor
+    return {
+        "name": instance.name,
+        "project": instance.project,
+        "status": instance.status.value,
+        "host": instance.host,
+        "group_name": instance.group,
+        "vcpus": flavor.vcpus,
+        "ram_mb": flavor.ram_mb,
+        "disk_gb": flavor.disk_gb + flavor.ephemeral_gb,
+        "request": codec.encode(instance.request),
+        "placement": None if instance.placement is None else codec.encode(instance.placement),
+        "decision": None if decision is None else codec.encode(decision),
+        "reason": instance.reason[:4000],
+        "tried": _join(instance.tried),
+        "created_s": instance.created_s,
+        "updated_s": instance.updated_s,
+        "expires_s": instance.expires_s,
+    }
+
+
+def _join(names: Iterable[str]) -> str:
+    return ",".join(names)[:4000]
+
+
+def _record(row: Row[Any]) -> InstanceRecord:
+    source = f"database: instance {row.id}"
+    placement = None if row.placement is None else codec.decode(row.placement, Placement, source=source)
+    return InstanceRecord(
+        id=row.id,
+        name=row.name,
+        project=row.project,
+        status=InstanceStatus(row.status),
+        host=row.host,
+        group=row.group_name,
+        request=codec.decode(row.request, Request, source=source),
+        placement=placement,
+        reason=row.reason,
+        tried=tuple(row.tried.split(",")) if row.tried else (),
+        created_s=row.created_s,
+        updated_s=row.updated_s,
+        expires_s=row.expires_s,
+    )

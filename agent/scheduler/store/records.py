@@ -1,0 +1,79 @@
+"""Rows as values: what the store hands out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.core.facts import HostFacts
+from agent.core.placement import Placement
+from agent.core.request import Request
+from agent.core.topology import HostTopology
+from agent.core.usage import Usage
+from agent.core.wire import InstanceStatus
+
+
+class ClaimLost(Exception):
+    """Somebody else was first, or a host is no longer what the placement was computed on: ``hosts`` want reading again.
+
+    An answer to the scheduler's own loop; never shown.
+    """
+
+    def __init__(self, *hosts: str) -> None:
+        super().__init__(", ".join(hosts))
+        self.hosts = hosts
+
+
+class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A host as it is kept.  ``agent`` is False for a host that was added by hand, for trials.
+
+    ``generation`` grows with every claim and report: a claim that was computed on an older one is refused.
+    """
+
+    name: str
+    topology: HostTopology | None = None
+    digest: str = ""
+    facts: HostFacts = HostFacts()
+    foreign: Usage = Usage()
+    foreign_vcpus: int = 0
+    foreign_ram_mb: int = 0
+    reserved_ram_mb: int = 0
+    enabled: bool = True
+    disabled_reason: str = ""
+    agent: bool = True
+    last_seen_s: float = 0.0
+    generation: int = 0
+
+
+class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance as it is kept; times are seconds since the epoch, ``expires_s`` bounds an unconfirmed claim."""
+
+    id: str
+    name: str
+    project: str = ""
+    status: InstanceStatus
+    host: str | None = None
+    group: str | None = None
+    request: Request
+    placement: Placement | None = None
+    reason: str = ""
+    tried: tuple[str, ...] = ()
+    created_s: float
+    updated_s: float
+    expires_s: float | None = None
+
+
+class GroupRecord(msgspec.Struct, frozen=True):
+    """A server group; its members are the instances that name it."""
+
+    name: str
+    policy: str
+    max_server_per_host: int = 1
+
+
+class AggregateRecord(msgspec.Struct, frozen=True):
+    """A host aggregate with its hosts and metadata."""
+
+    id: int
+    name: str
+    hosts: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}

@@ -1,0 +1,180 @@
+"""The scheduler over a real SQLite file: decide, claim, confirm, retry, move, delete, and start again from it."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from agent.core.errors import BadInput, QuotaExceeded
+from agent.core.facts import HostFacts
+from agent.core.request import Flavor, Image, Request
+from agent.core.wire import Confirmation, InstanceStatus, Outcome
+from agent.scheduler.service import Scheduler
+from agent.scheduler.settings import SchedulingSettings
+from agent.scheduler.store import catalogue
+from agent.scheduler.store.database import open_database
+from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord
+from tests.hosts import host
+
+PINNED = Flavor(name="pinned", vcpus=16, ram_mb=4096, extra_specs={"hw:cpu_policy": "dedicated"})
+SMALL = Flavor(name="small", vcpus=1, ram_mb=64, disk_gb=1)
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def start(url: str, clock: Clock) -> Scheduler:
+    numbers = itertools.count()
+    return Scheduler(
+        open_database(url), SchedulingSettings(), clock=clock, new_id=lambda: f"{clock.now_s}-{next(numbers)}"
+    )
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/cellwright.db"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def scheduler(url: str, clock: Clock) -> Iterator[Scheduler]:
+    made = start(url, clock)
+    for number in range(1, 6):
+        made.put_host(trial_host(f"osdev-0{number}"))
+    yield made
+    made.engine.dispose()
+
+
+def trial_host(name: str, *, agent: bool = False) -> HostRecord:
+    topology = replace(host("osdev-01"), hostname=name)
+    return HostRecord(name=name, topology=topology, facts=HostFacts(disk_gb=100), agent=agent, last_seen_s=1000.0)
+
+
+def ask(name: str, flavor: Flavor = SMALL, **wishes: Any) -> Request:
+    return Request(name=name, flavor=flavor, **wishes)
+
+
+def test_anti_affinity_of_eight_on_five_hosts(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("apart", "anti-affinity")))
+    made = [scheduler.create(ask(f"vm-{n}", hints={"group": "apart"})) for n in range(8)]
+    placed = [instance for instance in made if instance.status is InstanceStatus.SCHEDULED]
+    assert len(placed) == 5
+    assert len({instance.host for instance in placed}) == 5
+    failed = [instance for instance in made if instance.status is InstanceStatus.ERROR]
+    assert len(failed) == 3
+    assert "ServerGroupAntiAffinity removed 5 of 5" in failed[0].reason
+
+
+def test_affinity_of_three_lands_on_one_host(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("together", "affinity")))
+    assert len({scheduler.create(ask(f"vm-{n}", hints={"group": "together"})).host for n in range(3)}) == 1
+
+
+def test_no_pcpu_is_given_twice_until_the_hosts_are_full(scheduler: Scheduler) -> None:
+    owners: set[tuple[str, int]] = set()
+    made: list[InstanceRecord] = []
+    while (instance := scheduler.create(ask(f"db-{len(made)}", PINNED))).placement is not None:
+        mine = {(instance.placement.host, pcpu) for pcpu in instance.placement.owned()}
+        assert not mine & owners
+        owners |= mine
+        made.append(instance)
+    assert len(made) == 5 * 4
+    assert "NUMATopology" in instance.reason
+
+
+def test_a_new_process_knows_what_the_old_one_claimed(scheduler: Scheduler, url: str, clock: Clock) -> None:
+    placed = scheduler.create(ask("db", PINNED))
+    again = start(url, clock)
+    assert placed.host is not None
+    assert again.cloud.usage(placed.host) == scheduler.cloud.usage(placed.host)
+    again.engine.dispose()
+
+
+def test_delete_gives_everything_back(scheduler: Scheduler) -> None:
+    before = scheduler.cloud.usage("osdev-01")
+    request = ask("db", PINNED, force_host="osdev-01")
+    placed = scheduler.create(request)
+    assert scheduler.cloud.usage("osdev-01") != before
+    scheduler.delete(placed.id)
+    assert not any(cell.pinned or cell.memory_kib for cell in scheduler.cloud.usage("osdev-01").cells)
+    assert scheduler.create(request).placement == placed.placement
+
+
+def test_a_refusal_goes_elsewhere_and_three_refusals_are_an_error(scheduler: Scheduler, clock: Clock) -> None:
+    for number in range(1, 6):
+        scheduler.put_host(trial_host(f"osdev-0{number}", agent=True))
+    instance = scheduler.create(ask("db", PINNED))
+    seen = []
+    while instance.host is not None:
+        seen.append(instance.host)
+        refusal = Confirmation(instance=instance.id, outcome=Outcome.REFUSED, reason="no such pages any more")
+        scheduler.confirm(instance.host, refusal)
+        instance = scheduler.instance(instance.id)
+    assert len(seen) == len(set(seen)) == 3
+    assert instance.status is InstanceStatus.ERROR
+    assert "no such pages any more" in instance.reason
+
+
+def test_verified_is_active_and_never_expires(scheduler: Scheduler, clock: Clock) -> None:
+    scheduler.put_host(trial_host("osdev-01", agent=True))
+    kept = scheduler.create(ask("kept", PINNED, force_host="osdev-01"))
+    lost = scheduler.create(ask("lost", PINNED, force_host="osdev-01"))
+    scheduler.confirm("osdev-01", Confirmation(instance=kept.id, outcome=Outcome.VERIFIED))
+    clock.now_s += 1000
+    assert scheduler.expire() == [lost.id]
+    assert scheduler.instance(kept.id).status is InstanceStatus.ACTIVE
+
+
+def test_resize_on_its_own_host_does_not_count_itself_twice(scheduler: Scheduler) -> None:
+    first = scheduler.create(ask("big", Flavor(vcpus=36, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"})))
+    second = scheduler.create(
+        ask("other", Flavor(vcpus=36, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"}), force_host=first.host)
+    )
+    assert second.host == first.host
+    smaller = ask("big", Flavor(vcpus=34, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"}), force_host=first.host)
+    resized = scheduler.move(first.id, request=smaller, stay=True)
+    assert resized.host == first.host
+    assert resized.placement is not None
+    assert first.placement is not None
+    assert resized.placement.owned() <= first.placement.owned()
+
+
+def test_migrate_leaves_the_host(scheduler: Scheduler) -> None:
+    placed = scheduler.create(ask("db", PINNED))
+    assert scheduler.move(placed.id).host != placed.host
+    assert placed.host is not None
+    assert not scheduler.cloud.instances(placed.host)
+
+
+def test_rebuild_keeps_the_place_and_minds_the_image(scheduler: Scheduler) -> None:
+    placed = scheduler.create(ask("db", PINNED))
+    assert scheduler.rebuild(placed.id, ask("db", PINNED, image=Image(name="new"))).placement == placed.placement
+    wrong = ask("db", PINNED, image=Image(properties={"hw_architecture": "aarch64"}))
+    with pytest.raises(BadInput, match="ImageProperties"):
+        scheduler.rebuild(placed.id, wrong)
+
+
+def test_quota_holds(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.set_quota(c, "demo", "cores", 2))
+    scheduler.create(ask("one"), project="demo")
+    scheduler.create(ask("two"), project="demo")
+    with pytest.raises(QuotaExceeded, match="cores quota is 2, 2 in use, 1 more wanted"):
+        scheduler.create(ask("three"), project="demo")
+
+
+def test_a_host_with_instances_is_not_forgotten(scheduler: Scheduler) -> None:
+    placed = scheduler.create(ask("vm"))
+    assert placed.host is not None
+    with pytest.raises(BadInput, match="still has 1 instances"):
+        scheduler.remove_host(placed.host)
