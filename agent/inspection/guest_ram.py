@@ -5,8 +5,8 @@ the guest cell it belongs to (``-numa node,nodeid=0,memdev=ram-node0``).  /proc/
 lengths.  A block and its areas are brought together by the strongest sign there is, and the answer says by which:
 
 - ``file``: the area maps a file that carries the block's name (file and huge-page backends of libvirt): certain;
-- ``size and policy``: one run of neighbouring areas has exactly the block's length, and numa_maps shows the memory
-  policy that was asked for it: as good as certain;
+- ``size and policy``: one area, or some neighbouring ones, have exactly the block's length, and numa_maps shows the
+  memory policy that was asked for it: as good as certain;
 - ``size``: the length alone; right unless another mapping of QEMU happens to have the very same length;
 - ``order``: several blocks are alike; QEMU's allocations grow downwards, so the first block has the highest address.
   A sum over these blocks is right, which of them is which is a guess.
@@ -88,7 +88,6 @@ def match_ram(
 ) -> tuple[GuestRam, ...]:
     """Each block of RAM with the areas that are it, and their pages; see above for how sure that is."""
     area_at = {area.address: area for area in areas}
-    runs = _runs(mappings)
     taken: set[int] = set()
     found: dict[str, tuple[str, list[Mapping]]] = {}
     for backend in backends:
@@ -105,9 +104,8 @@ def match_ram(
         for (size_kib, policy), alike in wanted.items():
             fitting = [
                 run
-                for run in runs
-                if run[0].start not in taken
-                and sum(mapping.kib for mapping in run) == size_kib
+                for run in _runs(mappings, size_kib)
+                if taken.isdisjoint(mapping.start for mapping in run)
                 and (policy is None or {area_at[m.start].policy for m in run if m.start in area_at} == {policy})
             ]
             if len(fitting) != len(alike):
@@ -115,7 +113,7 @@ def match_ram(
             fitting.sort(key=lambda run: run[0].start, reverse=True)
             for backend, run in zip(alike, fitting, strict=True):
                 found[backend.id] = (sign if len(alike) == 1 else "order", run)
-                taken.add(run[0].start)
+                taken.update(mapping.start for mapping in run)
     return tuple(_guest_ram(backend, found.get(backend.id), area_at) for backend in backends)
 
 
@@ -142,17 +140,25 @@ def add_pages(areas: Iterable[Area]) -> tuple[CellPages, ...]:
     return tuple(CellPages(cell, size, count) for (cell, size), count in sorted(pages.items()))
 
 
-def _runs(mappings: Sequence[Mapping]) -> list[list[Mapping]]:
-    """Neighbouring readable and writable mappings of one file, or of none: the kernel splits one block into several."""
-    runs: list[list[Mapping]] = []
-    for mapping in sorted(mappings, key=lambda one: one.start):
-        if not mapping.permissions.startswith("rw"):
-            continue
-        last = runs[-1][-1] if runs else None
-        if last and (last.end, last.inode, last.path) == (mapping.start, mapping.inode, mapping.path):
-            runs[-1].append(mapping)
-        else:
-            runs.append([mapping])
+def _runs(mappings: Sequence[Mapping], size_kib: int) -> list[list[Mapping]]:
+    """Neighbouring readable and writable mappings of one file, or of none, that are ``size_kib`` long together.
+
+    The kernel splits one block into several mappings, and puts a thread's stack or heap right beside a block.
+    """
+    writable = [mapping for mapping in sorted(mappings, key=lambda one: one.start) if mapping.permissions[:2] == "rw"]
+    runs = []
+    for first in range(len(writable)):
+        run: list[Mapping] = []
+        kib = 0
+        for mapping in writable[first:]:
+            if run and (run[-1].end, run[-1].inode, run[-1].path) != (mapping.start, mapping.inode, mapping.path):
+                break
+            run.append(mapping)
+            kib += mapping.kib
+            if kib >= size_kib:
+                break
+        if kib == size_kib:
+            runs.append(run)
     return runs
 
 

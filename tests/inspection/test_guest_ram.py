@@ -57,6 +57,19 @@ def test_blocks_are_found_by_size_and_policy_even_when_the_kernel_split_them() -
     assert second.pages == (CellPages(0, 4, 1000), CellPages(1, 4, 259000))
 
 
+def test_anonymous_memory_right_below_a_block_is_not_part_of_it() -> None:
+    block = parse_ram(words("-object", "memory-backend-ram,id=ram-node0,size=1M,host-nodes=1,policy=bind"))
+    maps = parse_maps(
+        b"7f0000000000-7f0000010000 rw-p 00000000 00:00 0 \n7f0000010000-7f0000110000 rw-p 00000000 00:00 0 \n"
+    )
+    areas = parse_numa_maps(
+        b"7f0000000000 default anon=2 dirty=2 N0=2 kernelpagesize_kB=4\n"
+        b"7f0000010000 bind:1 anon=9 N1=9 kernelpagesize_kB=4\n"
+    )
+    (found,) = match_ram(block, maps, areas)
+    assert (found.identified_by, found.addresses) == ("size and policy", (0x7F0000010000,))
+
+
 def test_blocks_that_are_alike_are_told_by_order_and_that_is_said() -> None:
     alike = [RamBackend(id=f"ram-node{cell}", size_kib=1024, guest_cell=cell) for cell in (0, 1)]
     maps = b"10000000-10100000 rw-p 0 00:00 0\n20000000-20100000 rw-p 0 00:00 0\n"
