@@ -291,10 +291,14 @@ def _signed(text: str, where: str) -> int:
 
 
 def _pinning(placement: Placement, iothreads: Mapping[int, CpuSet]) -> tuple[object, ...]:
-    """What libvirt's elements hold of a placement: pins, emulator, the given I/O threads, cells."""
+    """What libvirt's elements hold of a placement: pins, emulator, the given I/O threads, cells.
+
+    An I/O thread without a pin floats where the guest floats.
+    """
+    unpinned = CpuSet() if placement.cells else placement.emulator
     return (
         {vcpu: cpus for cell in placement.cells for vcpu, cpus in cell.pins.items() if cpus},
         placement.emulator,
-        {number: placement.iothreads.get(number) for number in iothreads},
+        {number: placement.iothreads.get(number) or unpinned for number in iothreads},
         {cell.guest_cell: cell.host_cell for cell in placement.cells},
     )
