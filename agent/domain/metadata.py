@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from lxml import etree
 
@@ -39,7 +41,7 @@ def render_intent(intent: Intent) -> Element:
     for tag, value in facts.items():
         if value:
             _add(guest, tag, value)
-    _add(guest, "placement", codec.encode(intent.placement).decode())
+    _add(guest, "placement", codec.encode(_without_defaults(intent.placement)).decode())
     for section, before in intent.displaced.items():
         if before is None:
             _add(guest, "added", None).set("section", section)
@@ -85,6 +87,23 @@ def write_intent(domain: Element, intent: Intent) -> None:
         swap(old, new)
     else:
         insert_behind(metadata, metadata[-1] if len(metadata) else None, new)
+
+
+def _without_defaults(value: Any) -> Any:
+    """A document without what it would have anyway, so that a domain is readable; its schema is always said."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.encode_name: _without_defaults(getattr(value, field.name))
+            for field in msgspec.structs.fields(value)
+            if field.name in ("schema", "fits") or getattr(value, field.name) != _default(field)
+        }
+    return [_without_defaults(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
 
 
 def _add(guest: Element, tag: str, text: str | None) -> Element:

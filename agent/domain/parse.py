@@ -119,7 +119,8 @@ def _cells(
     sizes = _page_sizes(root, host, source)
     placed = []
     for cell in _guest_cells(root, vcpus, source):
-        own = {vcpu: pins[vcpu] for vcpu in cell.vcpus if vcpu in pins}
+        own = {vcpu: pins[vcpu] for vcpu in cell.vcpus}
+        alone = CpuSet(vcpu for vcpu, cpus in own.items() if len(cpus) == 1)
         bound = by_cell.get(cell.id, union)
         placed.append(
             PlacedCell(
@@ -128,8 +129,9 @@ def _cells(
                 vcpus=cell.vcpus,
                 memory_kib=cell.memory_kib,
                 page_kib=sizes.get(cell.id, sizes.get(None)),
-                policy=_policy(own),
+                policy=_policy(alone, cell.vcpus),
                 pins=own,
+                dedicated=alone if alone and alone != cell.vcpus else None,
                 distances=cell.distances,
             )
         )
@@ -137,13 +139,14 @@ def _cells(
 
 
 def _guest_cells(root: Element, vcpus: int, source: str) -> list[_GuestCell]:
+    everyone = CpuSet(range(vcpus))
     cells = []
     for index, node in enumerate(root.iterfind("cpu/numa/cell")):
         where = f"{source}: <cell> {index}"
         cells.append(
             _GuestCell(
                 parse_count(node.get("id", str(index)), where, most=MOST_VCPUS),
-                parse_cpus(node.get("cpus"), where),
+                parse_cpus(node.get("cpus"), where) & everyone,
                 parse_memory_kib(node.get("memory"), node.get("unit"), where),
                 {
                     parse_count(other.get("id"), where): parse_count(other.get("value"), where)
@@ -152,8 +155,8 @@ def _guest_cells(root: Element, vcpus: int, source: str) -> list[_GuestCell]:
             )
         )
     if not cells:
-        return [_GuestCell(0, CpuSet(range(vcpus)), memory_kib(root, source=source), {})]
-    left = CpuSet(range(vcpus)) - CpuSet(vcpu for cell in cells for vcpu in cell.vcpus)
+        return [_GuestCell(0, everyone, memory_kib(root, source=source), {})]
+    left = everyone - CpuSet(vcpu for cell in cells for vcpu in cell.vcpus)
     cells[0] = _GuestCell(cells[0].id, cells[0].vcpus | left, cells[0].memory_kib, cells[0].distances)
     return sorted(cells, key=lambda cell: cell.id)
 
@@ -182,11 +185,11 @@ def _cell_of_pins(pins: Mapping[int, CpuSet], bound: CpuSet, host: HostTopology 
     return bound.first() if bound else 0
 
 
-def _policy(pins: Mapping[int, CpuSet]) -> CpuPolicy:
-    single = sum(1 for cpus in pins.values() if len(cpus) == 1)
-    if not single:
+def _policy(alone: CpuSet, vcpus: CpuSet) -> CpuPolicy:
+    """Who is pinned to one pCPU is taken to own it: nothing else in a foreign domain says so."""
+    if not alone:
         return CpuPolicy.SHARED
-    return CpuPolicy.DEDICATED if single == len(pins) else CpuPolicy.MIXED
+    return CpuPolicy.DEDICATED if alone == vcpus else CpuPolicy.MIXED
 
 
 def _page_sizes(root: Element, host: HostTopology | None, source: str) -> dict[int | None, int]:

@@ -39,6 +39,7 @@ def cell(
     memory_kib: int = 2 << 20,
     page_kib: int | None = None,
     policy: CpuPolicy = CpuPolicy.DEDICATED,
+    dedicated: CpuSet | None = None,
     distances: dict[int, int] | None = None,
 ) -> PlacedCell:
     """A guest cell from its pins."""
@@ -50,6 +51,7 @@ def cell(
         page_kib=page_kib,
         policy=policy,
         pins={vcpu: cpus(text) for vcpu, text in pins.items()},
+        dedicated=dedicated,
         distances=distances or {},
     )
 
@@ -96,7 +98,7 @@ CASES = {
     ),
     "mixed": Case(
         "one dedicated and two floating vCPUs",
-        guest(cell(0, 0, {0: "4", 1: "0-3", 2: "0-3"}, policy=CpuPolicy.MIXED), emulator="0-3"),
+        guest(cell(0, 0, {0: "4", 1: "0-3", 2: "0-3"}, policy=CpuPolicy.MIXED, dedicated=cpus("0")), emulator="0-3"),
     ),
     "two-cells": Case(
         "two guest cells on cells 1 and 0, with distances and 2 MiB pages, so shared memory",
@@ -160,6 +162,7 @@ CASES = {
             cache_shares=(CacheShare(cpus("0-3"), 0, 4096),),
             bandwidth_shares=(BandwidthShare(cpus("0-3"), 0, 60),),
         ),
+        virt_type="kvm",
     ),
     "devices": Case(
         "two devices behind the buses of their cells, one on a cell without guest memory, one that knows no cell",
