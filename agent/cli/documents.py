@@ -1,29 +1,42 @@
-"""Documents that commands take as files: requests in JSON, TOML or YAML, usage and limits in JSON."""
+"""Documents that commands take as files: requests and flavors in JSON, TOML or YAML, usage and limits in JSON."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.cli.hosts import read_input
 from agent.core.codec import convert, decode
 from agent.core.errors import BadInput
-from agent.core.request import Request
+from agent.core.request import Flavor, Request
 from agent.core.usage import Limits, Usage
 
 FORMATS = ".json, .toml, .yaml or .yml"
 
 
+T = TypeVar("T")
+
+
 def load_request(path: str) -> Request:
     """A request file, read as its name ends (stdin is JSON); BadInput names the file and the place in it."""
+    return _load(path, Request)
+
+
+def load_flavor(path: str) -> Request:
+    """A flavor file, read the same way, as a request for that flavor and nothing else."""
+    flavor = _load(path, Flavor)
+    return Request(flavor=flavor, name=flavor.name)
+
+
+def _load(path: str, type: type[T]) -> T:
     data = read_input(path)
     suffix = ".json" if path == "-" else PurePath(path).suffix.lower()
     if suffix == ".json":
-        return decode(data, Request, source=path)
+        return decode(data, type, source=path)
     if suffix == ".toml":
-        return convert(_toml(data, path), Request, source=path)
+        return convert(_toml(data, path), type, source=path)
     if suffix in (".yaml", ".yml"):
-        return convert(_yaml(data, path), Request, source=path)
+        return convert(_yaml(data, path), type, source=path)
     raise BadInput(f"{path}: what format is this? allowed: a name that ends in {FORMATS}")
 
 

@@ -15,6 +15,7 @@ from agent.core.errors import CellwrightError
 
 VERBS: dict[str, str] = {
     "place": "where a guest goes on a host, or why it does not fit",
+    "capacity": "how many more guests of a flavor fit on a host, and what runs out first",
     "render": "print the domain XML of a placement",
     "config": "check the configuration files and print what is in force",
     "snapshot": "pack the kernel files of a host, to read it elsewhere",

@@ -25,14 +25,15 @@ def find_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: in
 
 def resolve_page(room: CellRoom, guest: GuestTopology, memory_kib: int) -> int | None:
     """The page size in KiB that the guest cell gets here: the largest that its wish allows and that has room."""
-    for size in _sizes_wished(room, guest):
+    for size in sizes_wished(room, guest):
         _, free = room.pools.get(size, (0, 0))
         if memory_kib % size == 0 and memory_kib <= free * size:
             return size
     return None
 
 
-def _sizes_wished(room: CellRoom, guest: GuestTopology) -> list[int]:
+def sizes_wished(room: CellRoom, guest: GuestTopology) -> list[int]:
+    """The cell's page sizes that the guest's wish allows, largest first."""
     sizes = sorted(room.pools, reverse=True)
     if guest.page is PageWish.ANY:
         return sizes
@@ -48,7 +49,7 @@ def _memory_refusal(room: CellRoom, guest: GuestTopology, shape: Shape) -> Refus
     if guest.page is not None:
         if resolve_page(room, guest, memory_kib) is not None:
             return None
-        sizes = _sizes_wished(room, guest)
+        sizes = sizes_wished(room, guest)
         if not sizes:
             return Code.NO_SUCH_PAGES, None, None
         if all(memory_kib % size for size in sizes):

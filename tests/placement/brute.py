@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
+from agent.core.claims import claim
 from agent.core.cpuset import CpuSet
 from agent.core.placement import CpuTopology, PlacedCell, Placement
 from agent.core.policy import CpuPolicy
@@ -37,6 +38,7 @@ class Choice:
     owned: CpuSet
     spanned: int
     broken: int
+    placement: Placement
 
 
 def wishes(request: Request) -> list[Wish]:
@@ -80,8 +82,7 @@ def choices(
                 candidate = Case(host, usage, request, limits, built)
                 if not any(list(rule(candidate)) for rule in CELL_RULES):
                     owned = CpuSet(owners | idle)
-                    yield Choice(owned, _spanned(cell, CpuSet(owners)), _broken(case, cell, owned, free))
-                    break
+                    yield Choice(owned, _spanned(cell, CpuSet(owners)), _broken(case, cell, owned, free), built)
 
 
 def feasible(host: HostTopology, usage: Usage, request: Request, limits: Limits | None) -> list[list[bool]]:
@@ -100,6 +101,32 @@ def assignments(fits: list[list[bool]]) -> list[tuple[int, ...]]:
         for chosen in permutations(cells, len(fits))
         if all(fits[guest][cell] for guest, cell in enumerate(chosen))
     ]
+
+
+def most_guests(host: HostTopology, usage: Usage, request: Request, limits: Limits | None, *, stop: int) -> int:
+    """How many such guests fit one after the other, whatever choice is made for each; ``stop`` and up is ``stop``."""
+    seen: set[tuple[Usage, int]] = set()
+    best = 0
+    todo = [(usage, 0)]
+    while todo and best < stop:
+        usage, count = todo.pop()
+        best = max(best, count)
+        for after in _after(host, usage, request, limits):
+            if (after, count + 1) not in seen:
+                seen.add((after, count + 1))
+                todo.append((after, count + 1))
+    return best
+
+
+def _after(host: HostTopology, usage: Usage, request: Request, limits: Limits | None) -> Iterator[Usage]:
+    """Usage after one guest more, for each way to place it."""
+    own = [[list(choices(host, usage, request, limits, wish, cell)) for cell in host.cells] for wish in wishes(request)]
+    for chosen in assignments([[bool(options) for options in row] for row in own]):
+        for parts in product(*(own[guest][cell] for guest, cell in enumerate(chosen))):
+            after = usage
+            for part in parts:
+                after = claim(after, part.placement)
+            yield after
 
 
 def _uniform(case: Case, cell: Cell, pins: tuple[int, ...], free: list[int]) -> bool:
@@ -150,8 +177,10 @@ def _placement(
         vcpus=wish.vcpus,
         memory_kib=wish.memory_kib,
         page_kib=page_kib,
+        pool_kib=page_kib or min(pool.size_kib for pool in cell.pages),
         policy=CpuPolicy(str(request.flavor.extra_specs["hw:cpu_policy"])),
         pins={vcpu: CpuSet([pins[vcpu]]) if vcpu in pins else floating for vcpu in wish.vcpus},
+        dedicated=CpuSet(pins),
     )
     emulator = CpuSet() if kept is None else CpuSet([kept])
     return Placement(

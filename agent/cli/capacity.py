@@ -1,0 +1,55 @@
+"""Say how many more guests of one flavor fit on a host, and what runs out first.
+
+The answer is exact where guests placed one by one reach what arithmetic allows at most; else both numbers are given.
+Exit codes: 0 at least one more fits, 3 none does, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from agent.cli.documents import load_flavor, load_limits, load_request, load_usage
+from agent.cli.hosts import add_host_options, load_host
+from agent.core.codec import encode
+from agent.placement.capacity import Capacity, capacity
+
+MISFIT = 3
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options of ``cellwright capacity``."""
+    add_host_options(parser)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--flavor", metavar="FILE", help="a flavor: .json, .toml or .yaml; - is JSON on stdin")
+    wanted.add_argument("--request", metavar="FILE", help="a request: the same, with image properties and hints")
+    parser.add_argument("--usage", metavar="FILE", help="what guests hold already (JSON); default: nothing")
+    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(args: Namespace) -> int:
+    """Print how many fit."""
+    host = load_host(args)
+    request = load_flavor(args.flavor) if args.flavor is not None else load_request(args.request)
+    answer = capacity(host, load_usage(args.usage), request, load_limits(args.limits))
+    sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
+    return MISFIT if answer.count == 0 else 0
+
+
+def render_table(answer: Capacity) -> str:
+    """The count in a sentence, what each cell holds alone, and what refuses the next guest."""
+    what = f"of {answer.flavor}" if answer.flavor else "like this"
+    if answer.count is None:
+        return f"{answer.host} holds any number of guests {what}: floating guests without allocation ratios\n"
+    how_many = str(answer.count) if answer.exact else f"at least {answer.count} and at most {answer.at_most}"
+    lines = [f"{answer.host} holds {how_many} more guests {what}{' (exact)' * answer.exact}"]
+    if len(answer.cells) > 1:
+        held = (
+            (cell.host_cell, "any number" if cell.guest_cells is None else cell.guest_cells) for cell in answer.cells
+        )
+        lines += [f"  cell {number} alone has room for guest cells: {count}" for number, count in held]
+    if answer.runs_out is not None:
+        lines.append(f"runs out first: {answer.runs_out}")
+        lines += [f"  {reason.message}" for reason in answer.reasons]
+    return "\n".join(lines) + "\n"

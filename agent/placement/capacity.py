@@ -1,0 +1,220 @@
+"""How many more guests of one kind fit on a host.
+
+Two numbers are found apart from each other: ``count``, by placing guests one after the other until none fits, on the
+host cells that a plan gives them; and ``at_most``, from arithmetic over the free pCPUs, cores and pages.  Where they
+meet the answer is exact; where they don't, it lies between them.
+
+At most: a host cell holds so many guest cells of one shape as its scarcest resource allows (``b``).  Guests of one cell
+then number the sum of all b.  A guest of k equal cells needs k different host cells, so t guests need ``sum(min(b, t))
+>= k * t``: the largest such t, which is the closed form ``min over r < k of (sum b - sum of r largest b) // (k - r)``
+of arXiv 2604.15033.  Guest cells of different shapes are counted as if each were the least demanding of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.core.claims import claim
+from agent.core.guest import GuestTopology, Shape
+from agent.core.placement import Placement, Reason
+from agent.core.policy import CpuPolicy, ThreadPolicy
+from agent.core.request import Request
+from agent.core.topology import Device, HostTopology
+from agent.core.usage import Limits, Usage
+from agent.placement.devices import matches
+from agent.placement.engine import fit
+from agent.placement.language import parse_guest
+from agent.placement.layout import layout_of
+from agent.placement.room import CellRoom, Room, measure_room
+from agent.placement.rules import find_refusal, sizes_wished, whole_cores
+
+MOST = 10_000
+"""A host that holds this many guests holds as many as anybody asks for."""
+
+
+class CellCapacity(msgspec.Struct, frozen=True):
+    """How many guest cells of this kind one host cell holds alone; None: no limit."""
+
+    host_cell: int
+    guest_cells: int | None
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """``count`` guests fit for certain, ``at_most`` is proven; both None when nothing limits floating guests.
+
+    ``runs_out`` names the rule that most cells give for refusing one guest more, ``reasons`` all of them.
+    """
+
+    schema: str = "cellwright.capacity/1"
+    host: str
+    flavor: str
+    count: int | None
+    at_most: int | None
+    exact: bool
+    cells: tuple[CellCapacity, ...]
+    runs_out: str | None = None
+    reasons: tuple[Reason, ...] = ()
+
+
+def capacity(host: HostTopology, usage: Usage, request: Request, limits: Limits | None = None) -> Capacity:
+    """How many more guests as requested fit beside what guests hold; BadRequest for one that no host could serve."""
+    guest = parse_guest(request)
+    room = measure_room(layout_of(host), usage, limits)
+    per_cell = [_cell_bound(cell, guest, _least(guest), room.layout.online) for cell in room.cells]
+    at_most = _bound(room, guest, per_cell)
+    cells = tuple(CellCapacity(cell.cell.id, held) for cell, held in zip(room.cells, per_cell, strict=True))
+    if at_most is None:
+        return Capacity(host=host.hostname, flavor=guest.flavor, count=None, at_most=None, exact=True, cells=cells)
+    count, reasons = max(
+        (_fill(host, usage, guest, limits, plan) for plan in _plans(room, guest, per_cell, at_most)),
+        key=lambda filled: filled[0],
+    )
+    if count == 0:
+        at_most = 0  # one guest's fit is exact
+    return Capacity(
+        host=host.hostname,
+        flavor=guest.flavor,
+        count=count,
+        at_most=at_most,
+        exact=count == at_most,
+        cells=cells,
+        runs_out=_commonest(reasons),
+        reasons=reasons,
+    )
+
+
+def most_guests(held: list[int], cells: int) -> int:
+    """The most guests of ``cells`` equal cells on different host cells, host cell i holding ``held[i]`` guest cells."""
+    ordered = sorted(held, reverse=True)
+    return min(sum(ordered[largest:]) // (cells - largest) for largest in range(cells))
+
+
+def _plans(
+    room: Room, guest: GuestTopology, per_cell: list[int | None], at_most: int
+) -> list[list[tuple[int, ...] | None]]:
+    """Host cells for each guest in turn: freely chosen, or always those with most room left, which wastes none."""
+    free: list[tuple[int, ...] | None] = [None] * at_most
+    if len(guest.cells) < 2 or guest.host_cells is not None or guest.auto_cells:
+        return [free]
+    left = [at_most if held is None else held for held in per_cell]
+    balanced: list[tuple[int, ...] | None] = []
+    for _ in range(at_most):
+        chosen = sorted(range(len(left)), key=lambda index: (-left[index], index))[: len(guest.cells)]
+        for index in chosen:
+            left[index] -= 1
+        balanced.append(tuple(room.cells[index].cell.id for index in sorted(chosen)))
+    return [balanced, free]
+
+
+def _fill(
+    host: HostTopology, usage: Usage, guest: GuestTopology, limits: Limits | None, plan: list[tuple[int, ...] | None]
+) -> tuple[int, tuple[Reason, ...]]:
+    """Place as the plan says, then wherever one more fits; how many fitted, and why the next did not."""
+    layout = layout_of(host)
+    count = 0
+    for wanted in (*plan, *[None] * len(plan)):
+        room = measure_room(layout, usage, limits)
+        answer = fit(room, guest if wanted is None else msgspec.structs.replace(guest, host_cells=wanted))
+        if isinstance(answer, Placement):
+            usage = claim(usage, answer)
+            count += 1
+        elif wanted is None:
+            return count, answer.misfits
+    answer = fit(measure_room(layout, usage, limits), guest)
+    return count, () if isinstance(answer, Placement) else answer.misfits
+
+
+def _bound(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> int | None:
+    """The most guests that arithmetic allows; None when nothing limits them."""
+    bounds = [
+        sum(matches(device, wish.alias) for device in _devices(room)) // wish.count
+        for wish in guest.devices
+        if wish.count
+    ]
+    if guest.cells:
+        bounds += _cell_bounds(room, guest, per_cell)
+    return min(bounds, default=None)
+
+
+def _cell_bounds(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> list[int]:
+    owned = sum(shape.dedicated + shape.extra for shape in guest.shapes)
+    bounds = [sum(cell.free.bit_count() for cell in room.cells) // owned] if owned else []
+    if guest.auto_cells:
+        return bounds or [MOST]
+    if guest.host_cells is not None:
+        held = dict(zip((cell.cell.id for cell in room.cells), per_cell, strict=True))
+        wished = [held.get(number, 0) for number in guest.host_cells]
+        return bounds + [count for count in wished if count is not None]
+    cells = len(guest.cells)
+    if cells > len(per_cell):
+        return [0]
+    if sum(held is None for held in per_cell) >= cells:
+        return bounds
+    return [*bounds, most_guests([MOST if held is None else held for held in per_cell], cells)]
+
+
+def _least(guest: GuestTopology) -> Shape:
+    """The shape that every guest cell asks at least for."""
+    shapes = guest.shapes or (Shape(0, 0, 0, 0),)
+    return Shape(
+        dedicated=min(shape.dedicated for shape in shapes),
+        floating=min(shape.floating for shape in shapes),
+        memory_kib=min(shape.memory_kib for shape in shapes),
+        extra=min(shape.extra for shape in shapes),
+    )
+
+
+def _cell_bound(room: CellRoom, guest: GuestTopology, shape: Shape, everything: int) -> int | None:
+    """How many guest cells of this shape one host cell can hold at most: its scarcest resource decides."""
+    if not guest.cells:
+        return None
+    if len(set(guest.shapes)) == 1 and find_refusal(room, guest, shape, everything) is not None:
+        return 0
+    bounds = []
+    if guest.page is not None:
+        fitting = (size for size in sizes_wished(room, guest) if shape.memory_kib % size == 0)
+        bounds.append(sum(room.pools[size][1] * size // shape.memory_kib for size in fitting))
+    elif guest.cpu_policy is not CpuPolicy.SHARED and room.pools:
+        size = next(iter(room.pools))
+        bounds.append(room.pools[size][1] * size // shape.memory_kib)
+    elif guest.cpu_policy is not CpuPolicy.SHARED:
+        bounds.append((room.memory_kib - room.memory_used_kib) // shape.memory_kib)
+    if shape.dedicated:
+        bounds.append(_packed(room, guest, shape))
+    if guest.cpu_policy is not CpuPolicy.DEDICATED:
+        if room.floating_limit is not None and shape.floating:
+            bounds.append(int((room.floating_limit - room.floating_vcpus) // shape.floating))
+        if room.memory_limit_kib is not None:
+            bounds.append(int((room.memory_limit_kib - room.memory_used_kib) // shape.memory_kib))
+    return max(0, min(bounds)) if bounds else None
+
+
+def _packed(room: CellRoom, guest: GuestTopology, shape: Shape) -> int:
+    """How many times the dedicated vCPUs of the shape, and what is kept beside them, go into the free cores."""
+    wanted = shape.dedicated + shape.extra
+    groups = room.cell.group_masks if guest.l3 is not None and guest.l3.relation == "one" else (room.free,)
+    packed = sum(_packed_into(room, guest, shape, room.free & group) for group in groups)
+    if guest.thread_policy is ThreadPolicy.ISOLATE:
+        return min(packed, sum(1 for core in room.cell.cores if core & room.free) // wanted)
+    return min(packed, room.free.bit_count() // wanted)
+
+
+def _packed_into(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> int:
+    if guest.thread_policy is ThreadPolicy.ISOLATE:
+        return len(whole_cores(room, free)) // shape.dedicated
+    if guest.thread_policy is not ThreadPolicy.REQUIRE:
+        return free.bit_count() // shape.dedicated
+    counts = [count for core in room.cell.cores if (count := (core & free).bit_count()) > 1]
+    if max(counts, default=0) <= 2:
+        return len(counts) // -(-shape.dedicated // 2)  # an odd vCPU takes a core that no other guest can require
+    return sum(counts) // shape.dedicated
+
+
+def _devices(room: Room) -> list[Device]:
+    everywhere = [*room.layout.loose_devices, *(device for cell in room.layout.cells for device in cell.devices)]
+    return [device for device in everywhere if device.pci not in room.devices_used]
+
+
+def _commonest(reasons: tuple[Reason, ...]) -> str | None:
+    codes = sorted(reason.code for reason in reasons)
+    return max(codes, key=codes.count, default=None)

@@ -1,0 +1,48 @@
+"""``cellwright capacity`` as its user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cli.main import main
+
+HOST = ["--synthetic", "socket:2 core:4 thread:2 name:box"]
+
+
+@pytest.fixture
+def flavor(tmp_path: Path) -> str:
+    path = tmp_path / "flavor.toml"
+    path.write_text('name = "m.cpu"\nvcpus = 3\nram_mb = 512\n[extra_specs]\n"hw:cpu_policy" = "dedicated"\n')
+    return str(path)
+
+
+def test_a_table_for_people(flavor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capacity", *HOST, "--flavor", flavor]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "box holds 4 more guests of m.cpu (exact)",
+        "  cell 0 alone has room for guest cells: 2",
+        "  cell 1 alone has room for guest cells: 2",
+        "runs out first: not-enough-pcpus",
+        "  cell 0 has 2 free dedicated pCPUs of the 3 wanted",
+        "  cell 1 has 2 free dedicated pCPUs of the 3 wanted",
+    ]
+
+
+def test_json_for_programs(flavor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capacity", *HOST, "--flavor", flavor, "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["schema"], answer["count"], answer["exact"]) == ("cellwright.capacity/1", 4, True)
+
+
+def test_a_full_host_is_exit_code_3(flavor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = tmp_path / "usage.json"
+    usage.write_text('{"cells": [{"id": 0, "pinned": "0-3,8-11"}, {"id": 1, "pinned": "4-7,12-14"}]}')
+    assert main(["capacity", *HOST, "--flavor", flavor, "--usage", str(usage)]) == 3
+    assert "holds 0 more guests" in capsys.readouterr().out
+
+
+def test_bad_flavor_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "f.json").write_text('{"vcpus": "four", "ram_mb": 1}')
+    assert main(["capacity", *HOST, "--flavor", str(tmp_path / "f.json")]) == 2
+    assert "$.vcpus" in capsys.readouterr().err
