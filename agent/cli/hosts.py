@@ -15,11 +15,14 @@ from agent.settings.present import FOLDER, is_configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from agent.inspection.files import Root
     from agent.settings.document import Settings
 
 
 SOURCES = ("topology", "sysroot", "snapshot", "synthetic")
 """The options that name another host than this one."""
+
+KERNEL = "this host, or a saved one (--sysroot)"
 
 SETS = {
     "vcpu_pin_set": "pCPUs for pinned and for floating guests, as Nova's vcpu_pin_set",
@@ -65,6 +68,28 @@ def load_host(args: Namespace) -> HostTopology:
     from agent.settings.sets import apply_sets
 
     return apply_sets(host, settings)
+
+
+def add_knobs(args: Namespace, host: HostTopology) -> HostTopology:
+    """The host with its knobs, read from where it was read; BadInput for a document or text that has none."""
+    if host.knobs is not None:
+        return host
+    if args.topology is not None or args.synthetic is not None:
+        raise BadInput(f"no knobs: allowed: {KERNEL}, or a document made by topology --knobs --format json")
+    from msgspec.structs import replace
+
+    from agent.inspection.knobs import read_knobs
+
+    return replace(host, knobs=read_knobs(kernel_files(args), host.online))
+
+
+def kernel_files(args: Namespace) -> Root:
+    """The kernel's files that the options name; BadInput where they name a document or a description."""
+    from agent.inspection.files import Root
+
+    if args.topology is not None or args.synthetic is not None:
+        raise BadInput(f"no kernel files: allowed: {KERNEL}")
+    return Root("/" if args.sysroot is None else args.sysroot)
 
 
 def _load_host(args: Namespace) -> HostTopology:

@@ -14,6 +14,7 @@ from agent import __version__
 from agent.core.errors import CellwrightError
 
 VERBS: dict[str, str] = {
+    "doctor": "is this host fit for pinned guests, and what to change",
     "place": "where a guest goes on a host, or why it does not fit",
     "capacity": "how many more guests of a flavor fit on a host, and what runs out first",
     "render": "print the domain XML of a placement",

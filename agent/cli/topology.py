@@ -17,8 +17,12 @@ FORMATS = {
     "cpus": "agent.picture.cpus:render_cpus",
     "json": "agent.picture.document:render_json",
     "svg": "agent.picture.svg:render_svg",
+    "devices": "agent.picture.devices:render_devices",
 }
 """Format → the function (HostTopology → text) that makes it."""
+
+MEASURED = ("numastat", "load")
+"""Formats that show counters instead of what the host is."""
 
 SETTINGS = "/etc/cellwright"
 """Where the operator's sets come from; a machine without it has nothing to read but its kernel."""
@@ -43,17 +47,48 @@ def run_quick(argv: list[str]) -> int | None:
 def configure(parser: ArgumentParser) -> None:
     """Add the verb's options."""
     from agent.cli.hosts import add_host_options
+    from agent.inspection.counters import COUNTERS
 
-    parser.add_argument("--format", choices=FORMATS, default="table", help="what to print (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=[*FORMATS, *MEASURED], default="table", help="what to print (default: %(default)s)"
+    )
+    parser.add_argument("--knobs", action="store_true", help="read what decides whether pinning works too, for json")
     add_host_options(parser)
+    parser.epilog = "numastat, in pages since boot: " + "; ".join(
+        f"{name}: {words}" for name, words in COUNTERS.items()
+    )
 
 
 def run(args: Namespace) -> int:
     """Print the host in the wanted format."""
-    from agent.cli.hosts import load_host
+    from agent.cli.hosts import add_knobs, load_host
 
-    sys.stdout.write(render(load_host(args), args.format))
+    if args.format in MEASURED:
+        sys.stdout.write(_measure(args))
+        return 0
+    host = load_host(args)
+    sys.stdout.write(render(add_knobs(args, host) if args.knobs else host, args.format))
     return 0
+
+
+def _measure(args: Namespace) -> str:
+    from agent.cli.hosts import kernel_files
+    from agent.core.errors import BadInput
+    from agent.picture.counters import render_load, render_numastat
+
+    root = kernel_files(args)
+    if args.format == "numastat":
+        from agent.inspection.counters import read_numastat
+
+        counters = read_numastat(root)
+        if not counters:
+            raise BadInput(f"{root.prefix}: no numastat files: its kernel has no NUMA")
+        return render_numastat(counters)
+    if not root.live:
+        raise BadInput("--format load measures; allowed: this host, without --sysroot")
+    from agent.inspection.load import read_load
+
+    return render_load(read_load())
 
 
 def render(host: HostTopology, format: str) -> str:

@@ -1,0 +1,35 @@
+"""Is this host fit for pinned guests?  One line a finding: what is so, why it matters, and how to change it.
+
+Exit code 4 when something matters, 0 when all that is found is advice, or nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options of ``cellwright doctor``."""
+    from agent.cli.hosts import add_host_options
+
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
+    add_host_options(parser)
+
+
+def run(args: Namespace) -> int:
+    """Judge the host's knobs and print the findings."""
+    from agent.cli.hosts import add_knobs, load_host
+    from agent.core.codec import encode
+    from agent.verification.readiness import Severity, check_readiness
+
+    host = add_knobs(args, load_host(args))
+    assert host.knobs is not None
+    findings = check_readiness(host, host.knobs)
+    if args.format == "json":
+        sys.stdout.write(encode({"host": host.hostname, "findings": findings}).decode() + "\n")
+    else:
+        from agent.picture.findings import render_findings
+
+        sys.stdout.write(render_findings(host.hostname, findings))
+    return 4 if any(finding.severity is Severity.MATTERS for finding in findings) else 0

@@ -1,0 +1,67 @@
+"""doctor and the measuring formats of topology, as their users run them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cli.main import main
+from tests.inspection.trees import two_cells, with_knobs, write
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    return str(write(tmp_path, two_cells() | with_knobs()))
+
+
+def test_a_line_a_finding_and_exit_4_when_something_matters(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--sysroot", saved]) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("matters  kernel.numa_balancing is 1: ") for line in lines)
+    assert all("; change: " in line for line in lines)
+
+
+def test_a_saved_document_with_knobs_gives_the_same(
+    saved: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["topology", "--sysroot", saved, "--knobs", "--format", "json"]) == 0
+    document = tmp_path / "t.json"
+    document.write_text(capsys.readouterr().out)
+    assert main(["doctor", "--topology", str(document), "--format", "json"]) == 4
+    from_document = json.loads(capsys.readouterr().out)
+    assert main(["doctor", "--sysroot", saved, "--format", "json"]) == 4
+    assert json.loads(capsys.readouterr().out) == from_document
+    assert {"code", "severity", "what", "why", "change"} == set(from_document["findings"][0])
+
+
+def test_a_host_whose_knobs_are_in_order(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(saved, "proc/sys/kernel/numa_balancing").write_text("0\n")
+    assert main(["doctor", "--sysroot", saved]) in (0, 4)
+    assert "numa_balancing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["doctor", "--synthetic", "core:2"], "no knobs: allowed: this host"),
+        (["topology", "--format", "load", "--sysroot", "/nowhere"], "--format load measures"),
+        (["topology", "--format", "numastat", "--synthetic", "core:2"], "no kernel files: allowed: this host"),
+        (["topology", "--format", "numastat", "--sysroot", "/nowhere"], "no numastat files: its kernel has no NUMA"),
+    ],
+)
+def test_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_config_check_names_the_source_of_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[host]\ncpu_dedicated_set = "0-1"\nreserved_memory_mb = {0 = 512}\n')
+    assert main(["config", "check", "--config", str(config)]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["host.cpu_dedicated_set"].split() == ["0-1", str(config)]
+    assert rows["host.reserved_memory_mb"].split() == ["0=512", str(config)]
+    assert rows["host.packing"].split() == ["balanced", "default"]
+    config.write_text("[hots]\n")
+    assert main(["config", "check", "--config", str(config)]) == 2
+    assert "unknown section 'hots'; allowed: host" in capsys.readouterr().err
