@@ -115,3 +115,12 @@ def test_the_kernel_line_isolates_cpus_and_reserves_pages(lab: Machine) -> None:
     assert (document["isolated"], document["nohz_full"]) == ("2-3,6-7", "2-3,6-7")
     gigantic = [pool for cell in document["cells"] for pool in cell["pages"] if pool["size_kib"] == 1 << 20]
     assert [(pool["total"], pool["free"]) for pool in gigantic] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("lab", ["2n-pci"], indirect=True)
+def test_network_cards_are_at_their_cells(lab: Machine) -> None:
+    devices = [cell["devices"] for cell in read_document(lab)["cells"]]
+    pci = [[device["pci"] for device in at_cell if device["kind"] == "net"] for at_cell in devices]
+    assert [len(at_cell) for at_cell in pci] == [1, 1]
+    for cell, addresses in enumerate(pci):
+        assert lab.read(f"/sys/bus/pci/devices/{addresses[0]}/numa_node") == f"{cell}\n"
