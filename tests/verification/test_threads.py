@@ -69,6 +69,14 @@ def test_a_mask_that_differs_is_a_finding_with_both_masks() -> None:
     assert verdict.threads[0].ok is False
 
 
+@pytest.mark.parametrize(("mask", "right"), [("0-3", True), ("2-3", True), ("3-4", False), ("", False)])
+def test_a_thread_that_fills_memory_may_be_kept_on_a_part_of_the_emulator_s_pcpus(mask: str, right: bool) -> None:
+    guest = observed(2)
+    tid = next(thread.tid for thread in guest.threads if thread.role is Role.EMULATOR)
+    filler = with_thread(guest, tid, role=Role.PREALLOC, name="TC tc-ram-node0", allowed=CpuSet.parse(mask))
+    assert verdict_of(filler).ok is right
+
+
 def test_an_offline_pcpu_of_the_placement_is_a_finding_even_for_a_floating_thread() -> None:
     guest = observed()
     verdict = verdict_of(guest, seen=host(guest, online=CpuSet.parse("0-1,3-15")))
