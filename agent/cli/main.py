@@ -22,6 +22,14 @@ VERBS: dict[str, str] = {
     "snapshot": "pack the kernel files of a host, to read it elsewhere",
     "topology": "what a host is made of: cells, cores, memory, page pools",
     "verify": "compare running guests with their placement: threads, pages, neighbours",
+    "scheduler": "run the central scheduler",
+    "host": "hosts of the scheduler",
+    "aggregate": "host aggregates and their metadata",
+    "zone": "availability zones",
+    "flavor": "flavors and their extra specs",
+    "group": "server groups",
+    "instance": "guests that the scheduler places",
+    "quota": "the most that a project may use",
 }
 """Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 

@@ -17,11 +17,11 @@ import numpy as np
 from agent.core.errors import BadInput
 from agent.scheduler.aggregates import Column, Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.view import HostView
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 T = TypeVar("T")
 

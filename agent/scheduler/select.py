@@ -15,11 +15,11 @@ from agent.core.decision import Decision, Removed, Trace, Weighed
 from agent.core.placement import Misfit, Placement
 from agent.scheduler.aggregates import Column, Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weigh import best_first, weigh
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 Fit = Callable[[int, Wanted], Placement | Misfit]
 """Asks one host, by its row, for the exact placement."""

@@ -8,6 +8,7 @@ from several threads; one lock orders them.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
@@ -21,11 +22,12 @@ from agent.placement.language import parse_guest
 from agent.scheduler.cloud import Cloud
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import select
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
 from agent.scheduler.store.records import ClaimLost, HostRecord, InstanceRecord
+from agent.scheduler.tally import Tally
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 MOST_RACES = 20
 MOST_HOSTS_TRIED = 3
@@ -42,6 +44,7 @@ class Scheduler:
         clock: Callable[[], float],
         new_id: Callable[[], str],
         changed: Callable[[str], None] = lambda host: None,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.engine = engine
         self.settings = settings
@@ -49,14 +52,16 @@ class Scheduler:
         self._clock = clock
         self._new_id = new_id
         self._changed = changed
+        self._timer = timer
+        self.tally = Tally()
         self._filters = chosen_filters(settings, all_filters())
         self._weighers = chosen_weighers(settings, all_weighers())
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.load()
 
     def load(self) -> None:
         """Read everything from the store, replacing what is in memory."""
-        with self._lock, transaction(self.engine) as connection:
+        with self.lock, transaction(self.engine) as connection:
             self.cloud = Cloud()
             by_host: dict[str | None, list[InstanceRecord]] = {}
             for instance in instances.load_instances(connection):
@@ -67,15 +72,26 @@ class Scheduler:
                 self.cloud.put_instance(instance)
             self._load_catalogue(connection)
 
+    def tick(self) -> None:
+        """Tell the host table what time it is."""
+        self.cloud.table.now_s = self._clock()
+
+    def known_host(self, name: str) -> HostRecord:
+        """What is known of a host; BadInput when nothing is."""
+        record = self.cloud.host(name)
+        if record is None:
+            raise BadInput(f"host {name} is not known")
+        return record
+
     def refresh(self, names: Iterable[str]) -> None:
         """Read some hosts again: another scheduler changed them."""
-        with self._lock, transaction(self.engine) as connection:
+        with self.lock, transaction(self.engine) as connection:
             for name in names:
                 self._refresh(connection, name)
 
-    def change_catalogue(self, change: Callable[[Connection], None]) -> None:
+    def change_catalogue(self, change: Callable[[Connection], object]) -> None:
         """Run a change of aggregates, flavors, groups, quotas or hosts in one transaction, then take it in."""
-        with self._lock:
+        with self.lock:
             with transaction(self.engine) as connection:
                 change(connection)
             with transaction(self.engine) as connection:
@@ -83,7 +99,7 @@ class Scheduler:
 
     def put_host(self, host: HostRecord) -> None:
         """A host's report, or a host added by hand: kept and taken in; what it runs of ours stays."""
-        with self._lock:
+        with self.lock:
             with transaction(self.engine) as connection:
                 old = hosts.load_host(connection, host.name)
                 if old is not None:
@@ -93,31 +109,47 @@ class Scheduler:
                 held = instances.load_instances(connection, host=host.name)
             self.cloud.put_host(host, held)
 
+    def report(self, host: HostRecord) -> None:
+        """An agent's report: a heartbeat when nothing changed, else the host is kept anew."""
+        with self.lock:
+            host = replace(host, last_seen_s=self._clock())
+            known = self.cloud.host(host.name)
+            if known is not None:
+                same = replace(
+                    host,
+                    enabled=known.enabled,
+                    disabled_reason=known.disabled_reason,
+                    generation=known.generation,
+                    last_seen_s=known.last_seen_s,
+                )
+                if same == known:
+                    self.cloud.table.seen(host.name, host.last_seen_s)
+                    return
+            self.put_host(host)
+
     def remove_host(self, name: str) -> None:
         """Forget a host without instances."""
-        with self._lock:
+        with self.lock:
             with transaction(self.engine) as connection:
                 hosts.delete_host(connection, name)
             self.cloud.remove_host(name)
 
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
-        with self._lock, transaction(self.engine) as connection:
+        with self.lock, transaction(self.engine) as connection:
             hosts.enable_host(connection, name, enabled=enabled, reason=reason)
             self._refresh(connection, name)
 
     def seen(self, name: str) -> None:
         """A heartbeat without news."""
-        with self._lock:
-            record = self.cloud.host(name)
-            if record is None:
-                raise BadInput(f"host {name} is not known")
+        with self.lock:
+            self.known_host(name)
             self.cloud.table.seen(name, self._clock())
 
     def create(self, request: Request, *, project: str = "", claim_s: float | None = 300.0) -> InstanceRecord:
         """Schedule and claim one new instance; one that fits nowhere is kept in ERROR with the reason."""
         parse_guest(request)
-        with self._lock:
+        with self.lock:
             now = self._clock()
             instance = InstanceRecord(
                 id=self._new_id(),
@@ -134,7 +166,7 @@ class Scheduler:
 
     def decide(self, request: Request, *, project: str = "", instance: InstanceRecord | None = None) -> Decision:
         """What would be decided now; nothing is claimed."""
-        with self._lock:
+        with self.lock:
             return self._select(self._wanted(request, project, instance))
 
     def move(self, id: str, *, request: Request | None = None, stay: bool = False) -> InstanceRecord:
@@ -143,7 +175,7 @@ class Scheduler:
         ``stay`` also considers the host it is on, without counting it there twice.  Nothing changes when nothing fits:
         BadInput with the reason.
         """
-        with self._lock:
+        with self.lock:
             old = self.instance(id)
             asked = request or old.request
             if not stay and old.host is not None:
@@ -157,7 +189,7 @@ class Scheduler:
 
     def rebuild(self, id: str, request: Request) -> InstanceRecord:
         """Give an instance another image in place; only the filters that mind images are asked, on its own host."""
-        with self._lock:
+        with self.lock:
             old = self.instance(id)
             if old.host is None:
                 raise BadInput(f"instance {old.name} is on no host; only a placed instance can be rebuilt")
@@ -175,7 +207,7 @@ class Scheduler:
 
     def delete(self, id: str) -> None:
         """Take an instance away: at once where no agent runs it, else when its agent says that it is gone."""
-        with self._lock:
+        with self.lock:
             old = self.instance(id)
             host = self.cloud.host(old.host) if old.host is not None else None
             if host is not None and host.agent:
@@ -185,7 +217,7 @@ class Scheduler:
 
     def confirm(self, host: str, confirmation: Confirmation) -> None:
         """The agent's word on an instance that is assigned to it; anything about another host's instance is refused."""
-        with self._lock:
+        with self.lock:
             old = self._find(confirmation.instance)
             if old is None or old.host != host:
                 if confirmation.outcome is Outcome.GONE:
@@ -204,7 +236,7 @@ class Scheduler:
 
     def expire(self) -> list[str]:
         """Give up claims that no agent took up in time, unless their guest runs; the answer is their ids."""
-        with self._lock:
+        with self.lock:
             now = self._clock()
             late = []
             for record in self.cloud.hosts():
@@ -221,9 +253,8 @@ class Scheduler:
 
     def assignments(self, host: str) -> list[Assignment]:
         """Everything a host should have, and (without a placement) what it should no longer have."""
-        with self._lock:
-            if self.cloud.host(host) is None:
-                raise BadInput(f"host {host} is not known")
+        with self.lock:
+            self.known_host(host)
             return [
                 Assignment(
                     instance=instance.id,
@@ -237,8 +268,10 @@ class Scheduler:
 
     def _settle(self, instance: InstanceRecord, *, new: bool) -> InstanceRecord:
         """Claim a host for an instance without one, or keep it in ERROR."""
+        started = self._timer()
         wanted = self._wanted(instance.request, instance.project, instance, tried=instance.tried)
         placed, decision = self._claim(instance, wanted, new=new)
+        self.tally.decided(decision, self._timer() - started)
         if placed is not None:
             return placed
         failed = replace(
@@ -261,6 +294,7 @@ class Scheduler:
                 try:
                     return self._take(instance, placement, decision, new=new, old=old), decision
                 except ClaimLost as lost:
+                    self.tally.lost()
                     self.refresh(lost.hosts)
                     wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=tuple(wanted.tried))
         raise BadInput(f"instance {instance.name}: {MOST_RACES} claims in a row were lost to others; try again")
@@ -274,9 +308,7 @@ class Scheduler:
         new: bool,
         old: InstanceRecord | None,
     ) -> InstanceRecord:
-        record = self.cloud.host(placement.host)
-        assert record is not None
-        generation = record.generation
+        generation = self.known_host(placement.host).generation
         placed = replace(instance, host=placement.host, placement=placement, updated_s=self._clock(), reason="")
         with transaction(self.engine) as connection:
             if instance.group is not None:
@@ -325,9 +357,7 @@ class Scheduler:
             instances.release(connection, old.id, old.placement)
             instances.update_instance(connection, replace(old, host=None, placement=None))
         self.cloud.drop_instance(old.id)
-        record = self.cloud.host(old.host)
-        assert record is not None
-        self.cloud.set_generation(old.host, record.generation + 1)
+        self.cloud.set_generation(old.host, self.known_host(old.host).generation + 1)
 
     def _drop(self, old: InstanceRecord) -> None:
         self._release(old)
@@ -347,7 +377,7 @@ class Scheduler:
         return changed
 
     def _select(self, wanted: Wanted) -> Decision:
-        self.cloud.table.now_s = self._clock()
+        self.tick()
         return select(
             self.cloud.table,
             wanted,

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.scheduler.aggregates import Column
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 FIRST = 64
 

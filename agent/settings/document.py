@@ -13,6 +13,7 @@ import msgspec
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
 from agent.core.usage import ReservedPages
+from agent.settings.scheduling import SchedulingSettings, Service
 
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Size = Annotated[int, msgspec.Meta(ge=0)]
@@ -43,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections, each with its defaults where no file says otherwise."""
 
     host: Host = Host()
+    scheduler: Service = Service()
+    scheduling: SchedulingSettings = SchedulingSettings()
 
 
 CPU_SETS = ("vcpu_pin_set", "cpu_dedicated_set", "cpu_shared_set")

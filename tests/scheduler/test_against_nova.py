@@ -12,10 +12,10 @@ from agent.core.usage import Limits
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import candidates
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostRow, HostTable
 from agent.scheduler.wanted import Group, Wanted
 from agent.scheduler.weigh import best_first, weigh
+from agent.settings.scheduling import SchedulingSettings
 from tests.scheduler.nova import METRICS, ask, nova_python, random_case
 
 CASES = 1500

@@ -13,10 +13,10 @@ from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.scheduler.service import Scheduler
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.store import catalogue
 from agent.scheduler.store.database import open_database
 from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord
+from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
 
 PINNED = Flavor(name="pinned", vcpus=16, ram_mb=4096, extra_specs={"hw:cpu_policy": "dedicated"})
@@ -166,7 +166,7 @@ def test_rebuild_keeps_the_place_and_minds_the_image(scheduler: Scheduler) -> No
 
 
 def test_quota_holds(scheduler: Scheduler) -> None:
-    scheduler.change_catalogue(lambda c: catalogue.set_quota(c, "demo", "cores", 2))
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "demo", {"cores": 2}))
     scheduler.create(ask("one"), project="demo")
     scheduler.create(ask("two"), project="demo")
     with pytest.raises(QuotaExceeded, match="cores quota is 2, 2 in use, 1 more wanted"):

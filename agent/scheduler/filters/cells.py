@@ -12,9 +12,9 @@ from agent.core.guest import Shape
 from agent.core.policy import ThreadPolicy
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 
 def cells_that_do(table: HostTable, wanted: Wanted, shape: Shape) -> Mask:

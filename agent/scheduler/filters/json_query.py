@@ -16,10 +16,10 @@ import numpy as np
 from agent.core.errors import BadRequest
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.view import HostView
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,

@@ -14,9 +14,9 @@ import numpy as np
 from agent.scheduler.aggregates import Aggregate, Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.operators import matches
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 SCOPE = "aggregate_instance_extra_specs"
 

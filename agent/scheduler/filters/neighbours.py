@@ -12,9 +12,9 @@ import numpy as np
 
 from agent.scheduler.aggregates import Column, Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 
 def count_by_host(table: HostTable, instances: Iterable[str]) -> Column:

@@ -15,10 +15,10 @@ from agent.core.errors import BadRequest
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.operators import matches
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostKind, HostTable
 from agent.scheduler.view import NAMES, HostView, lookup
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 OF_KIND = ("cpu_info", "hypervisor_type", "hypervisor_version")
 COMPARISONS = {

@@ -10,9 +10,9 @@ import numpy as np
 
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 KEY = "availability_zone"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+import msgspec
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
 from agent.core.errors import BadInput, QuotaExceeded
-from agent.core.request import Flavor
+from agent.core.request import Flavor, Request
 from agent.core.wire import InstanceStatus
+from agent.placement.language import parse_guest
 from agent.scheduler.store.records import AggregateRecord, ClaimLost, GroupRecord
 from agent.scheduler.store.schema import (
     aggregate_hosts,
@@ -115,17 +117,21 @@ def load_flavor(connection: Connection, name: str) -> Flavor:
 
 
 def create_flavor(connection: Connection, flavor: Flavor) -> None:
-    """A new flavor."""
+    """A new flavor; one that no host could serve is refused."""
+    if not flavor.name:
+        raise BadInput("a flavor needs a name")
+    parse_guest(Request(flavor=flavor))
     _insert(connection, flavors, f"flavor {flavor.name}", {"name": flavor.name, "document": codec.encode(flavor)})
 
 
-def replace_flavor(connection: Connection, flavor: Flavor) -> None:
-    """Change a flavor; instances keep the one they were made with."""
-    done = connection.execute(
-        update(flavors).where(flavors.c.name == flavor.name).values(document=codec.encode(flavor))
-    )
-    if not done.rowcount:
-        raise BadInput(f"flavor {flavor.name} is not known")
+def set_flavor(connection: Connection, name: str, properties: Mapping[str, str | None]) -> None:
+    """Set extra specs, None takes one away; instances keep the flavor they were made with."""
+    old = load_flavor(connection, name)
+    specs = {**old.extra_specs, **{key: value for key, value in properties.items() if value is not None}}
+    kept = {key: value for key, value in specs.items() if properties.get(key, "") is not None}
+    new = msgspec.structs.replace(old, extra_specs=kept)
+    parse_guest(Request(flavor=new))
+    connection.execute(update(flavors).where(flavors.c.name == name).values(document=codec.encode(new)))
 
 
 def delete_flavor(connection: Connection, name: str) -> None:
@@ -167,13 +173,14 @@ def load_quotas(connection: Connection) -> dict[tuple[str, str], int]:
     return {(row.project, row.resource): row.most for row in rows}
 
 
-def set_quota(connection: Connection, project: str, resource: str, most: int) -> None:
-    """Bound a project's use of a resource; −1 takes the bound away."""
-    if resource not in RESOURCES or most < -1:
-        raise BadInput(f"quota {resource}={most}; allowed: {', '.join(RESOURCES)} with a number, or -1 for no bound")
-    connection.execute(delete(quotas).where(quotas.c.project == project, quotas.c.resource == resource))
-    if most >= 0:
-        connection.execute(insert(quotas).values(project=project, resource=resource, most=most))
+def set_quotas(connection: Connection, project: str, bounds: Mapping[str, int]) -> None:
+    """Bound a project's use of resources; -1 takes a bound away."""
+    for resource, most in sorted(bounds.items()):
+        if resource not in RESOURCES or most < -1:
+            raise BadInput(f"quota {resource}={most}; allowed: {', '.join(RESOURCES)} with a number, -1 for no bound")
+        connection.execute(delete(quotas).where(quotas.c.project == project, quotas.c.resource == resource))
+        if most >= 0:
+            connection.execute(insert(quotas).values(project=project, resource=resource, most=most))
 
 
 def project_use(connection: Connection, project: str) -> dict[str, int]:

@@ -68,6 +68,14 @@ def load_instance(connection: Connection, id: str) -> InstanceRecord | None:
     return None if row is None else _record(row)
 
 
+def find_instances(connection: Connection, text: str) -> list[InstanceRecord]:
+    """The instance with this id, or else all that have this name."""
+    found = load_instance(connection, text)
+    if found is not None:
+        return [found]
+    return [_record(row) for row in connection.execute(select(instances).where(instances.c.name == text))]
+
+
 def load_instances(connection: Connection, *, host: str | None = None) -> list[InstanceRecord]:
     """All instances, or those of one host, oldest first."""
     query = select(instances).order_by(instances.c.created_s, instances.c.id)

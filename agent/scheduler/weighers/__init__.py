@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agent.scheduler.aggregates import Column
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
+from agent.settings.scheduling import SchedulingSettings
 
 
 class Weigher(NamedTuple):

@@ -11,10 +11,10 @@ import numpy as np
 from agent.placement.packing import pair_room
 from agent.scheduler.aggregates import Column
 from agent.scheduler.filters.cells import cells_that_do
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 
 def _dedicated(wanted: Wanted) -> bool:

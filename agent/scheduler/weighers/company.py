@@ -6,10 +6,10 @@ import numpy as np
 
 from agent.scheduler.aggregates import Column
 from agent.scheduler.filters.neighbours import count_by_host
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 
 def _members(table: HostTable, wanted: Wanted, policy: str) -> Column:

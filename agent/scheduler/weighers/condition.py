@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from agent.scheduler.aggregates import Column
-from agent.scheduler.settings import SchedulingSettings
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
+from agent.settings.scheduling import SchedulingSettings
 
 MOST_DEVICES = 100
 

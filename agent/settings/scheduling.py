@@ -1,4 +1,4 @@
-"""What an operator may set about scheduling; names and defaults as in Nova where Nova has them."""
+"""``[scheduler]`` and ``[scheduling]``: how the service runs, and how it chooses; Nova's names where Nova has them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,26 @@ DEFAULT_MULTIPLIERS = {
 }
 
 
-class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """``[scheduler]``: where the service listens and keeps its data.
+
+    ``region`` is this scheduler's; ``peers`` maps other regions to their schedulers' addresses.  ``claim_s`` bounds how
+    long an agent may leave a claim unconfirmed.  ``token_file`` receives the first operator token.
+    """
+
+    listen: str = "127.0.0.1:8774"
+    database: str = "sqlite:////var/lib/cellwright/scheduler.db"
+    region: str = "RegionOne"
+    peers: dict[str, str] = {}
+    token_file: str = "/var/lib/cellwright/operator.token"
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    claim_s: float = 300.0
+    report_interval_s: float = 10.0
+    largest_body_bytes: int = 8 << 20
+
+
+class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Filters and weighers in use, and their parameters.
 
     ``multipliers`` overrides single entries of DEFAULT_MULTIPLIERS; an aggregate's metadata of the same key overrides

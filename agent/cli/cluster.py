@@ -1,0 +1,74 @@
+"""What all cluster verbs share: the scheduler's address and token, actions with their own options, KEY=VALUE words."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace, _SubParsersAction
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from agent.compute.client import DEFAULT_ADDRESS, Client
+from agent.core.errors import BadInput
+
+
+class Action(NamedTuple):
+    """One action of a noun: what it is for, its options, and what it does."""
+
+    help: str
+    options: Callable[[ArgumentParser], None]
+    act: Callable[[Client, Namespace], int]
+
+
+def add_actions(parser: ArgumentParser, actions: Mapping[str, Action]) -> None:
+    """A subcommand an action, each with the scheduler's address and token."""
+    commands: _SubParsersAction[ArgumentParser] = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, action in actions.items():
+        command = commands.add_parser(name, help=action.help, description=action.help)
+        action.options(command)
+        add_scheduler_options(command)
+
+
+def add_scheduler_options(parser: ArgumentParser) -> None:
+    """``--scheduler``, ``--token`` and ``--ca-file``; the environment says them too."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="URL",
+        default=os.environ.get("CELLWRIGHT_SCHEDULER", DEFAULT_ADDRESS),
+        help=f"or CELLWRIGHT_SCHEDULER; default: {DEFAULT_ADDRESS}",
+    )
+    parser.add_argument("--token", default=os.environ.get("CELLWRIGHT_TOKEN"), help="or CELLWRIGHT_TOKEN")
+    parser.add_argument("--ca-file", metavar="FILE", help="the authority that signed the scheduler's certificate")
+
+
+def run_action(args: Namespace, actions: Mapping[str, Action]) -> int:
+    """Do the chosen action; the answer is the exit code."""
+    return actions[args.action].act(Client(args.scheduler, args.token, ca_file=args.ca_file), args)
+
+
+def properties(words: Iterable[str] | None, *, option: str = "--property") -> dict[str, str]:
+    """``KEY=VALUE`` words as a dict; BadInput names the word that is none."""
+    found = {}
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise BadInput(f"{option} {word!r}; allowed: KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def nothing(parser: ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def name_only(what: str) -> Callable[[ArgumentParser], None]:
+    """One positional argument, NAME."""
+
+    def add(parser: ArgumentParser) -> None:
+        parser.add_argument("name", metavar=what.upper())
+
+    return add
+
+
+def rows_of(answer: Any) -> list[dict[str, Any]]:
+    """A list answer."""
+    return list(answer)

@@ -1,0 +1,168 @@
+"""Instances: guests the scheduler places on its hosts."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from agent.cli.cluster import Action, add_actions, properties, run_action
+from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.compute.client import Client, path_of
+from agent.core.errors import BadInput
+
+COLUMNS = ("id", "name", "status", "host", "zone")
+FAILED = 3
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The actions of ``cellwright instance``."""
+    add_actions(parser, ACTIONS)
+
+
+def run(args: Namespace) -> int:
+    """Do the chosen action."""
+    return run_action(args, ACTIONS)
+
+
+def _list_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", help="only those on this host")
+    parser.add_argument("--project", help="only this project's")
+    add_format_options(parser)
+
+
+def _list(client: Client, args: Namespace) -> int:
+    rows = client.call("GET", path_of("instances"))
+    wanted = [r for r in rows if args.host in (None, r["host"]) and args.project in (None, r["project"])]
+    print_rows(wanted, args, columns=COLUMNS)
+    return 0
+
+
+def _named(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="INSTANCE", help="its id, or its name where only one has it")
+    add_format_options(parser)
+
+
+def _show(client: Client, args: Namespace) -> int:
+    print_one(client.call("GET", path_of("instances", args.name)), args)
+    return 0
+
+
+def add_request_options(parser: ArgumentParser) -> None:
+    """What a new instance may ask for."""
+    parser.add_argument("--flavor", required=True, metavar="FLAVOR")
+    parser.add_argument("--image", default="", metavar="NAME", help="the image's name")
+    parser.add_argument("--image-property", action="append", metavar="KEY=VALUE")
+    parser.add_argument("--availability-zone", metavar="ZONE[:HOST]")
+    parser.add_argument(
+        "--hint", action="append", metavar="KEY=VALUE", help="group=G, same_host=ID, different_host=ID, query=JSON"
+    )
+    parser.add_argument("--ignore-host", action="append", default=[], metavar="HOST")
+    parser.add_argument("--project", default="", help="whose quota it counts against")
+    parser.add_argument("--region", help="whose scheduler should place it")
+
+
+def _create_options(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    add_request_options(parser)
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="make N, NAME-1 to NAME-N")
+    add_format_options(parser)
+
+
+def new_instance(args: Namespace, name: str) -> dict[str, Any]:
+    """The request as the API takes it; a hint given twice is a list."""
+    hints: dict[str, Any] = {}
+    for word in args.hint or ():
+        for key, value in properties([word], option="--hint").items():
+            old = hints.get(key)
+            hints[key] = value if old is None else [*old, value] if isinstance(old, list) else [old, value]
+    return {
+        "name": name,
+        "flavor": args.flavor,
+        "image": {"name": args.image, "properties": properties(args.image_property, option="--image-property")},
+        "availability_zone": args.availability_zone,
+        "hints": hints,
+        "ignore_hosts": args.ignore_host,
+        "project": args.project,
+        "region": args.region,
+    }
+
+
+def _create(client: Client, args: Namespace) -> int:
+    made = client.call("POST", path_of("instances"), {**new_instance(args, args.name), "count": args.count})
+    if args.count == 1:
+        print_one(made[0], args)
+    else:
+        print_rows(made, args, columns=COLUMNS)
+    return FAILED if any(row["status"] == "ERROR" for row in made) else 0
+
+
+def _explain(client: Client, args: Namespace) -> int:
+    from agent.picture.decision import render_decision
+
+    decision = client.call("GET", path_of("instances", args.name, "decision"))
+    if args.format == "table":
+        print(render_decision(decision))
+    else:
+        print_one(decision, args)
+    return 0
+
+
+def _move_options(parser: ArgumentParser) -> None:
+    _named(parser)
+    parser.add_argument("--host", help="to this host")
+
+
+def _move(client: Client, args: Namespace) -> int:
+    print_one(client.call("POST", path_of("instances", args.name, args.action), {"host": args.host}), args)
+    return 0
+
+
+def _resize_options(parser: ArgumentParser) -> None:
+    _named(parser)
+    parser.add_argument("--flavor", required=True)
+
+
+def _resize(client: Client, args: Namespace) -> int:
+    print_one(client.call("POST", path_of("instances", args.name, "resize"), {"flavor": args.flavor}), args)
+    return 0
+
+
+def _rebuild_options(parser: ArgumentParser) -> None:
+    _named(parser)
+    parser.add_argument("--image", default="", metavar="NAME")
+    parser.add_argument("--image-property", action="append", metavar="KEY=VALUE")
+
+
+def _rebuild(client: Client, args: Namespace) -> int:
+    image = {"name": args.image, "properties": properties(args.image_property, option="--image-property")}
+    print_one(client.call("POST", path_of("instances", args.name, "rebuild"), {"image": image}), args)
+    return 0
+
+
+def _delete_options(parser: ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="INSTANCE")
+
+
+def _delete(client: Client, args: Namespace) -> int:
+    problems = []
+    for name in args.names:
+        try:
+            client.call("DELETE", path_of("instances", name))
+        except BadInput as why:
+            problems.append(str(why))
+    if problems:
+        raise BadInput("; ".join(problems))
+    return 0
+
+
+ACTIONS = {
+    "list": Action("all instances", _list_options, _list),
+    "show": Action("one instance with its request and placement", _named, _show),
+    "create": Action("place a new instance; exit 3 when it fits nowhere", _create_options, _create),
+    "explain": Action("how an instance came to where it is, or why nowhere", _named, _explain),
+    "migrate": Action("place it on another host", _move_options, _move),
+    "evacuate": Action("place it on another host, because its own is lost", _move_options, _move),
+    "resize": Action("give it another flavor", _resize_options, _resize),
+    "rebuild": Action("give it another image, in place", _rebuild_options, _rebuild),
+    "delete": Action("take instances away", _delete_options, _delete),
+}

@@ -1,0 +1,85 @@
+"""Rows as people and scripts want them: ``-f table|json|value|yaml``, ``-c COLUMN``, as in the openstack client."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from agent.core.errors import BadInput
+
+FORMATS = ("table", "json", "value", "yaml")
+
+
+def add_format_options(parser: ArgumentParser) -> None:
+    """``-f`` and ``-c``."""
+    parser.add_argument("-f", "--format", choices=FORMATS, default="table", help="default: table")
+    parser.add_argument("-c", "--column", action="append", metavar="COLUMN", help="only this column; repeatable")
+
+
+def print_rows(rows: Sequence[dict[str, Any]], args: Namespace, *, columns: Sequence[str]) -> None:
+    """A list of things; ``columns`` are those of the table, json and yaml have every key unless ``-c`` chooses."""
+    chosen = _chosen(args.column, rows, columns)
+    if args.format == "json":
+        print(json.dumps([_pick(row, args.column, chosen) for row in rows], indent=2))
+    elif args.format == "yaml":
+        print(_yaml([_pick(row, args.column, chosen) for row in rows]), end="")
+    elif args.format == "value":
+        for row in rows:
+            print(" ".join(_text(row[key]) for key in chosen))
+    else:
+        print(_boxed([chosen, *([_text(row[key]) for key in chosen] for row in rows)]))
+
+
+def print_one(row: dict[str, Any], args: Namespace) -> None:
+    """One thing, a line a field."""
+    chosen = _chosen(args.column, [row], list(row))
+    if args.format == "json":
+        print(json.dumps(_pick(row, args.column, chosen), indent=2))
+    elif args.format == "yaml":
+        print(_yaml(_pick(row, args.column, chosen)), end="")
+    elif args.format == "value":
+        for key in chosen:
+            print(_text(row[key]))
+    else:
+        print(_boxed([["field", "value"], *([key, _text(row[key])] for key in chosen)]))
+
+
+def _chosen(asked: list[str] | None, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:
+    if not asked:
+        return list(columns)
+    known = {key.lower(): key for key in (rows[0] if rows else columns)}
+    wrong = [name for name in asked if name.lower() not in known]
+    if wrong:
+        raise BadInput(f"column {wrong[0]!r}; allowed: {', '.join(known.values())}")
+    return [known[name.lower()] for name in asked]
+
+
+def _pick(row: dict[str, Any], asked: list[str] | None, chosen: list[str]) -> dict[str, Any]:
+    return {key: row[key] for key in chosen} if asked else row
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+def _boxed(table: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+    lines = [
+        "| " + " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) + " |" for row in table
+    ]
+    return "\n".join([rule, lines[0], rule, *lines[1:], rule])
+
+
+def _yaml(tree: Any) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))

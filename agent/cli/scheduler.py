@@ -1,0 +1,33 @@
+"""Run the central scheduler."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options of ``cellwright scheduler``."""
+    parser.add_argument("--listen", metavar="ADDR:PORT", help="default: 127.0.0.1:8774")
+    parser.add_argument("--database", metavar="URL", help="sqlite:///PATH, or postgresql://USER@HOST/NAME for several")
+    parser.add_argument("--region", metavar="NAME", help="this scheduler's region")
+    parser.add_argument("--token-file", metavar="FILE", help="where the first operator token is written")
+    parser.add_argument("--config", metavar="FILE", help="this file instead of /etc/cellwright")
+    parser.add_argument(
+        "--insecure-loopback", action="store_true", help="serve a loopback address without tokens, for trials"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Serve until told to stop."""
+    import logging
+
+    from msgspec.structs import replace
+
+    from agent.scheduler.serve import serve
+    from agent.settings.load import read_settings
+
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    settings = read_settings(args.config).settings
+    said = {key: getattr(args, key) for key in ("listen", "database", "region", "token_file")}
+    service = replace(settings.scheduler, **{key: value for key, value in said.items() if value is not None})
+    return serve(replace(settings, scheduler=service), insecure_loopback=args.insecure_loopback)

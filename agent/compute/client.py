@@ -1,0 +1,95 @@
+"""Talking to the scheduler: JSON over HTTP, our errors out."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import SplitResult, quote, urlsplit
+
+from agent.core.errors import BadInput, CellwrightError, Unreachable
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8774"
+LARGEST_ANSWER = 256 << 20
+
+
+class Client:
+    """One scheduler, by address and token.  A redirection to another region's scheduler is followed once.
+
+    ``ca_file`` names the authority for https addresses; the system's are used without it.
+    """
+
+    def __init__(self, address: str, token: str | None, *, ca_file: str | None = None, timeout_s: float = 30.0) -> None:
+        self._at = _split(address)
+        self._token = token
+        self._ca_file = ca_file
+        self._timeout_s = timeout_s
+
+    def call(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> Any:
+        """The decoded answer, None when it is empty.
+
+        Unreachable when nobody answers; what the scheduler refuses is raised as it says, with its exit code.
+        """
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        status, headers, answer = self._send(self._at, method, path, data, timeout_s)
+        if status in (307, 308) and "location" in headers:
+            elsewhere = _split(headers["location"])
+            status, headers, answer = self._send(elsewhere, method, elsewhere.path, data, timeout_s)
+        if status < 300:
+            return json.loads(answer) if answer else None
+        raise _refusal(status, answer, self._at.netloc)
+
+    def _send(
+        self, at: SplitResult, method: str, path: str, data: bytes | None, timeout_s: float | None
+    ) -> tuple[int, dict[str, str], bytes]:
+        headers = {"Accept": "application/json"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = self._connect(at, timeout_s or self._timeout_s)
+        try:
+            connection.request(method, path, body=data, headers=headers)
+            response = connection.getresponse()
+            answer = response.read(LARGEST_ANSWER)
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
+        except (OSError, HTTPException) as why:
+            raise Unreachable(
+                f"scheduler {at.scheme}://{at.netloc} does not answer: {why}; start one with: cellwright scheduler"
+            ) from why
+        finally:
+            connection.close()
+
+    def _connect(self, at: SplitResult, timeout_s: float) -> HTTPConnection:
+        if at.scheme == "https":
+            context = ssl.create_default_context(cafile=self._ca_file)
+            return HTTPSConnection(at.hostname or "", at.port, timeout=timeout_s, context=context)
+        return HTTPConnection(at.hostname or "", at.port, timeout=timeout_s)
+
+
+def path_of(*parts: str) -> str:
+    """A path under /v1 out of parts that may hold anything."""
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _split(address: str) -> SplitResult:
+    parts = urlsplit(address if "//" in address else f"http://{address}")
+    try:
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise BadInput(f"scheduler address {address!r}; allowed: http://HOST:PORT or https://HOST:PORT")
+    return parts
+
+
+def _refusal(status: int, answer: bytes, where: str) -> CellwrightError:
+    try:
+        tree = json.loads(answer)
+        said, code = str(tree["error"]), int(tree["exit_code"])
+    except (ValueError, KeyError, TypeError):
+        said, code = answer[:200].decode("utf-8", "replace"), 1
+    if status == 401:
+        said = f"scheduler {where} does not take this token; give the right one with --token or CELLWRIGHT_TOKEN"
+    return BadInput(said) if code == 2 else Unreachable(said) if code == 5 else CellwrightError(said)

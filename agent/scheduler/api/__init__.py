@@ -1,0 +1,1 @@
+"""The scheduler's HTTP API: documents in, documents out, a token with every call."""

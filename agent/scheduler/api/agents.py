@@ -1,0 +1,67 @@
+"""What agents call: report, ask for work, confirm.  A host's token speaks for that host only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Controller, get, post
+from litestar.datastructures import State
+
+from agent.core.codec import convert, to_tree
+from agent.core.errors import BadInput
+from agent.core.wire import Confirmation, HostReport, ReportAnswer
+from agent.scheduler.api.auth import own_host
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store.records import HostRecord
+
+LONGEST_WAIT_S = 60.0
+
+
+class Agents(Controller):
+    """Reports, assignments and confirmations of one host."""
+
+    path = "/v1/agents/{host:str}"
+    guards = [own_host]
+
+    @post("/report", status_code=200, sync_to_thread=True)
+    def report(self, state: State, host: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Take a host's report; the answer asks for the topology when its digest is not the one that is known."""
+        report = convert(data, HostReport, source="report")
+        if report.hostname != host:
+            raise BadInput(f"report of {report.hostname} on the path of host {host}")
+        needs = take_report(state.scheduler, report)
+        answer = ReportAnswer(send_topology=needs, interval_s=state.service.report_interval_s)
+        tree: dict[str, Any] = to_tree(answer)
+        return tree
+
+    @get("/assignments")
+    async def assignments(self, state: State, host: str, after: int = -1, wait_s: float = 0.0) -> dict[str, Any]:
+        """Everything the host should have.  With ``after`` the answer waits until something is newer, or ``wait_s``."""
+        number = await state.news.wait(host, after, min(max(wait_s, 0.0), LONGEST_WAIT_S))
+        return {"number": number, "assignments": to_tree(state.scheduler.assignments(host))}
+
+    @post("/confirmations", status_code=204, sync_to_thread=True)
+    def confirm(self, state: State, host: str, data: dict[str, Any]) -> None:
+        """Take the agent's word on one of its assignments."""
+        state.scheduler.confirm(host, convert(data, Confirmation, source="confirmation"))
+
+
+def take_report(scheduler: Scheduler, report: HostReport) -> bool:
+    """Keep what changed; True when the topology must be sent whole first."""
+    known = scheduler.cloud.host(report.hostname)
+    if report.topology is None and (known is None or known.digest != report.digest):
+        if known is not None:
+            scheduler.seen(report.hostname)
+        return True
+    record = HostRecord(
+        name=report.hostname,
+        topology=report.topology or (known.topology if known else None),
+        digest=report.digest,
+        facts=report.facts,
+        foreign=report.foreign,
+        foreign_vcpus=report.foreign_vcpus,
+        foreign_ram_mb=report.foreign_ram_mb,
+        reserved_ram_mb=report.reserved_ram_mb,
+    )
+    scheduler.report(record)
+    return False

@@ -1,0 +1,142 @@
+"""Instances: create, list, show, explain, move, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, delete, get, post
+from litestar.datastructures import State
+from litestar.response import Redirect
+
+from agent.core.codec import to_tree
+from agent.core.errors import BadInput
+from agent.core.listing import InstanceMove, InstanceView, NewInstance
+from agent.core.request import Flavor, Request
+from agent.scheduler.api.auth import operators, readers
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store import catalogue
+from agent.scheduler.store import instances as stored
+from agent.scheduler.store.database import transaction
+from agent.scheduler.store.records import InstanceRecord
+from agent.scheduler.views import view_instance, view_instances
+
+MOST_AT_ONCE = 1000
+
+
+class Instances(Controller):
+    """Instances."""
+
+    path = "/v1/instances"
+    guards = [readers]
+
+    @get(sync_to_thread=True)
+    def index(self, state: State, host: str | None = None, project: str | None = None) -> list[InstanceView]:
+        """All instances, oldest first; of one host or project when asked."""
+        rows = view_instances(state.scheduler)
+        return [row for row in rows if host in (None, row.host) and project in (None, row.project)]
+
+    @get("/{id:str}", sync_to_thread=True)
+    def show(self, state: State, id: str) -> dict[str, Any]:
+        """One instance with its request and placement; by id, or by name where only one has it."""
+        record = _find(state.scheduler, id)
+        return {
+            **to_tree(view_instance(state.scheduler, record)),
+            "request": to_tree(record.request),
+            "placement": to_tree(record.placement),
+        }
+
+    @get("/{id:str}/decision", sync_to_thread=True)
+    def decision(self, state: State, id: str) -> dict[str, Any]:
+        """How it came to where it is: what every filter removed, the weights, the misfits."""
+        scheduler: Scheduler = state.scheduler
+        record = _find(scheduler, id)
+        with transaction(scheduler.engine) as connection:
+            decision = stored.load_decision(connection, record.id)
+        if decision is None:
+            raise BadInput(f"instance {record.name}: no decision is kept")
+        tree: dict[str, Any] = to_tree(decision)
+        return tree
+
+    @post(guards=[operators], sync_to_thread=True)
+    def create(self, state: State, data: NewInstance) -> list[InstanceView] | Redirect:
+        """Schedule new instances; each that fits nowhere is kept in ERROR with the reason.
+
+        ``count`` makes several, NAME-1 to NAME-N.  A request for another region is redirected there.
+        """
+        scheduler: Scheduler = state.scheduler
+        service = state.service
+        if data.region not in (None, service.region):
+            if data.region not in service.peers:
+                known = ", ".join(sorted({service.region, *service.peers}))
+                raise BadInput(f"region {data.region} is not known; allowed: {known}")
+            return Redirect(f"{service.peers[data.region].rstrip('/')}/v1/instances", status_code=307)
+        if not 1 <= data.count <= MOST_AT_ONCE:
+            raise BadInput(f"count {data.count}; allowed: 1 to {MOST_AT_ONCE}")
+        asked = _request(scheduler, data)
+        names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(data.count)]
+        made = [
+            scheduler.create(msgspec.structs.replace(asked, name=name), project=data.project, claim_s=service.claim_s)
+            for name in names
+        ]
+        return [view_instance(scheduler, record) for record in made]
+
+    @post("/explain", status_code=200, sync_to_thread=True)
+    def explain(self, state: State, data: NewInstance) -> dict[str, Any]:
+        """What would be decided now; nothing is claimed."""
+        tree: dict[str, Any] = to_tree(state.scheduler.decide(_request(state.scheduler, data), project=data.project))
+        return tree
+
+    @post("/{id:str}/{action:str}", guards=[operators], status_code=200, sync_to_thread=True)
+    def move(self, state: State, id: str, action: str, data: InstanceMove) -> InstanceView:
+        """Place it again: ``migrate`` or ``evacuate`` elsewhere, ``resize`` to a flavor, ``rebuild`` from an image."""
+        scheduler: Scheduler = state.scheduler
+        record = _find(scheduler, id)
+        request = msgspec.structs.replace(record.request, force_host=data.host)
+        if action in ("migrate", "evacuate"):
+            moved = scheduler.move(record.id, request=request)
+        elif action == "resize" and data.flavor is not None:
+            flavor = _flavor(scheduler, data.flavor)
+            moved = scheduler.move(record.id, request=msgspec.structs.replace(request, flavor=flavor), stay=True)
+        elif action == "rebuild" and data.image is not None:
+            moved = scheduler.rebuild(record.id, msgspec.structs.replace(record.request, image=data.image))
+        else:
+            raise BadInput(f"{action}: allowed: migrate, evacuate, resize with a flavor, rebuild with an image")
+        return view_instance(scheduler, moved)
+
+    @delete("/{id:str}", guards=[operators], sync_to_thread=True)
+    def remove(self, state: State, id: str) -> None:
+        """Take an instance away; its agent stops the guest first, where it has one."""
+        state.scheduler.delete(_find(state.scheduler, id).id)
+
+
+def _find(scheduler: Scheduler, id: str) -> InstanceRecord:
+    with transaction(scheduler.engine) as connection:
+        found = stored.find_instances(connection, id)
+    if not found:
+        raise BadInput(f"instance {id} is not known")
+    if len(found) > 1:
+        raise BadInput(f"instance {id}: {len(found)} have that name; their ids: {', '.join(i.id for i in found)}")
+    return found[0]
+
+
+def _flavor(scheduler: Scheduler, flavor: str | Flavor) -> Flavor:
+    if isinstance(flavor, Flavor):
+        return flavor
+    with transaction(scheduler.engine) as connection:
+        return catalogue.load_flavor(connection, flavor)
+
+
+def _request(scheduler: Scheduler, data: NewInstance) -> Request:
+    """The request; ``zone:host`` forces the host, as in OpenStack."""
+    zone, _, host = (data.availability_zone or "").partition(":")
+    return Request(
+        name=data.name,
+        flavor=_flavor(scheduler, data.flavor),
+        image=data.image,
+        availability_zone=zone or None,
+        hints=dict(data.hints),
+        group=data.group,
+        ignore_hosts=data.ignore_hosts,
+        force_host=data.force_host or host or None,
+    )

@@ -1,0 +1,92 @@
+"""Run the scheduler as a service: database, first token, application, server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+import uuid
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from litestar import Litestar
+
+from agent.core.errors import BadInput
+from agent.scheduler.api.app import create_app
+from agent.scheduler.news import News
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store import tokens
+from agent.scheduler.store.database import open_database, transaction
+from agent.settings.document import Settings
+
+LOG = logging.getLogger("cellwright.scheduler")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """The address and port of ``ADDR:PORT`` or ``[ADDR]:PORT``; BadInput says what is allowed."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) < 65536 or not address:
+        raise BadInput(f"listen address {text!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:8774 or [::1]:8774")
+    return address.strip("[]"), int(port)
+
+
+def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
+    """The application over the configured database, with its first operator token made if there is none yet."""
+    service = settings.scheduler
+    address, _ = parse_listen(service.listen)
+    if insecure_loopback and not _is_loopback(address):
+        raise BadInput(f"--insecure-loopback serves loopback addresses only, not {address}")
+    news = News()
+    engine = open_database(service.database)
+    if not insecure_loopback:
+        with transaction(engine) as connection:
+            if tokens.count_tokens(connection) == 0:
+                made = secrets.token_urlsafe(32)
+                tokens.save_token(connection, made, role="operator", subject="first")
+                _write_secret(Path(service.token_file), made)
+                LOG.warning("the first operator token is in %s", service.token_file)
+    scheduler = Scheduler(
+        engine, settings.scheduling, clock=time.time, new_id=lambda: str(uuid.uuid4()), changed=news.tell
+    )
+    return create_app(scheduler, service, news=news, insecure_loopback=insecure_loopback)
+
+
+def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
+    """Serve until told to stop; the answer is the exit code."""
+    service = settings.scheduler
+    address, port = parse_listen(service.listen)
+    app = build(settings, insecure_loopback=insecure_loopback)
+    config = uvicorn.Config(
+        app,
+        host=address,
+        port=port,
+        ssl_certfile=service.tls_certificate,
+        ssl_keyfile=service.tls_key,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    LOG.warning("serving on %s, database %s", service.listen, service.database.partition("@")[2] or service.database)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whatever the umask."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text + "\n")
+    except OSError as why:
+        raise BadInput(f"token file {path}: {why.strerror}; allowed: a path that can be written") from why

@@ -1,0 +1,126 @@
+"""What the cloud looks like to people: rows for lists."""
+
+from __future__ import annotations
+
+from agent.core.listing import AggregateView, GroupView, HostView, InstanceView, QuotaView, ZoneView
+from agent.scheduler.filters.zones import zone_of
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store import catalogue, instances
+from agent.scheduler.store.database import transaction
+from agent.scheduler.store.records import AggregateRecord, GroupRecord, InstanceRecord
+
+
+def view_hosts(scheduler: Scheduler) -> list[HostView]:
+    """All hosts, by name."""
+    with scheduler.lock:
+        scheduler.tick()
+        return [view_host(scheduler, record.name) for record in scheduler.cloud.hosts()]
+
+
+def view_host(scheduler: Scheduler, name: str) -> HostView:
+    """One host; BadInput when it is not known."""
+    with scheduler.lock:
+        record, table = scheduler.known_host(name), scheduler.cloud.table
+        row = table.row_of[name]
+        pinned = 0
+        for cell in scheduler.cloud.usage(name).cells:
+            pinned += len(cell.pinned)
+        up = bool(table.up(scheduler.settings.service_down_time_s)[row])
+        total = len(record.topology.dedicated()) if record.topology else 0
+        return HostView(
+            name=name,
+            zone=zone_of(table, row, scheduler.settings),
+            state="up" if up else "silent" if record.last_seen_s == 0 else "down",
+            status="enabled" if record.enabled else "disabled",
+            cells=len(record.topology.cells) if record.topology else 0,
+            vcpus=int(table.vcpus[row]),
+            vcpus_used=int(table.vcpus_used[row]),
+            ram_mb=int(table.ram_mb[row]),
+            ram_mb_used=int(table.ram_mb[row] - table.free_ram_mb[row]),
+            pinned=f"{pinned}/{total}",
+            instances=len(scheduler.cloud.instances(name)),
+            disabled_reason=record.disabled_reason,
+        )
+
+
+def view_instances(scheduler: Scheduler) -> list[InstanceView]:
+    """All instances, oldest first."""
+    with scheduler.lock:
+        with transaction(scheduler.engine) as connection:
+            records = instances.load_instances(connection)
+        return [view_instance(scheduler, record) for record in records]
+
+
+def view_instance(scheduler: Scheduler, record: InstanceRecord) -> InstanceView:
+    """One instance."""
+    table = scheduler.cloud.table
+    row = table.row_of.get(record.host) if record.host else None
+    flavor, placement = record.request.flavor, record.placement
+    cells = sorted({cell.host_cell for cell in placement.cells}) if placement else []
+    return InstanceView(
+        id=record.id,
+        name=record.name,
+        status=record.status,
+        host=record.host,
+        zone=None if row is None else zone_of(table, row, scheduler.settings),
+        project=record.project,
+        flavor=flavor.name,
+        vcpus=flavor.vcpus,
+        ram_mb=flavor.ram_mb,
+        cells=",".join(map(str, cells)),
+        group=record.group,
+        reason=record.reason,
+    )
+
+
+def view_aggregates(scheduler: Scheduler) -> list[AggregateView]:
+    """All aggregates, by id."""
+    with transaction(scheduler.engine) as connection:
+        return [view_aggregate(record) for record in catalogue.load_aggregates(connection)]
+
+
+def view_aggregate(record: AggregateRecord) -> AggregateView:
+    """One aggregate."""
+    return AggregateView(
+        id=record.id,
+        name=record.name,
+        zone=record.metadata.get("availability_zone"),
+        hosts=record.hosts,
+        properties=record.metadata,
+    )
+
+
+def view_groups(scheduler: Scheduler) -> list[GroupView]:
+    """All server groups, by name."""
+    with scheduler.lock:
+        return [view_group(scheduler, record) for _, record in sorted(scheduler.cloud.groups.items())]
+
+
+def view_group(scheduler: Scheduler, record: GroupRecord) -> GroupView:
+    """One server group."""
+    group = scheduler.cloud.group(record.name)
+    return GroupView(
+        name=record.name,
+        policy=record.policy,
+        max_server_per_host=record.max_server_per_host,
+        members=tuple(sorted(group.members)) if group else (),
+    )
+
+
+def view_zones(scheduler: Scheduler) -> list[ZoneView]:
+    """Every zone that has hosts, by name."""
+    counted: dict[str, list[bool]] = {}
+    for host in view_hosts(scheduler):
+        for zone in host.zone.split(","):
+            counted.setdefault(zone, []).append(host.state == "up" and host.status == "enabled")
+    return [ZoneView(name=zone, hosts=len(up), available=sum(up)) for zone, up in sorted(counted.items())]
+
+
+def view_quotas(scheduler: Scheduler, project: str) -> list[QuotaView]:
+    """A project's use of each resource, and its bounds."""
+    with transaction(scheduler.engine) as connection:
+        bounds, use = catalogue.load_quotas(connection), catalogue.project_use(connection, project)
+    return [
+        QuotaView(project=project, resource=resource, most=bounds.get((project, resource)), used=used)
+        for resource, used in use.items()
+    ]
