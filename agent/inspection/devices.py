@@ -44,7 +44,7 @@ def read_devices(root: Root) -> list[tuple[int | None, _Plain]]:
             "vendor": vendor,
             "product": product,
             "root": _root_complex(root.link(path)),
-            "iommu_group": int(group) if group and group.isdigit() else None,
+            "iommu_group": int(group) if group and group.isdecimal() else None,
             "physical_function": _last(root.link(f"{path}/physfn")),
         }
         found.append((_cell(root.line(f"{path}/numa_node")), device))

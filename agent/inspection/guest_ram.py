@@ -54,7 +54,13 @@ def parse_maps(data: bytes) -> tuple[Mapping, ...]:
             raise BadInput(f"maps line {number}: {line[:60]!r}; expected addresses, permissions, offset, device, inode")
         start, end, permissions, inode, path = found.groups()
         mappings.append(
-            Mapping(int(start, 16), int(end, 16), permissions.decode(), int(inode), path.decode("utf-8", "replace"))
+            Mapping(
+                int(start, 16),
+                int(end, 16),
+                permissions.decode("utf-8", "replace"),
+                int(inode),
+                path.decode("utf-8", "replace"),
+            )
         )
     return tuple(mappings)
 
@@ -72,7 +78,7 @@ def parse_ram(command_line: bytes) -> tuple[RamBackend, ...]:
         if name in ("numa", "device"):
             fields = _fields(value)
             cell = fields.get("nodeid") if name == "numa" else fields.get("node")
-            if "memdev" in fields and str(cell).isdigit():
+            if "memdev" in fields and str(cell).isdecimal():
                 cells[str(fields["memdev"])] = int(str(cell))
     blocks = [_backend(_fields(value), cells) for name, value in options if name == "object"]
     found = tuple(block for block in blocks if block is not None)

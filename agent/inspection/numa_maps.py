@@ -52,7 +52,7 @@ def _sums(data_by_size: dict[int, bytes]) -> PageSums:
             elif key.startswith(b"N"):
                 pages[int(key[1:]), size] += int(digits) * times
             else:
-                kib[key.decode()] += int(digits) * times * size
+                kib[key.decode("utf-8", "replace")] += int(digits) * times * size
     return PageSums(
         cells=tuple(CellPages(cell, size, count) for (cell, size), count in sorted(pages.items())),
         anon_kib=kib["anon"],
@@ -82,7 +82,7 @@ def _area(line: bytes, number: int) -> Area:
         if key == b"file":
             what = _unescape(value)
         elif key in (b"heap", b"stack"):
-            what = key.decode()
+            what = key.decode("utf-8", "replace")
         elif key == b"huge":
             huge = True
         elif equals and value.isdigit():
