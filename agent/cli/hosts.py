@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.settings.document import Settings
 
 
-SOURCES = ("topology", "sysroot", "snapshot", "synthetic")
+SOURCES = ("topology", "sysroot", "snapshot", "capabilities", "lstopo", "synthetic")
 """The options that name another host than this one."""
 
 KERNEL = "this host, or a saved one (--sysroot)"
@@ -37,6 +37,8 @@ def add_host_options(parser: ArgumentParser) -> None:
     sources.add_argument("--topology", metavar="FILE", help="a Topology document (JSON), '-' for stdin")
     sources.add_argument("--sysroot", metavar="DIR", help="a saved /proc and /sys")
     sources.add_argument("--snapshot", metavar="FILE", help="what 'cellwright snapshot' packed, or a saved tree's tar")
+    sources.add_argument("--capabilities", metavar="FILE", help="libvirt's capabilities XML, '-' for stdin")
+    sources.add_argument("--lstopo", metavar="FILE", help="hwloc's XML (lstopo --of xml), '-' for stdin")
     sources.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
     group = parser.add_argument_group("which pCPUs guests may use (default: for this host, what /etc/cellwright says)")
     group.add_argument("--config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
@@ -99,6 +101,14 @@ def _load_host(args: Namespace) -> HostTopology:
         from agent.inspection.synthetic import parse_synthetic
 
         return parse_synthetic(args.synthetic)
+    if args.capabilities is not None:
+        from agent.inspection.capabilities import parse_capabilities
+
+        return parse_capabilities(read_input(args.capabilities), args.capabilities)
+    if args.lstopo is not None:
+        from agent.inspection.lstopo import parse_lstopo
+
+        return parse_lstopo(read_input(args.lstopo), args.lstopo)
     from agent.inspection.host import read_host
 
     if args.snapshot is not None:

@@ -4,9 +4,7 @@ The expectations hold what at least two of the four say, or the one that can say
 kernel's own files, which are the witness, say otherwise.
 """
 
-import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,7 @@ from agent.inspection.document import read_document
 from agent.inspection.files import Root
 from agent.inspection.host import read_host
 from agent.inspection.snapshot import Recorder
-
-PARTIAL = {
-    "pcp/sysfs-hugepages-003": "node0's huge pages alone: no CPU anywhere",
-    "util-linux/lsmem-s390-zvm-6g": "sys/devices/system/memory alone",
-    "util-linux/lsmem-x86_64-16g": "sys/devices/system/memory alone",
-}
-"""Trees in which nothing says that there is a CPU: one clear error."""
+from tests.inspection.conftest import PARTIAL
 
 EXCEPTIONS = {
     ("sockets", "hwloc/28em64t-2s2n7c-buggycoresiblings"): (
@@ -57,30 +49,6 @@ EXCEPTIONS = {
     ("caches", "hwloc/8ia64-2s2c2t"): "hwloc guesses the sharers of caches whose shared_cpu_map is empty",
     ("caches", "libvirt/caps-caches"): "the peers were given no cache files; the tree has them",
 }
-
-
-@pytest.fixture(scope="session")
-def saved(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The trees and, in NAME.expect/oracle.json, what is expected of them."""
-    folder = tmp_path_factory.mktemp("hosts")
-    subprocess.run(["tar", "xJf", shared_data / "hosts/hosts-slim.tar.xz", "-C", folder], check=True)
-    oracles = ["tar", "xJf", shared_data / "hosts/hosts.tar.xz", "-C", folder, "--wildcards", "*/oracle.json"]
-    subprocess.run(oracles, check=True)
-    yield folder
-    subprocess.run(["rm", "-rf", folder], check=True)
-
-
-@pytest.fixture(scope="session")
-def machines(saved: Path) -> dict[str, tuple[HostTopology, dict[str, Any]]]:
-    """Every machine that is not PARTIAL: ours and the canonical facts."""
-    found = {}
-    for expect in sorted(saved.glob("*/*.expect")):
-        name = f"{expect.parent.name}/{expect.name.removesuffix('.expect')}"
-        if name not in PARTIAL:
-            canonical = json.loads((expect / "oracle.json").read_text())["canonical"]
-            found[name] = read_host(str(saved / name)), canonical
-    assert len(found) == 104 - len(PARTIAL)
-    return found
 
 
 def cores_of(host: HostTopology) -> list[Core]:
