@@ -105,7 +105,12 @@ class GuestTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     prefer_fast: bool = False
 
     @cached_property
-    def shapes(self) -> tuple[Shape, ...]:
+    def vcpu_lists(self) -> tuple[tuple[int, ...], ...]:
+        """The vCPUs of each guest cell, ascending."""
+        return tuple(tuple(cell.vcpus) for cell in self.cells)
+
+    @cached_property
+    def cell_shapes(self) -> tuple[Shape, ...]:
         """The shape of each guest cell, in guest cell order."""
         extra = int(self.emulator_policy is EmulatorPolicy.ISOLATE)
         if self.iothreads.where == "dedicated":
@@ -119,3 +124,13 @@ class GuestTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             )
             for number, cell in enumerate(self.cells)
         )
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The different shapes among them, in order of first appearance."""
+        return tuple(dict.fromkeys(self.cell_shapes))
+
+    @cached_property
+    def kinds(self) -> tuple[int, ...]:
+        """For each guest cell, which of ``shapes`` it has."""
+        return tuple(self.shapes.index(shape) for shape in self.cell_shapes)

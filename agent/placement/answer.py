@@ -30,7 +30,7 @@ def render_answer(
     reserved = 0
     for cell in cells:
         reserved |= cell.reserved.mask
-    emulator = _emulator(layout, guest, cells, kept)
+    emulator = _emulator(layout, guest, cells, plans)
     return Placement(
         host=layout.hostname,
         name=guest.name,
@@ -61,7 +61,7 @@ def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, c
         reserved |= 1 << pcpu
     single = layout.single
     if guest.cpu_policy is CpuPolicy.DEDICATED:
-        pins = {vcpu: single[pcpu] for vcpu, pcpu in zip(cell.vcpus, plan.pins, strict=True)}
+        pins = dict(zip(guest.vcpu_lists[number], map(single.__getitem__, plan.pins), strict=True))
     else:
         owned = dict(zip(cell.dedicated, plan.pins, strict=True))
         pins = {vcpu: single[owned[vcpu]] if vcpu in owned else room.cell.shared_set for vcpu in cell.vcpus}
@@ -86,7 +86,7 @@ def _told_distances(layout: Layout, chosen: Sequence[int], index: int) -> dict[i
     return {other: layout.distances[index][far] for other, far in enumerate(chosen)}
 
 
-def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], kept: list[int]) -> CpuSet:
+def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], plans: Sequence[Plan]) -> CpuSet:
     """Where QEMU's own threads run.
 
     ``isolate``: on the pCPU kept for them.  ``share``: on the shared set, if the host has one beside the dedicated set.
@@ -95,16 +95,22 @@ def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell],
     if not cells:
         return layout.floating
     if guest.emulator_policy is EmulatorPolicy.ISOLATE:
-        return layout.single[kept[0]]
+        return layout.single[plans[0].extra[0]]
     if guest.emulator_policy is EmulatorPolicy.SHARE and layout.shared_configured:
         return layout.floating
-    mask = everything = 0
+    if guest.cpu_policy is CpuPolicy.DEDICATED and not guest.realtime:
+        owned = 0
+        for plan in plans:
+            for pcpu in plan.pins:
+                owned |= 1 << pcpu
+        return CpuSet.of_mask(owned)
+    everything = patient = 0
     for cell in cells:
         for vcpu, cpus in cell.pins.items():
             everything |= cpus.mask
-            if not guest.realtime or vcpu not in guest.realtime:
-                mask |= cpus.mask
-    return CpuSet.of_mask(mask or everything)
+            if guest.realtime and vcpu not in guest.realtime:
+                patient |= cpus.mask
+    return CpuSet.of_mask(patient or everything)
 
 
 def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: list[int]) -> dict[int, CpuSet]:
@@ -122,19 +128,23 @@ def _sibling_threads(room: Room, guest: GuestTopology, chosen: Sequence[int], pl
     """The most threads t such that vCPUs 0..t-1, t..2t-1 and so on are pinned to the threads of one core each."""
     if guest.cpu_policy is not CpuPolicy.DEDICATED or not guest.topology.mirror:
         return 1
-    core_of: dict[int, tuple[int, int]] = {}
-    most = 1
-    for index, plan, cell in zip(chosen, plans, guest.cells, strict=True):
-        layout = room.layout.cells[index]
-        most = max(most, layout.threads_per_core)
-        if most > 1:
-            owner = layout.core_of
-            for vcpu, pcpu in zip(cell.vcpus, plan.pins, strict=True):
-                core_of[vcpu] = (index, owner[pcpu])
-    cores = [core_of[vcpu] for vcpu in range(guest.vcpus)] if core_of else []
-    for threads in range(most, 1, -1):
-        if guest.vcpus % threads == 0 and all(
-            len(set(cores[first : first + threads])) == 1 for first in range(0, guest.vcpus, threads)
-        ):
-            return threads
+    threads = max([room.layout.cells[index].threads_per_core for index in chosen])
+    while threads > 1:
+        if guest.vcpus % threads == 0:
+            for plan, cell in zip(plans, guest.cells, strict=True):
+                if not (plan.fills(threads) and _in_blocks(cell.vcpus.mask, threads)):
+                    break
+            else:
+                return threads
+        threads -= 1
     return 1
+
+
+def _in_blocks(vcpus: int, threads: int) -> bool:
+    """Whether a guest cell's vCPUs come in whole blocks k·t … k·t+t-1."""
+    block = (1 << threads) - 1
+    while vcpus:
+        if vcpus & block not in (0, block):
+            return False
+        vcpus >>= threads
+    return True

@@ -12,53 +12,97 @@ Named steps, best first; each stops when the guest cell is satisfied:
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 from agent.core.guest import GuestTopology, Shape
 from agent.core.policy import ThreadPolicy
+from agent.placement.layout import CellLayout
 from agent.placement.room import CellRoom
 from agent.placement.rules import shape_refusal, whole_cores
 
+Take = tuple[int, list[int]]
+"""So many threads of each of these cores; a core is the mask of its free pCPUs."""
 
-class Plan(msgspec.Struct, frozen=True):
-    """The pCPUs for the dedicated vCPUs in vCPU order, those kept beside them, idle siblings, and what it costs.
 
-    ``spanned`` counts L3 groups, ``broken`` cores that were whole and are now partly used.
+class Plan(msgspec.Struct, frozen=True, dict=True):
+    """The cores a guest cell takes, in vCPU order, then what is kept beside the vCPUs; and what it costs.
+
+    ``idle`` masks siblings that nobody may have.  ``spanned`` counts L3 groups, ``broken`` cores that were
+    whole and are now partly used.
     """
 
-    pins: list[int]
-    extra: list[int]
+    cell: CellLayout
+    takes: list[Take]
+    dedicated: int
+    beside: list[int]
     idle: int
     spanned: int
     broken: int
 
+    @cached_property
+    def _pcpus(self) -> list[int]:
+        pcpus: list[int] = []
+        whole = self.cell.threads
+        for threads, cores in self.takes:
+            for core in cores:
+                if core in whole and len(whole[core]) == threads:
+                    pcpus += whole[core]
+                    continue
+                for _ in range(threads):
+                    low = core & -core
+                    pcpus.append(low.bit_length() - 1)
+                    core ^= low
+        return pcpus
 
-NOTHING = Plan([], [], 0, 0, 0)
+    @property
+    def pins(self) -> list[int]:
+        """The pCPU of each dedicated vCPU, in vCPU order."""
+        return self._pcpus[: self.dedicated]
+
+    @property
+    def extra(self) -> list[int]:
+        """The pCPUs kept beside them, for the emulator and I/O threads."""
+        return self._pcpus[self.dedicated :] + self.beside
+
+    def fills(self, threads: int) -> bool:
+        """Whether every core holds whole blocks of so many vCPUs with consecutive numbers."""
+        left = self.dedicated
+        for count, cores in self.takes:
+            if left > 0 and count % threads:
+                return False
+            left -= count * len(cores)
+        return True
 
 
 def plan_cores(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: int) -> Plan:
     """The best pCPUs for a guest cell that fits here (``rules.find_refusal`` answered None)."""
-    if not shape.dedicated:
-        return NOTHING
-    free = _fast_part(room, guest, shape, room.free & allowed)
+    wanted = shape.dedicated
+    if not wanted:
+        return Plan(room.cell, [], 0, [], 0, 0, 0)
+    free = room.free & allowed
+    if guest.prefer_fast:
+        free = _fast_part(room, guest, shape, free)
     region, spanned = _nearest_groups(room, guest, shape, free)
     if guest.thread_policy is ThreadPolicy.ISOLATE:
-        pins, extra, idle = _isolated(room, shape, region, free)
-        return Plan(pins, extra, idle, spanned, 0)
+        cores = _isolated(room, shape, region, free)
+        return Plan(room.cell, [(1, cores)], wanted, [], sum(core & (core - 1) for core in cores), spanned, 0)
     if guest.thread_policy is ThreadPolicy.REQUIRE:
-        taken, broken = _fill(room, shape.dedicated, region, paired=True)
-        extra, also_broken = _beside(room, shape.extra, free, taken)
-        return Plan(taken, extra, 0, spanned, broken + also_broken)
-    taken, broken = _fill(room, shape.dedicated + shape.extra, region)
-    return Plan(taken[: shape.dedicated], taken[shape.dedicated :], 0, spanned, broken)
+        takes, broken = _fill(room, wanted, region, paired=True)
+        plan = Plan(room.cell, takes, wanted, [], 0, spanned, broken)
+        if not shape.extra:
+            return plan
+        beside, also_broken = _beside(room, shape.extra, free, plan.pins)
+        return Plan(room.cell, takes, wanted, beside, 0, spanned, broken + also_broken)
+    takes, broken = _fill(room, wanted + shape.extra, region)
+    return Plan(room.cell, takes, wanted, [], 0, spanned, broken)
 
 
 def _fast_part(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> int:
-    """The free pCPUs of fast cores alone, where the guest asks for them and they suffice."""
+    """The free pCPUs of fast cores alone, if there are any and they suffice."""
     fast = free & room.cell.fast
-    if guest.prefer_fast and fast and shape_refusal(room, guest, shape, fast) is None:
-        return fast
-    return free
+    return fast if fast and shape_refusal(room, guest, shape, fast) is None else free
 
 
 def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> tuple[int, int]:
@@ -83,45 +127,43 @@ def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: in
     return free, spanned
 
 
-def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> tuple[list[int], int]:
-    """Steps 2 to 4: pCPUs for ``wanted`` threads and how many whole cores that breaks.
+def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> tuple[list[Take], int]:
+    """Steps 2 to 4: cores for ``wanted`` threads and how many whole cores that breaks.
 
     ``paired`` (``require``): only cores with two free threads or more, and nobody alone where it can be helped.
     """
     least = 2 if paired else 1
-    by_count: list[list[int]] = [[] for _ in range(room.cell.threads_per_core + 1)]
-    for core in room.cell.cores:
-        core &= region
-        if core:
-            by_count[core.bit_count()].append(core)
-    takes: list[tuple[int, int]] = []
-    left = wanted
-    for count in range(len(by_count) - 1, least - 1, -1):
-        fill = min(left // count, len(by_count[count]))
-        takes += [(core, count) for core in by_count[count][:fill]]
-        del by_count[count][:fill]
-        left -= fill * count
-    if paired and left == 1 and takes and takes[-1][1] > 2:
-        core, count = takes.pop()
-        takes.append((core, count - 1))
+    by_count = room.free_cores if region == room.free else room.cores_by_count(region)
+    takes: list[Take] = []
+    rest: list[list[int]] = [[] for _ in by_count]
+    left, broken = wanted, 0
+    for count in range(len(by_count) - 1, 0, -1):
+        cores = by_count[count]
+        fill = min(left // count, len(cores)) if count >= least else 0
+        if fill:
+            takes.append((count, cores[:fill]))
+            left -= fill * count
+        rest[count] = cores[fill:]
+    if paired and left == 1 and takes and takes[-1][0] > 2:
+        count, cores = takes.pop()
+        takes += [(count, cores[:-1])] * (len(cores) > 1) + [(count - 1, cores[-1:])]
+        broken += _is_whole(room, cores[-1])
         left = 2
     while left:
-        count = next((n for n in range(max(left, least), len(by_count)) if by_count[n]), 0)
+        count = next((n for n in range(max(left, least), len(rest)) if rest[n]), 0)
         if not count:
-            count = max(n for n in range(len(by_count)) if by_count[n])
+            count = max(n for n in range(len(rest)) if rest[n])
         take = min(left, count)
-        takes.append((by_count[count].pop(0), take))
+        core = rest[count].pop(0)
+        broken += take < count and _is_whole(room, core)
+        takes.append((take, [core]))
         left -= take
-    pcpus: list[int] = []
-    broken = 0
-    for core, take in takes:
-        broken += take < core.bit_count() and core in room.cell.cores
-        while take:
-            low = core & -core
-            pcpus.append(low.bit_length() - 1)
-            core ^= low
-            take -= 1
-    return pcpus, broken
+    return takes, broken
+
+
+def _is_whole(room: CellRoom, core: int) -> bool:
+    """Whether these are all the dedicated threads of a core."""
+    return core in room.cell.cores
 
 
 def _beside(room: CellRoom, wanted: int, free: int, taken: list[int]) -> tuple[list[int], int]:
@@ -133,22 +175,19 @@ def _beside(room: CellRoom, wanted: int, free: int, taken: list[int]) -> tuple[l
         left = free & ~owned
         cores = [(not core & owned, (core & left).bit_count(), core & left) for core in room.cell.cores if core & left]
         fresh, count, core = min(cores, key=lambda entry: (entry[0], entry[1], entry[2] & -entry[2]))
-        broken += fresh and count > 1 and core in room.cell.cores
+        broken += fresh and count > 1 and _is_whole(room, core)
         low = core & -core
         extra.append(low.bit_length() - 1)
         owned |= low
     return extra, broken
 
 
-def _isolated(room: CellRoom, shape: Shape, region: int, free: int) -> tuple[list[int], list[int], int]:
-    """One thread of each of so many whole cores; what is kept beside gets whole cores too while there are any."""
+def _isolated(room: CellRoom, shape: Shape, region: int, free: int) -> list[int]:
+    """So many whole cores; what is kept beside the vCPUs gets whole ones too while there are any."""
     whole = whole_cores(room, region)
     cores = whole[: shape.dedicated]
     if shape.extra:
-        rest = whole[shape.dedicated :]
-        rest += whole_cores(room, free & ~region)
-        rest += [core & free for core in room.cell.cores if core & free and core not in whole and core not in rest]
-        cores = cores + rest[: shape.extra]
-    firsts = [(core & -core).bit_length() - 1 for core in cores]
-    idle = sum(core & (core - 1) for core in cores)
-    return firsts[: shape.dedicated], firsts[shape.dedicated :], idle
+        rest = whole[shape.dedicated :] + whole_cores(room, free & ~region)
+        rest += [core & free for core in room.cell.cores if core & free and core not in cores and core not in rest]
+        cores += rest[: shape.extra]
+    return cores

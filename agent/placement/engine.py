@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.cpuset import CpuSet
-from agent.core.guest import DeviceWish, GuestTopology, Shape
+from agent.core.guest import DeviceWish, GuestTopology
 from agent.core.misfit import Code
-from agent.core.placement import Misfit, Placement, Reason
+from agent.core.placement import Misfit, PlacedDevice, Placement, Reason
 from agent.placement.answer import render_answer
 from agent.placement.assignment import assign
 from agent.placement.choice import price_cell, price_pair
@@ -73,40 +73,31 @@ def _fit_cells(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -
     allowed = _allowed(room, guest, guests)
     if isinstance(allowed, Reason):
         return _misfit(room, guest, [allowed])
-    refusals: dict[Shape, dict[int, Refusal]] = {}
-    for shape in guest.shapes:
-        if shape not in refusals:
-            refusals[shape] = {
-                index: refusal
-                for index, cell in enumerate(room.cells)
-                if (refusal := find_refusal(cell, guest, shape, allowed)) is not None
-            }
-    everywhere = range(len(room.cells))
-    fits = [
-        sum(1 << index for index in everywhere if index not in refusals[shape] and _wished(room, guest, number, index))
-        for number, shape in enumerate(guest.shapes)
-    ]
-    violators = find_violators(fits)
-    if violators:
+    refusals = [[find_refusal(cell, guest, shape, allowed) for cell in room.cells] for shape in guest.shapes]
+    masks = [_mask([refusal is None for refusal in row]) for row in refusals]
+    fits = [masks[kind] for kind in guest.kinds]
+    if guest.host_cells is not None:
+        fits = [mask & _wished(room, wanted) for mask, wanted in zip(fits, guest.host_cells, strict=True)]
+    if violators := find_violators(fits):
         return _misfit(room, guest, _reasons(room, guest, refusals, fits, violators))
     return _choose(room, guest, fits, allowed)
 
 
 def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> Placement | Misfit:
     """Steps 4 to 6, for a guest whose cells can be matched."""
-    plans: dict[tuple[Shape, int], Plan] = {}
-    prices: dict[tuple[Shape, int], int] = {}
+    plans: list[dict[int, Plan]] = [{} for _ in guest.shapes]
+    prices: list[dict[int, int]] = [{} for _ in guest.shapes]
     linear: list[dict[int, int]] = []
-    for shape, mask in zip(guest.shapes, fits, strict=True):
+    for kind, mask in zip(guest.kinds, fits, strict=True):
+        shape, plan_of, price_of = guest.shapes[kind], plans[kind], prices[kind]
         row: dict[int, int] = {}
         for index, cell in enumerate(room.cells):
             if mask >> index & 1:
-                key = (shape, index)
-                if key not in plans:
-                    plan = plans[key] = plan_cores(cell, guest, shape, allowed)
+                if index not in plan_of:
+                    plan = plan_of[index] = plan_cores(cell, guest, shape, allowed)
                     paired = _untouched_pair(room, index)
-                    prices[key] = price_cell(cell, guest, shape, plan, packing=room.packing, paired=paired)
-                row[index] = prices[key]
+                    price_of[index] = price_cell(cell, guest, shape, plan, packing=room.packing, paired=paired)
+                row[index] = price_of[index]
         linear.append(row)
     wish: DeviceWish | None = None
 
@@ -121,24 +112,28 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
     chosen = assign(
         linear,
         _pairwise(room) if len(linear) > 1 else (),
-        [
-            bool(number) and shape == guest.shapes[number - 1] and guest.host_cells is None
-            for number, shape in enumerate(guest.shapes)
-        ],
+        [bool(n) and kind == guest.kinds[n - 1] and guest.host_cells is None for n, kind in enumerate(guest.kinds)],
         late=price_devices if guest.devices else None,
     )
     if chosen is None:
         assert wish is not None
         return _misfit(room, guest, [_too_few(guest, wish)])
-    devices = choose_devices(room, guest, chosen)
-    assert not isinstance(devices, DeviceWish)
     return render_answer(
         room,
         guest,
         chosen=chosen,
-        plans=[plans[shape, index] for shape, index in zip(guest.shapes, chosen, strict=True)],
-        devices=devices[0],
+        plans=[plans[kind][index] for kind, index in zip(guest.kinds, chosen, strict=True)],
+        devices=_devices_near(room, guest, chosen),
     )
+
+
+def _devices_near(room: Room, guest: GuestTopology, chosen: tuple[int, ...]) -> tuple[PlacedDevice, ...]:
+    """The devices of a choice that was found to have them."""
+    if not guest.devices:
+        return ()
+    found = choose_devices(room, guest, chosen)
+    assert not isinstance(found, DeviceWish)
+    return found[0]
 
 
 def _allowed(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> int | Reason:
@@ -155,8 +150,17 @@ def _allowed(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> 
     return groups if guest.l3.relation == "same" else everything & ~groups
 
 
-def _wished(room: Room, guest: GuestTopology, number: int, index: int) -> bool:
-    return guest.host_cells is None or guest.host_cells[number] == room.cells[index].cell.id
+def _wished(room: Room, wanted: int) -> int:
+    """The mask of the one host cell that ``cw:host_cells`` names; 0 when there is none such."""
+    return _mask([cell.id == wanted for cell in room.layout.cells])
+
+
+def _mask(bits: list[bool]) -> int:
+    mask = 0
+    for index, bit in enumerate(bits):
+        if bit:
+            mask |= 1 << index
+    return mask
 
 
 def _untouched_pair(room: Room, index: int) -> bool:
@@ -165,6 +169,14 @@ def _untouched_pair(room: Room, index: int) -> bool:
 
 
 def _pairwise(room: Room) -> list[list[int]]:
+    """The price of every pair of host cells, worked out at the first question and kept with the room."""
+    kept: list[list[int]] | None = room.__dict__.get("_pairwise")
+    if kept is None:
+        kept = room.__dict__["_pairwise"] = _price_pairs(room)
+    return kept
+
+
+def _price_pairs(room: Room) -> list[list[int]]:
     everywhere = range(len(room.cells))
     partners = room.layout.partners
     return [
@@ -185,7 +197,7 @@ def _pairwise(room: Room) -> list[list[int]]:
 def _reasons(
     room: Room,
     guest: GuestTopology,
-    refusals: Mapping[Shape, Mapping[int, Refusal]],
+    refusals: list[list[Refusal | None]],
     fits: list[int],
     violators: tuple[int, ...],
 ) -> list[Reason]:
@@ -202,10 +214,10 @@ def _reasons(
             if wanted not in known:
                 message = f"cw:host_cells names cell {wanted}, which the host does not have"
                 reasons.append(Reason(code=Code.NO_SUCH_CELL, message=message, guest_cell=number, host_cell=wanted))
-    for number, shape in enumerate(guest.shapes):
+    for number, kind in enumerate(guest.kinds):
         for index, cell in enumerate(room.cells):
-            refusal = refusals[shape].get(index)
-            if refusal is None and not _wished(room, guest, number, index):
+            refusal = refusals[kind][index]
+            if refusal is None and not fits[number] >> index & 1:
                 refusal = (Code.NOT_THE_CELL_WISHED, None, None)
             if refusal is not None:
                 reasons.append(explain_refusal(refusal, guest=guest, number=number, room=cell))

@@ -18,12 +18,12 @@ FAST_KIND = "performance"
 
 
 class CellLayout(msgspec.Struct, frozen=True):
-    """One cell.  ``cores`` are masks of dedicated siblings, core by core; ``isolable`` those of cores with no sibling
-    that a floating guest or nobody knows who could use.
+    """One cell.  ``cores`` are masks of dedicated siblings, core by core, and ``threads`` lists them;
+    ``isolable`` are those of cores with no sibling that a floating guest or nobody knows who could use.
 
     ``threads_per_core`` counts the siblings that guests may use at all, as Nova does: a host whose dedicated set has
     one thread of each core, and whose other threads are in no set, has no SMT as far as guests see.
-    ``group_masks`` are the dedicated pCPUs of each L3 group, ``l3_masks`` all its pCPUs.  ``core_of``: pCPU → its core.
+    ``group_masks`` are the dedicated pCPUs of each L3 group, ``l3_masks`` all its pCPUs.
     """
 
     id: int
@@ -33,11 +33,11 @@ class CellLayout(msgspec.Struct, frozen=True):
     shared: int
     shared_set: CpuSet
     cores: tuple[int, ...]
+    threads: dict[int, tuple[int, ...]]
     isolable: tuple[int, ...]
     fast: int
     group_masks: tuple[int, ...]
     l3_masks: tuple[int, ...]
-    core_of: dict[int, int]
     threads_per_core: int
     memory_kib: int
     pools: tuple[tuple[int, int], ...]
@@ -106,11 +106,11 @@ def _compile_cell(index: int, cell: Cell, dedicated: int, shared: int) -> CellLa
         shared=cell.cpus.mask & shared,
         shared_set=CpuSet.of_mask(cell.cpus.mask & shared),
         cores=tuple(core.cpus.mask & dedicated for core in cores),
+        threads={core.cpus.mask & dedicated: tuple(core.cpus & CpuSet.of_mask(dedicated)) for core in cores},
         isolable=tuple(core.cpus.mask & dedicated for core in cores if _isolable(core, dedicated, usable, threads)),
         fast=sum(core.cpus.mask for core in listed if core.kind == FAST_KIND),
         group_masks=tuple(mask & dedicated for mask in l3_masks if mask & dedicated),
         l3_masks=l3_masks,
-        core_of={cpu: number for number, core in enumerate(listed) for cpu in core.cpus},
         threads_per_core=threads,
         memory_kib=cell.memory_kib or 0,
         pools=tuple(sorted((pool.size_kib, pool.total) for pool in cell.pages)),

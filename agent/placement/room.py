@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 from agent.core.errors import BadInput
@@ -13,7 +15,7 @@ KIB_PER_MIB = 1024
 NO_LIMITS = Limits()
 
 
-class CellRoom(msgspec.Struct, frozen=True):
+class CellRoom(msgspec.Struct, frozen=True, dict=True):
     """One cell's room.  ``pools``: page size in KiB → (pages in all, pages free), smallest first.
 
     ``free`` is the mask of dedicated pCPUs nobody owns.  ``floating_limit`` and ``memory_limit_kib`` are None where no
@@ -30,8 +32,22 @@ class CellRoom(msgspec.Struct, frozen=True):
     memory_limit_kib: float | None
     untouched: bool
 
+    @cached_property
+    def free_cores(self) -> list[list[int]]:
+        """``cores_by_count`` of all free pCPUs."""
+        return self.cores_by_count(self.free)
 
-class Room(msgspec.Struct, frozen=True):
+    def cores_by_count(self, region: int) -> list[list[int]]:
+        """How many threads of a core lie in ``region`` → the masks of those threads, one a core, lowest pCPU first."""
+        by_count: list[list[int]] = [[] for _ in range(self.cell.threads_per_core + 1)]
+        for core in self.cell.cores:
+            threads = core & region
+            by_count[threads.bit_count()].append(threads)
+        by_count[0] = []
+        return by_count
+
+
+class Room(msgspec.Struct, frozen=True, dict=True):
     """A host's room, by cell index; ``devices_used`` are PCI addresses that guests have."""
 
     layout: Layout
