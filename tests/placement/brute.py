@@ -65,6 +65,8 @@ def choices(
     mine = sorted(wish.vcpus & case.dedicated_vcpus())
     free = [cpu for cpu in cell.cpus & host.dedicated() if cpu not in case.used_pcpus()]
     extra = case.extra("hw:emulator_threads_policy") == "isolate" and wish.number == 0
+    if case.cpu_policy() == "mixed" and not mine and _nova_wants_a_dedicated_vcpu(case, cell, free, extra):
+        return
     for pins in combinations(free, len(mine)):
         if not _uniform(case, cell, pins, free):
             continue
@@ -83,6 +85,13 @@ def choices(
                 if not any(list(rule(candidate)) for rule in CELL_RULES):
                     owned = CpuSet(owners | idle)
                     yield Choice(owned, _spanned(cell, CpuSet(owners)), _broken(case, cell, owned, free), built)
+
+
+def _nova_wants_a_dedicated_vcpu(case: Case, cell: Cell, free: list[int], extra: bool) -> bool:
+    """What Nova asks of a mixed guest's cell with floating vCPUs only; recorded in its answers, so ours too."""
+    if case.thread_policy() == "require":
+        return extra or not any(len(core.cpus & CpuSet(free)) > 1 for core in cell.cores)
+    return extra or case.thread_policy() == "isolate"
 
 
 def feasible(host: HostTopology, usage: Usage, request: Request, limits: Limits | None) -> list[list[bool]]:
