@@ -1,6 +1,7 @@
 """What many tests need: the shared data beside the checkout, and a real libvirtd."""
 
 import os
+import shutil
 import subprocess
 import time
 import warnings
@@ -45,6 +46,18 @@ def shared_data() -> Path:
     return folder
 
 
+def open_kvm() -> None:
+    """Give /dev/kvm the group that udev would give it.
+
+    Without udev it is root's alone; then libvirt sees KVM while probing QEMU as root, finds it unusable for its guests,
+    throws the probe away, and probes for a minute again at every start of a guest (virQEMUCapsIsValid).
+    """
+    kvm = Path("/dev/kvm")
+    if kvm.exists() and kvm.group() == "root":
+        shutil.chown(kvm, group="kvm")
+        kvm.chmod(0o660)
+
+
 @pytest.fixture(scope="session")
 def libvirt_uri() -> str:
     """qemu:///system of a running libvirtd; started here, without systemd, when none runs."""
@@ -53,6 +66,8 @@ def libvirt_uri() -> str:
     def answers() -> bool:
         return subprocess.run(["virsh", "-q", "-c", uri, "version"], capture_output=True, check=False).returncode == 0
 
+    if os.geteuid() == 0:
+        open_kvm()
     if not answers():
         assert os.geteuid() == 0, "libvirtd does not answer on qemu:///system, and only root can start it"
         for daemon in ("virtlogd", "libvirtd"):

@@ -40,6 +40,12 @@ def add_host_options(parser: ArgumentParser) -> None:
     sources.add_argument("--capabilities", metavar="FILE", help="libvirt's capabilities XML, '-' for stdin")
     sources.add_argument("--lstopo", metavar="FILE", help="hwloc's XML (lstopo --of xml), '-' for stdin")
     sources.add_argument("--synthetic", metavar="TEXT", help="described in words: 'socket:2 cell:1 core:8 thread:2'")
+    add_settings_options(parser)
+
+
+def add_settings_options(parser: ArgumentParser) -> None:
+    """Add the operator's decisions alone: for verbs that act on the live host and no other."""
+    parser.set_defaults(**{source: parser.get_default(source) for source in SOURCES})
     group = parser.add_argument_group("which pCPUs guests may use (default: for this host, what /etc/cellwright says)")
     group.add_argument("--config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
     group.add_argument("--nova-conf", metavar="FILE", help="CPU sets, ratios and reservations of this nova.conf")

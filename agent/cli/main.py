@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "config": "check the configuration files and print what is in force",
     "snapshot": "pack the kernel files of a host, to read it elsewhere",
     "topology": "what a host is made of: cells, cores, memory, page pools",
+    "create": "place a new guest on this host, start it, and check its threads",
     "verify": "compare running guests with their placement: threads, pages, neighbours",
     "scheduler": "run the central scheduler",
     "host": "hosts of the scheduler",

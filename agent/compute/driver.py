@@ -194,6 +194,13 @@ class Driver:
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
         self._on(name, lambda handle: handle.createWithFlags(flags), "start", repeat=False)
 
+    def start_transient(self, xml: str, *, name: str) -> None:
+        """Start a guest that libvirt forgets when it stops, and that stops with this connection."""
+        try:
+            self._ask(lambda conn: conn.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY), "start", repeat=False)
+        except _CallFailed as why:
+            raise Refused(f"domain {name}: start: {why}") from why
+
     def resume(self, name: str) -> None:
         """Let a paused guest run."""
         self._on(name, lambda handle: handle.resume(), "resume", repeat=False)

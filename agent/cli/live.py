@@ -1,0 +1,86 @@
+"""The live host and its running guests as placement needs them: topology with the operator's sets, and usage."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.cli.hosts import add_settings_options, load_host, load_settings
+from agent.core.codec import decode_answer
+from agent.core.errors import BadInput
+from agent.core.placement import Misfit, Placement
+
+if TYPE_CHECKING:
+    from agent.compute.driver import Driver
+    from agent.core.usage import Limits
+
+
+def add_wanted_options(parser: ArgumentParser) -> None:
+    """Add what is wanted: a request to place here, or a placement that was made for this host; and the settings."""
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON on stdin")
+    wanted.add_argument("--placement", metavar="FILE", help="an answer of `cellwright place` for this host")
+    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    add_settings_options(parser)
+
+
+def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Collection[str] = ()) -> Placement | Misfit:
+    """Where the wanted guest goes among the guests that run, those in ``without`` not counted.
+
+    A placement that was made elsewhere is taken as it is once it is known to be for this host, to name pCPUs and cells
+    that the host has, and to own no pCPU that another guest owns.
+    """
+    from agent.compute.usage import guests_of, read_claimants, sum_usage
+
+    host = load_host(args)
+    claimants = read_claimants(libvirt, host, without=without)
+    if args.placement is not None:
+        from agent.compute.fits_here import check_placement
+
+        answer = read_placement(args.placement)
+        return check_placement(_named(answer, name), host, claimants) if answer.fits else answer
+    from agent.cli.documents import load_request
+    from agent.placement import place
+    from agent.placement.language import check_request
+
+    request = load_request(args.request)
+    if name is not None:
+        request = msgspec.structs.replace(request, name=name)
+    check_request(request)
+    return place(host, sum_usage(claimants), request, _limits(args), guests=guests_of(claimants))
+
+
+def read_placement(path: str) -> Placement | Misfit:
+    """A Placement document from a file or, for ``-``, stdin."""
+    from agent.cli.hosts import read_input
+
+    return decode_answer(read_input(path), source=path)
+
+
+def print_misfit(answer: Misfit) -> int:
+    """The reasons on stdout; the exit code is that of an answer that says no."""
+    from agent.cli.place import MISFIT, render_table
+
+    sys.stdout.write(render_table(answer))
+    return MISFIT
+
+
+def _limits(args: Namespace) -> Limits | None:
+    from agent.cli.documents import load_limits
+    from agent.settings.sets import limits
+
+    if args.limits is not None:
+        return load_limits(args.limits)
+    settings = load_settings(args)
+    return None if settings is None else limits(settings)
+
+
+def _named(placement: Placement, name: str | None) -> Placement:
+    named = msgspec.structs.replace(placement, name=name or placement.name)
+    if not named.name:
+        raise BadInput("the placement names no guest; say --name")
+    return named

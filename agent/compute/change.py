@@ -1,0 +1,116 @@
+"""One change of one domain: written down before, put back when it fails, undone on request.
+
+    with journal.lock():
+        recover(libvirt, journal)
+        with change(libvirt, journal, verb="pin", name="db-1"):
+            libvirt.define(…)
+
+Whatever kills this process in the middle leaves an entry that is ``begun``; the next verb that changes anything puts
+that guest back first.  So after every interruption a guest is as before or as after, and the journal says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from agent.compute.driver import Driver
+from agent.compute.guest_state import GuestState, read_state, restore_state
+from agent.compute.journal import Entry, Journal, Outcome
+from agent.core.errors import BadInput, CellwrightError
+
+PIN_VERBS = ("pin", "repair", "migrate-cells", "adopt")
+"""Verbs that change where an existing guest runs, and that ``unpin`` takes back."""
+
+
+@contextmanager
+def change(
+    libvirt: Driver,
+    journal: Journal,
+    *,
+    verb: str,
+    name: str,
+    uuid: str | None = None,
+    detail: str = "",
+    undoes: tuple[Entry, ...] = (),
+) -> Iterator[GuestState]:
+    """Run the body as one change, under the journal's lock; yields the state before.
+
+    When the body raises, or the user interrupts it, the domain is put back and the error goes on.  ``uuid`` is given
+    for a domain that does not exist yet.
+    """
+    before = read_state(libvirt, name)
+    entry = journal.begin(
+        verb=verb, uri=libvirt.uri, domain=name, before=before, uuid=before.uuid or uuid, detail=detail
+    )
+    try:
+        yield before
+    except BaseException:
+        restore_state(libvirt, name, before, uuid=entry.uuid)
+        journal.end(entry, Outcome.PUT_BACK, after=None)
+        raise
+    journal.end(entry, Outcome.DONE, after=read_state(libvirt, name), undoes=tuple(one.id for one in undoes))
+    journal.mark_undone(undoes)
+
+
+def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) -> None:
+    """Put back every guest of this connection whose change was interrupted; ``say`` gets one line for each.
+
+    Call it with the lock held: then nobody else is still at work on such an entry.
+    """
+    for entry in journal.entries():
+        if entry.outcome is not Outcome.BEGUN or entry.uri != libvirt.uri:
+            continue
+        found = read_state(libvirt, entry.domain)
+        what = f"{entry.verb} of {entry.domain} (journal entry {entry.id}, {entry.begun_at}) was interrupted"
+        try:
+            restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
+        except CellwrightError as why:
+            say(f"{what}, and could not be put back: {why}")
+        else:
+            say(f"{what}: {entry.domain} is again as it was before")
+        journal.end(entry, Outcome.PUT_BACK, after=found)
+
+
+def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> None:
+    """Take back changes of one domain: make it what it was before the oldest of ``entries``, newest last.
+
+    Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.
+    """
+    oldest, newest = entries[0], entries[-1]
+    if not force:
+        check_untouched(libvirt, newest)
+    detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
+    with change(libvirt, journal, verb=verb, name=oldest.domain, uuid=oldest.uuid, detail=detail, undoes=entries):
+        restore_state(libvirt, oldest.domain, oldest.before, uuid=oldest.uuid)
+
+
+def check_untouched(libvirt: Driver, entry: Entry) -> None:
+    """BadInput when somebody changed the domain since the entry's change was done."""
+    now = read_state(libvirt, entry.domain)
+    after = entry.after or entry.before
+    differs = []
+    if now.uuid != after.uuid:
+        differs.append("it is another domain" if now.uuid else "it is gone")
+    elif now.config != after.config:
+        differs.append("its configuration")
+    if now.running and after.running and now.masks != after.masks:
+        differs.append("its masks")
+    if differs:
+        raise BadInput(
+            f"domain {entry.domain} was changed since {entry.verb} {entry.id}: {' and '.join(differs)};"
+            " --force puts it back all the same, and those changes are lost"
+        )
+
+
+def undoable(journal: Journal, uri: str, *, name: str | None = None, verbs: tuple[str, ...] = ()) -> tuple[Entry, ...]:
+    """Entries that are done and not taken back, oldest first, of one connection and, where named, one domain."""
+    return tuple(
+        entry
+        for entry in journal.entries()
+        if entry.outcome is Outcome.DONE
+        and entry.uri == uri
+        and entry.verb not in ("undo", "unpin")
+        and (name is None or entry.domain == name)
+        and (not verbs or entry.verb in verbs)
+    )

@@ -1,0 +1,135 @@
+"""The undo journal: what every verb is about to change, written down before, and what it changed, after.
+
+One JSON file an entry, ``000001.json`` upwards, each written to a temporary name, fsynced and renamed, so that a kill
+or a power cut leaves the old text or the new one.  An entry begins as ``begun``; one that is still ``begun`` while
+nobody holds the lock belongs to a process that died, and ``agent.compute.change.recover`` puts its guest back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from agent.compute.guest_state import GuestState
+from agent.core.codec import decode, encode
+from agent.core.errors import BadInput, CellwrightError
+
+
+class Outcome(StrEnum):
+    """How far an entry's change came."""
+
+    BEGUN = "begun"
+    DONE = "done"
+    PUT_BACK = "put back"
+    UNDONE = "undone"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one domain by one verb; times are UTC, ``detail`` is for people."""
+
+    schema: str = "cellwright.journal/1"
+    id: int
+    verb: str
+    uri: str
+    domain: str
+    uuid: str | None
+    detail: str = ""
+    begun_at: str
+    ended_at: str | None = None
+    outcome: Outcome = Outcome.BEGUN
+    undoes: tuple[int, ...] = ()
+    before: GuestState
+    after: GuestState | None = None
+
+
+class Journal:
+    """The entries under one folder.  Writing needs the lock, which one process has at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the journal for one change; waits for another verb that is changing this host."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as why:
+            raise CellwrightError(f"journal {self.folder}: {why.strerror}; nothing was changed") from why
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every entry, oldest first."""
+        return tuple(self._read(path) for path in sorted(self.folder.glob("[0-9]*.json")))
+
+    def entry(self, number: int) -> Entry:
+        """One entry by its id."""
+        path = self._path(number)
+        if not path.is_file():
+            raise BadInput(f"journal {self.folder} has no entry {number}; cellwright undo --list shows what there is")
+        return self._read(path)
+
+    def begin(
+        self, *, verb: str, uri: str, domain: str, before: GuestState, uuid: str | None, detail: str = ""
+    ) -> Entry:
+        """Write down what is about to change; it is on disk when this returns."""
+        last = max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0)
+        entry = Entry(
+            id=last + 1, verb=verb, uri=uri, domain=domain, uuid=uuid, detail=detail, begun_at=_now(), before=before
+        )
+        self._write(entry)
+        return entry
+
+    def end(self, entry: Entry, outcome: Outcome, *, after: GuestState | None, undoes: tuple[int, ...] = ()) -> Entry:
+        """Write down how the change ended."""
+        ended = msgspec.structs.replace(entry, outcome=outcome, after=after, undoes=undoes, ended_at=_now())
+        self._write(ended)
+        return ended
+
+    def mark_undone(self, entries: tuple[Entry, ...]) -> None:
+        """Entries whose change was taken back."""
+        for entry in entries:
+            self._write(msgspec.structs.replace(entry, outcome=Outcome.UNDONE))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.json"
+
+    def _read(self, path: Path) -> Entry:
+        try:
+            data = path.read_bytes()
+        except OSError as why:
+            raise CellwrightError(f"journal {path}: {why.strerror}") from why
+        return decode(data, Entry, source=f"journal {path}")
+
+    def _write(self, entry: Entry) -> None:
+        path = self._path(entry.id)
+        draft = path.with_suffix(".draft")
+        try:
+            with draft.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)  # a domain XML may hold passwords
+                file.write(encode(entry) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as why:
+            raise CellwrightError(f"journal {path}: {why.strerror}") from why
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

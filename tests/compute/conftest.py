@@ -1,0 +1,51 @@
+"""A connection, a journal of its own, and guests that are always taken away again."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.compute.driver import Driver
+from agent.compute.journal import Journal
+from tests.compute.guests import name_of, remove, tiny_xml
+
+
+@pytest.fixture
+def libvirt(libvirt_uri: str) -> Iterator[Driver]:
+    with Driver(libvirt_uri) as driver:
+        yield driver
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A locked journal in a folder of the test."""
+    made = Journal(tmp_path / "journal")
+    with made.lock():
+        yield made
+
+
+@pytest.fixture
+def names() -> Iterator[Callable[[str], str]]:
+    """Make names for guests; whatever has such a name is removed afterwards."""
+    made: list[str] = []
+
+    def name(what: str) -> str:
+        made.append(name_of(what))
+        return made[-1]
+
+    yield name
+    for one in made:
+        remove(one)
+
+
+@pytest.fixture
+def foreign(libvirt: Driver, names: Callable[[str], str]) -> Callable[..., str]:
+    """Define and start somebody else's guest, paused; answers its name."""
+
+    def start(what: str = "foreign", **options: object) -> str:
+        name = names(what)
+        libvirt.define(tiny_xml(name, **options), name=name)  # type: ignore[arg-type]
+        libvirt.start(name, paused=True)
+        return name
+
+    return start
