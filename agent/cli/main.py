@@ -31,6 +31,7 @@ VERBS: dict[str, str] = {
     "group": "server groups",
     "instance": "guests that the scheduler places",
     "quota": "the most that a project may use",
+    "watch": "print drift of running guests as it appears, with its cause",
 }
 """Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 

@@ -31,14 +31,16 @@ def verify_host(libvirt: Driver, *, names: Collection[str] | None = None, quick:
 
 
 def observe_host(
-    libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False
+    libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False, must_run: bool = True
 ) -> tuple[HostObservation, dict[str, Expectation]]:
     """What is, and what should be.  Every running guest is in it; the memory only of those in ``names``.
 
-    A guest that goes away while it is read is named in ``not_checked`` when it was asked for.
+    A guest that goes away while it is read is named in ``not_checked`` when it was asked for.  With ``must_run``, a
+    guest of ``names`` that does not run from the start is an error.
     """
     domains = libvirt.domains()
-    _check_running(libvirt, domains, names)
+    if must_run:
+        _check_running(libvirt, domains, names)
     expectations, gone = read_expectations(libvirt, domains)
     observation = read_observation(
         Root(),

@@ -35,6 +35,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
 
 
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of ``cellwright watch``: something appeared, cleared, or happened to a guest or to libvirt.
+
+    ``change`` is ``appeared`` or ``cleared`` with the finding; ``unchecked`` for what could not be read; otherwise
+    libvirt's word for what happened (started, stopped, resumed …).
+    """
+
+    at: str | None
+    guest: str
+    change: str
+    message: str
+    finding: Finding | None = None
+
+
 class ThreadCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One thread: the mask it should have and the mask it has; ``ok`` is null when that could not be read.
 

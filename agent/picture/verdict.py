@@ -9,7 +9,7 @@ from textwrap import wrap
 from agent.core.codec import encode
 from agent.core.observation import CellPages, PageSums, Role
 from agent.core.units import format_kib
-from agent.core.verdict import CellCheck, Finding, GuestVerdict, ThreadCheck, Verdict
+from agent.core.verdict import CellCheck, Drift, Finding, GuestVerdict, ThreadCheck, Verdict
 
 WIDTH = 96
 """Columns that wrapped text keeps to; tables are as wide as their masks need."""
@@ -51,6 +51,19 @@ def render_evidence(verdict: Verdict, *, versions: Sequence[tuple[str, str]]) ->
         f"document   {document.decode()}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_drift(drift: Drift) -> str:
+    """One line: when, which guest, what happened, and why where that is known."""
+    words = {"appeared": "DRIFT", "unchecked": "NOT CHECKED"}
+    cause = (
+        f"; cause: {drift.finding.cause}"
+        if drift.change == "appeared" and drift.finding and drift.finding.cause
+        else ""
+    )
+    return (
+        f"{drift.at or '-':<20}  {drift.guest or '-'}  {words.get(drift.change, drift.change)}  {drift.message}{cause}"
+    )
 
 
 def _guest(guest: GuestVerdict) -> list[str]:

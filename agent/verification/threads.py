@@ -29,6 +29,16 @@ def find_thread_findings(
     return findings + _count_findings(wanted, guest)
 
 
+def find_unproven_threads(guest: ObservedGuest) -> list[str]:
+    """What the reading leaves open about vCPU threads: there were none, or one that runs all vCPUs in turn."""
+    vcpus = [thread for thread in guest.threads if thread.role is Role.VCPU]
+    if guest.threads and not vcpus:
+        return ["no vCPU thread was seen: the guest is starting, or ending"]
+    if any(thread.number is None for thread in vcpus):
+        return ["one thread runs all vCPUs in turn (TCG without multi-threading): none is on a pCPU of its own"]
+    return []
+
+
 def describe(role: Role, number: int | None, tid: int, name: str = "") -> str:
     """How a message names a thread: ``vCPU 0 (tid 1234)``, ``worker (tid 1240)``."""
     word = {Role.VCPU: "vCPU", Role.IOTHREAD: "I/O thread", Role.RCU: "RCU thread"}.get(role, f"{role} thread")
@@ -121,9 +131,9 @@ def _scheduler_findings(wanted: Placement, guest: ObservedGuest, thread: Observe
 
 
 def _count_findings(wanted: Placement, guest: ObservedGuest) -> list[Finding]:
-    """A vCPU without a thread, or a thread without a vCPU.  A guest of which no thread was read proves neither."""
+    """A vCPU without a thread, or a thread without a vCPU; nothing while not every thread could be read."""
     vcpus = [thread for thread in guest.threads if thread.role is Role.VCPU]
-    if not guest.threads or any(thread.number is None for thread in vcpus):
+    if not vcpus or any(thread.number is None for thread in vcpus):
         return []
     if any(thread.not_checked for thread in guest.threads):
         return []

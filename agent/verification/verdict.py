@@ -10,7 +10,7 @@ from agent.verification.cause import with_cause
 from agent.verification.expectation import Expectation
 from agent.verification.memory import check_cells, find_elsewhere, find_memory_findings, find_unproven
 from agent.verification.neighbours import check_neighbours
-from agent.verification.threads import check_threads, find_thread_findings
+from agent.verification.threads import check_threads, find_thread_findings, find_unproven_threads
 
 
 def check_host(
@@ -54,7 +54,7 @@ def _check_guest(
 ) -> GuestVerdict:
     expectation = expectations[guest.name]
     wanted = expectation.placement
-    not_checked = list(guest.not_checked)
+    not_checked = [*guest.not_checked, *find_unproven_threads(guest)]
     threads = check_threads(wanted, guest)
     findings = find_thread_findings(wanted, guest, threads, online=observation.online)
     notices: list[Finding] = []

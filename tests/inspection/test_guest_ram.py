@@ -104,3 +104,14 @@ def test_a_block_that_is_nowhere_is_not_known() -> None:
 def test_a_broken_line_of_maps_is_named() -> None:
     with pytest.raises(BadInput, match="maps line 1"):
         parse_maps(b"7f00 rw-p\n")
+
+
+@pytest.mark.parametrize("policy", ["bind:0", "default"])
+def test_areas_of_others_right_beside_a_block_do_not_hide_it(policy: str) -> None:
+    """Seen on a real QEMU: a malloc arena below guest RAM, without a byte between them."""
+    cells = CpuSet([0]) if policy == "bind:0" else CpuSet()
+    block = RamBackend(id="ram-node0", size_kib=1024, guest_cell=0, policy="bind", host_cells=cells)
+    maps = b"0fff0000-10000000 rw-p 0 00:00 0\n10000000-10100000 rw-p 0 00:00 0\n10100000-10101000 rw-p 0 00:00 0\n"
+    lines = f"0fff0000 default\n10000000 {policy} anon=7 N0=7 kernelpagesize_kB=4\n10100000 default\n"
+    (found,) = match_ram([block], parse_maps(maps), parse_numa_maps(lines.encode()))
+    assert (found.identified_by, found.pages) == ("size and policy", (CellPages(0, 4, 7),))

@@ -135,3 +135,22 @@ def test_a_thread_that_ended_meanwhile_is_left_out() -> None:
     verdict = verdict_of(guest)
     assert 4003 not in {check.tid for check in verdict.threads}
     assert verdict.proven
+
+
+def test_a_guest_that_has_no_vcpu_threads_yet_is_not_proven_and_not_wrong() -> None:
+    guest = observed()
+    starting = msgspec.structs.replace(guest, threads=tuple(one for one in guest.threads if one.role is not Role.VCPU))
+    verdict = verdict_of(starting)
+    assert (verdict.ok, verdict.proven) == (True, False)
+    assert "no vCPU thread was seen" in verdict.not_checked[0]
+
+
+def test_one_thread_for_all_vcpus_proves_no_pin() -> None:
+    guest = observed()
+    threads = tuple(one for one in guest.threads if one.tid != 4005)
+    merged = with_thread(
+        msgspec.structs.replace(guest, threads=threads), 4004, number=None, allowed=CpuSet([4, 12]), cgroup=None
+    )
+    verdict = verdict_of(merged)
+    assert (verdict.ok, verdict.proven) == (True, False)
+    assert "one thread runs all vCPUs" in verdict.not_checked[0]

@@ -1,0 +1,78 @@
+"""Drift as it appears: read, compare with the reading before, wait for libvirt's next event or the next turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from itertools import count
+
+from agent.compute.driver import Driver
+from agent.compute.prove import observe_host
+from agent.core.errors import Unreachable
+from agent.core.observation import HostObservation
+from agent.core.verdict import Drift, Verdict
+from agent.inspection.files import Root
+from agent.verification.drift import find_drift
+from agent.verification.verdict import check_host
+
+
+def watch_host(
+    libvirt: Driver,
+    *,
+    names: Collection[str] | None,
+    interval_s: float,
+    quick: bool,
+    turns: int | None = None,
+    duration_s: float | None = None,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Iterator[Drift]:
+    """Yield what drifts, what clears and what libvirt tells about guests, for ``turns`` readings or ``duration_s``.
+
+    Without either it goes on for ever.  A guest of ``names`` that is not running is waited for.  Anything that libvirt
+    tells makes the next reading due at once.  A libvirtd that goes away is told once, and waited for; that counts as a
+    turn.
+    """
+    verdict: Verdict | None = None
+    seen: HostObservation | None = None
+    lost = False
+    told: set[str] = set()
+    end = None if duration_s is None else clock() + duration_s
+    for turn in count(1):
+        due = clock() + interval_s
+        try:
+            observation, expectations = observe_host(libvirt, names=names, quick=quick, must_run=False)
+            if lost:
+                lost = False
+                yield Drift(at=observation.collected_at, guest="", change="libvirt", message="libvirt answers again")
+            judged = check_host(expectations, observation, names=names, quick=quick, before=seen)
+            yield from find_drift(verdict, judged, told=told)
+            verdict, seen = judged, observation
+            told.clear()
+            if turn == turns:
+                return
+            wait_until = due if end is None else min(due, end)
+            for drift in _events(libvirt, names, idle=partial(_is_due, clock, wait_until)):
+                told.add(drift.guest)
+                yield drift
+        except Unreachable as why:
+            if not lost:
+                lost = True
+                yield Drift(at=Root().stamp()[0], guest="", change="libvirt", message=str(why))
+            sleep(max(0.0, due - clock()))
+        if turn == turns or (end is not None and clock() >= end):
+            return
+
+
+def _is_due(clock: Callable[[], float], due: float) -> bool:
+    return clock() >= due
+
+
+def _events(libvirt: Driver, names: Collection[str] | None, *, idle: Callable[[], bool]) -> Iterator[Drift]:
+    """The first thing that happens to a watched guest before ``idle`` says that time is up."""
+    for event in libvirt.lifecycle(idle=idle):
+        if names is None or event.domain in names:
+            yield Drift(
+                at=Root().stamp()[0], guest=event.domain, change=event.event, message=f"libvirt says: {event.event}"
+            )
+            return

@@ -1,0 +1,80 @@
+"""Drift of a real guest, seen by a running ``cellwright watch``."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agent.compute.driver import Driver
+from tests.compute.guests import name_of, remove, tiny_xml, virsh
+
+NAME = name_of("watch")
+PINS = "<cputune><vcpupin vcpu='0' cpuset='0-1'/><emulatorpin cpuset='0-1'/></cputune>"
+
+
+@pytest.fixture(scope="module")
+def libvirt(libvirt_uri: str) -> Iterator[Driver]:
+    with Driver(libvirt_uri) as driver:
+        driver.define(tiny_xml(NAME, vcpus=1, extra=PINS), name=NAME)
+        try:
+            yield driver
+        finally:
+            remove(NAME)
+
+
+def start_watch(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "agent", "watch", NAME, "--interval", "0.3", "--format", "json", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def next_event(watch: subprocess.Popen[str], change: str) -> dict[str, Any]:
+    """The next line about ``change``; other lines before it are passed over."""
+    assert watch.stdout is not None
+    for line in watch.stdout:
+        event: dict[str, Any] = json.loads(line)
+        if event["change"] == change:
+            return event
+    raise AssertionError(f"the watch ended without {change}: {watch.communicate()[1]}")
+
+
+def test_start_drift_clearing_and_stop_are_told_and_ctrl_c_ends_it(libvirt: Driver) -> None:
+    watch = start_watch()
+    try:
+        time.sleep(1)
+        virsh("start", NAME)
+        next_event(watch, "started")
+        pid = libvirt.domain(NAME).pid
+        subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
+        drift = next_event(watch, "appeared")
+        assert (drift["guest"], drift["finding"]["tid"], drift["finding"]["actual"]) == (NAME, pid, "0")
+        assert "taskset" in drift["finding"]["cause"]
+        subprocess.run(["taskset", "-cp", "0-1", str(pid)], capture_output=True, check=True)
+        next_event(watch, "cleared")
+        virsh("destroy", NAME)
+        next_event(watch, "stopped")
+        watch.send_signal(signal.SIGINT)
+        _, said = watch.communicate(timeout=10)
+        assert (watch.returncode, said) == (4, "")
+    finally:
+        watch.kill()
+        watch.wait()
+
+
+@pytest.mark.parametrize("bound", [("--once",), ("--count", "2"), ("--duration", "0.5")])
+def test_a_bounded_watch_of_a_domain_that_does_not_run_ends_by_itself(libvirt: Driver, bound: tuple[str, ...]) -> None:
+    watch = start_watch(*bound)
+    assert watch.communicate(timeout=30) == ("", "")
+    assert watch.returncode == 0
+
+
+@pytest.mark.parametrize("bad", [("--interval", "0"), ("--interval", "soon"), ("--count", "-1"), ("--duration", "nan")])
+def test_bounds_that_are_none_are_refused(bad: tuple[str, ...]) -> None:
+    watch = start_watch(*bad)
+    out, said = watch.communicate(timeout=30)
+    assert (watch.returncode, out) == (2, "")
+    assert bad[0] in said
