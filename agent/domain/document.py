@@ -20,6 +20,8 @@ Element = etree._Element
 LARGEST_BYTES = 4 << 20
 """A longer document cannot reach libvirt: REMOTE_STRING_MAX of its protocol is 4 MiB."""
 
+_HAS_DTD = "it has a DTD; a libvirt domain needs none, and entities are not read"
+
 _TOKEN = re.compile(
     rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|</[^>]*>|<[^\s/>]+(?:[^\"'>]|\"[^\"]*\"|'[^']*')*>", re.DOTALL
 )
@@ -39,14 +41,16 @@ def parse_xml(data: bytes | str, *, source: str = "domain XML") -> Element:
     try:
         root = etree.fromstring(raw, parser)
     except (etree.XMLSyntaxError, ValueError, LookupError) as why:
+        if b"<!DOCTYPE" in raw:
+            raise BadInput(f"{source}: {_HAS_DTD}") from why
         raise BadInput(f"{source}: no well-formed XML: {' '.join(str(why).split())}") from why
     info = root.getroottree().docinfo
     if info.internalDTD is not None or info.doctype:
-        raise BadInput(f"{source}: it has a DTD; a libvirt domain needs none, and entities are not read")
+        raise BadInput(f"{source}: {_HAS_DTD}")
     if (info.encoding or "UTF-8").upper() not in ("UTF-8", "US-ASCII", "ASCII"):
         raise BadInput(f"{source}: its encoding is {info.encoding}; allowed: UTF-8")
     if root.tag != "domain":
-        raise BadInput(f"{source}: the root element is <{etree.QName(root).localname}>; expected <domain>")
+        raise BadInput(f"{source}: the root element is <{root.tag}>; expected <domain>")
     return root
 
 

@@ -89,8 +89,8 @@ def indentation(node: Element) -> str | None:
 
 def _inner(parent: Element, outer: str | None) -> str | None:
     """The indentation of the children of ``parent``, guessed from the parent's own when it has none."""
-    for child in parent:
-        return indentation(child)
+    if len(parent):
+        return next((found for child in parent if (found := indentation(child)) is not None), None)
     if outer is None:
         return None
     grandparent = parent.getparent()

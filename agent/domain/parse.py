@@ -24,7 +24,7 @@ from agent.core.policy import CpuPolicy, MemPolicy
 from agent.core.topology import HostTopology
 from agent.domain.document import Element, parse_xml
 from agent.domain.metadata import Intent, read_intent
-from agent.domain.scalars import MOST_VCPUS, memory_kib, parse_count, parse_cpus, parse_memory_kib, vcpu_count
+from agent.domain.scalars import MOST_THREADS, memory_kib, parse_count, parse_cpus, parse_memory_kib, vcpu_count
 from agent.domain.sections.devices import pci_of
 from agent.domain.sections.vcpu import iothread_ids
 
@@ -63,9 +63,9 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
     anywhere = parse_cpus(None if node is None else node.get("cpuset"), f"{source}: <vcpu cpuset>")
     tune = root.find("cputune")
     emulator = None if tune is None else tune.find("emulatorpin")
-    iothreads = dict.fromkeys(iothread_ids(root), anywhere)
+    iothreads = dict.fromkeys(iothread_ids(root, source=source), anywhere)
     for pin in root.iterfind("cputune/iothreadpin"):
-        number = parse_count(pin.get("iothread"), f"{source}: <iothreadpin>", most=MOST_VCPUS)
+        number = parse_count(pin.get("iothread"), f"{source}: <iothreadpin>", most=MOST_THREADS)
         iothreads[number] = parse_cpus(pin.get("cpuset"), f"{source}: <iothreadpin>")
     cells = _cells(root, vcpus, anywhere, host, source)
     realtime, priorities = _schedulers(root, vcpus, source)
@@ -90,7 +90,7 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
         cache_shares=_cache_shares(root, source),
         bandwidth_shares=_bandwidth_shares(root, source),
         locked=root.find("memoryBacking/locked") is not None,
-        devices=_devices(root, host),
+        devices=_devices(root, host, source),
     )
 
 
@@ -109,7 +109,7 @@ def _cells(
     pins = dict.fromkeys(range(vcpus), anywhere)
     pinned = False
     for pin in root.iterfind("cputune/vcpupin"):
-        vcpu = parse_count(pin.get("vcpu"), f"{source}: <vcpupin>", most=MOST_VCPUS)
+        vcpu = parse_count(pin.get("vcpu"), f"{source}: <vcpupin>", most=MOST_THREADS)
         if vcpu in pins:  # libvirt ignores pins of vCPUs that the guest has not
             pins[vcpu] = parse_cpus(pin.get("cpuset"), f"{source}: <vcpupin vcpu='{vcpu}'>")
             pinned = True
@@ -145,11 +145,11 @@ def _guest_cells(root: Element, vcpus: int, source: str) -> list[_GuestCell]:
         where = f"{source}: <cell> {index}"
         cells.append(
             _GuestCell(
-                parse_count(node.get("id", str(index)), where, most=MOST_VCPUS),
+                parse_count(node.get("id", str(index)), where, most=MOST_THREADS),
                 parse_cpus(node.get("cpus"), where) & everyone,
                 parse_memory_kib(node.get("memory"), node.get("unit"), where),
                 {
-                    parse_count(other.get("id"), where): parse_count(other.get("value"), where)
+                    parse_count(other.get("id"), where, most=MOST_THREADS): parse_count(other.get("value"), where)
                     for other in node.iterfind("distances/sibling")
                 },
             )
@@ -166,7 +166,7 @@ def _memory_cells(root: Element, source: str) -> tuple[CpuSet, dict[int, CpuSet]
     node = root.find("numatune/memory")
     union = parse_cpus(None if node is None else node.get("nodeset"), f"{source}: <numatune>")
     by_cell = {
-        parse_count(memnode.get("cellid"), f"{source}: <memnode>", most=MOST_VCPUS): parse_cpus(
+        parse_count(memnode.get("cellid"), f"{source}: <memnode>", most=MOST_THREADS): parse_cpus(
             memnode.get("nodeset"), f"{source}: <memnode>"
         )
         for memnode in root.iterfind("numatune/memnode")
@@ -226,7 +226,7 @@ def _topology(root: Element, vcpus: int, source: str) -> CpuTopology:
     if node is None:
         return CpuTopology(vcpus, 1, 1)
     size = {
-        name: parse_count(node.get(name, "1"), f"{source}: <topology>", most=MOST_VCPUS)
+        name: parse_count(node.get(name, "1"), f"{source}: <topology>", most=MOST_THREADS)
         for name in ("sockets", "dies", "clusters", "cores", "threads")
     }
     return CpuTopology(size["sockets"] * size["dies"], size["clusters"] * size["cores"], size["threads"])
@@ -275,11 +275,11 @@ def _bandwidth_shares(root: Element, source: str) -> tuple[BandwidthShare, ...]:
     )
 
 
-def _devices(root: Element, host: HostTopology | None) -> tuple[PlacedDevice, ...]:
+def _devices(root: Element, host: HostTopology | None, source: str) -> tuple[PlacedDevice, ...]:
     known = {device.pci: cell.id for cell in (host.cells if host else ()) for device in cell.devices if device.pci}
     found = []
     for node in root.iterfind("devices/hostdev"):
-        numbers = pci_of(node)
+        numbers = pci_of(node, source=source)
         if numbers is not None:
             domain, bus, slot, function = numbers
             pci = f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"

@@ -6,8 +6,8 @@ from agent.core.cpuset import BadCpuList, CpuSet
 from agent.core.errors import BadInput
 from agent.domain.document import Element
 
-MOST_VCPUS = 1 << 14
-"""More than any machine type of QEMU takes (4,096)."""
+MOST_THREADS = 1 << 14
+"""More vCPUs or I/O threads than any machine type of QEMU takes (4,096), and a bound on cell numbers."""
 
 _UNITS = {"b": 1, "bytes": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
 _UNITS |= {letter + "ib": _UNITS[letter] for letter in "kmgtpe"}
@@ -41,7 +41,7 @@ def parse_cpus(text: str | None, where: str) -> CpuSet:
 def vcpu_count(domain: Element, *, source: str) -> int:
     """The domain's vCPUs, those that could be plugged in included; libvirt's default is 1."""
     node = domain.find("vcpu")
-    return 1 if node is None else parse_count(node.text, f"{source}: <vcpu>", most=MOST_VCPUS)
+    return 1 if node is None else parse_count(node.text, f"{source}: <vcpu>", most=MOST_THREADS)
 
 
 def memory_kib(domain: Element, *, source: str) -> int:

@@ -11,6 +11,7 @@ from lxml import etree
 from agent.core.placement import Placement
 from agent.domain.document import Element
 from agent.domain.layout import DOMAIN_ORDER, put, swap
+from agent.domain.scalars import MOST_THREADS, parse_count
 
 ORDER = ("model", "vendor", "topology", "cache", "maxphysaddr", "feature", "numa")
 
@@ -31,7 +32,7 @@ def _write_topology(cpu: Element, placement: Placement) -> None:
     if old is not None:
         product = 1
         for name in ("sockets", "dies", "clusters", "cores", "threads"):
-            product *= int(old.get(name, "1"))
+            product *= parse_count(old.get(name, "1"), "<topology>", most=MOST_THREADS)
         if product == placement.vcpus:
             return
     shape = placement.cpu_topology

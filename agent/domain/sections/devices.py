@@ -14,6 +14,7 @@ from agent.core.errors import BadInput
 from agent.core.placement import PlacedDevice, Placement
 from agent.domain.document import Element
 from agent.domain.layout import DOMAIN_ORDER, insert_behind, put
+from agent.domain.scalars import parse_count
 
 ALIAS = "ua-cellwright-"
 """Our devices carry aliases that start so; libvirt keeps aliases with ``ua-``."""
@@ -35,7 +36,10 @@ def write_devices(domain: Element, placement: Placement) -> None:
     if devices is None:
         devices = etree.Element("devices")
         put(domain, devices, DOMAIN_ORDER)
-    taken = [int(node.get("index", "0")) for node in devices.iterfind("controller[@type='pci']")]
+    taken = [
+        parse_count(node.get("index", "0"), "<controller>", most=255)
+        for node in devices.iterfind("controller[@type='pci']")
+    ]
     next_index = 1 + max(taken, default=0)
     guest_cells = {cell.host_cell: cell.guest_cell for cell in placement.cells} if _has_pcie(domain) else {}
     by_cell: dict[int | None, list[PlacedDevice]] = {}
@@ -65,13 +69,17 @@ def parse_pci(text: str) -> tuple[int, int, int, int]:
     return int(domain or "0", 16), int(bus, 16), int(slot, 16), int(function, 16)
 
 
-def pci_of(hostdev: Element) -> tuple[int, int, int, int] | None:
+def pci_of(hostdev: Element, *, source: str = "domain XML") -> tuple[int, int, int, int] | None:
     """The host address that a ``<hostdev type='pci'>`` names; None for other kinds."""
     address = hostdev.find("source/address")
     if hostdev.get("type") != "pci" or address is None:
         return None
-    numbers = [int(address.get(key, "0"), 0) for key in ("domain", "bus", "slot", "function")]
-    return numbers[0], numbers[1], numbers[2], numbers[3]
+    texts = [address.get(key, "0") for key in ("domain", "bus", "slot", "function")]
+    try:
+        domain, bus, slot, function = (int(text, 0) for text in texts)
+    except ValueError as why:
+        raise BadInput(f"{source}: <hostdev> address {texts} is no PCI address") from why
+    return domain, bus, slot, function
 
 
 def _has_pcie(domain: Element) -> bool:

@@ -1,0 +1,150 @@
+"""A user's own document: what we own changes, everything else stays byte for byte, and unpinning brings it all back."""
+
+import difflib
+
+import pytest
+
+from agent.core.errors import BadInput
+from agent.domain.parse import parse_domain, parse_intent
+from agent.domain.render import graft_domain, strip_domain
+from tests.domain.cases import CASES, cell, cpus, guest, renamed
+
+UGLY = """<?xml version='1.0' encoding="utf-8"?>
+<!-- kept by hand; ask Ann -->
+<domain   id='7'\ttype='kvm' xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0" xmlns:acme='urn:acme'>
+   <uuid>b5a2f9b6-0000-4000-8000-00000000c0de</uuid><name>o&apos;brien &lt;test&gt; &#x1F600;</name>
+
+   <metadata>
+      <acme:owner   xmlns:x="urn:x" x:a='1'>Ann &amp; Bob</acme:owner><!-- in here too -->
+   </metadata>
+   <memory unit='GiB'>4</memory>     <vcpu placement="auto" current="2">4</vcpu>
+   <?keep this?>
+   <description><![CDATA[1 < 2 && "x"]]></description>
+   <cputune><!-- old pins -->
+      <vcpupin vcpu='0' cpuset='1-4,^2'/> <shares>777</shares>
+      <vcpupin cpuset='7' vcpu='1'/>
+      <global_quota  >-1</global_quota>
+   </cputune>
+   <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+   <cpu match="exact"  mode='custom'><model fallback='allow'>Haswell</model>
+      <topology cores='2' sockets='1' threads='2'/>
+   </cpu>
+   <acme:rack row="3"/>
+   <features><acpi/></features>
+   <devices >
+      <controller type='pci' index='9' model='pcie-root-port'/>
+   </devices>
+   <qemu:commandline>
+      <qemu:arg value='-nodefaults'/>
+   </qemu:commandline>
+</domain  >
+<!-- the end -->
+"""
+
+PLACED = guest(
+    cell(0, 0, {0: "0", 1: "36"}, page_kib=2048),
+    cell(1, 1, {2: "18", 3: "54"}, page_kib=2048),
+    emulator="0,18",
+    iothreads={1: cpus("0")},
+    realtime=cpus("3"),
+    devices=CASES["devices"].placement.devices,
+)
+
+
+def lines_taken(before: str, after: str) -> list[str]:
+    diff = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [line[2:].strip() for line in diff if line.startswith("- ")]
+
+
+def test_only_the_sections_we_own_change() -> None:
+    after = graft_domain(PLACED, UGLY, owner="ann", created_at="2026-01-01T00:00:00Z")
+    assert lines_taken(UGLY, after) == [
+        """<memory unit='GiB'>4</memory>     <vcpu placement="auto" current="2">4</vcpu>""",
+        "<cputune><!-- old pins -->",
+        "<vcpupin vcpu='0' cpuset='1-4,^2'/> <shares>777</shares>",
+        "<vcpupin cpuset='7' vcpu='1'/>",
+        "<features><acpi/></features>",
+    ]
+    for kept in (
+        "<!-- kept by hand; ask Ann -->",
+        "<domain   id='7'\ttype='kvm'",
+        "<name>o&apos;brien &lt;test&gt; &#x1F600;</name>",
+        """<acme:owner   xmlns:x="urn:x" x:a='1'>Ann &amp; Bob</acme:owner><!-- in here too -->""",
+        '<![CDATA[1 < 2 && "x"]]>',
+        "<!-- old pins -->",
+        "<shares>777</shares>",
+        "<global_quota  >-1</global_quota>",
+        "<topology cores='2' sockets='1' threads='2'/>",
+        """<cpu match="exact"  mode='custom'><model fallback='allow'>Haswell</model>""",
+        '<acme:rack row="3"/>',
+        "</domain  >\n<!-- the end -->\n",
+    ):
+        assert kept in after, kept
+    assert '<vcpu placement="static" current="2">4</vcpu>' in after
+    assert "xmlns:qemu" not in after.split("<cputune>")[1], "no namespace of the root is repeated on what we add"
+
+
+def test_what_was_grafted_is_read_back_under_the_domains_own_name() -> None:
+    after = graft_domain(PLACED, UGLY, owner="ann", created_at="2026-01-01T00:00:00Z")
+    assert parse_domain(after) == renamed(PLACED, "o'brien <test> 😀")
+    intent = parse_intent(after)
+    assert intent is not None
+    assert (intent.owner, intent.created_at) == ("ann", "2026-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_unpinning_brings_back_every_byte(newline: str) -> None:
+    before = UGLY.replace("\n", newline)
+    once = graft_domain(PLACED, before)
+    assert once.count("\r\n") == once.count("\n") * (newline == "\r\n")
+    assert strip_domain(once) == before
+    assert strip_domain(graft_domain(PLACED, once)) == before
+
+
+def test_what_the_user_adds_later_survives_unpinning() -> None:
+    added = graft_domain(PLACED, UGLY).replace("</devices>", "<watchdog model='itco'/></devices>")
+    assert strip_domain(added) == UGLY.replace("</devices>", "<watchdog model='itco'/></devices>")
+
+
+def test_new_controllers_take_free_indexes() -> None:
+    after = graft_domain(PLACED, UGLY)
+    assert '<controller type="pci" index="10" model="pcie-expander-bus">' in after
+
+
+def test_a_machine_without_pcie_gets_its_devices_on_the_root_bus() -> None:
+    after = graft_domain(PLACED, UGLY.replace("pc-q35-7.2", "pc-i440fx-7.2"))
+    assert "pcie-expander-bus" not in after
+    assert after.count("<hostdev ") == 5
+
+
+def test_a_device_that_is_there_already_keeps_its_address() -> None:
+    mine = "<hostdev mode='subsystem' type='pci'><source><address bus='0x3b' slot='0' function='0'/></source></hostdev>"
+    after = graft_domain(PLACED, UGLY.replace("</devices>", mine + "</devices>"))
+    assert mine in after
+    assert after.count("<hostdev ") == 5
+
+
+def test_a_document_on_one_line_stays_on_one_line() -> None:
+    flat = "<domain type='kvm'><name>a</name><memory>4194304</memory><vcpu>4</vcpu></domain>"
+    after = graft_domain(PLACED, flat)
+    assert "\n" not in after.replace("\\n", "")
+    assert strip_domain(after) == flat
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (">4</vcpu>", ">8</vcpu>", "the domain has 8 vCPUs, the placement 4"),
+        ("'GiB'>4", "'GiB'>5", "the domain has 5 GiB, the placement 4 GiB"),
+        (">4</vcpu>", ">four</vcpu>", "<vcpu>: found 'four'"),
+    ],
+)
+def test_a_placement_for_another_guest_is_refused(old: str, new: str, why: str) -> None:
+    with pytest.raises(BadInput, match=r"ugly\.xml") as caught:
+        graft_domain(PLACED, UGLY.replace(old, new), source="ugly.xml")
+    assert why in str(caught.value)
+
+
+def test_there_is_nothing_to_take_out_of_a_foreign_domain() -> None:
+    with pytest.raises(BadInput, match="no placement of ours"):
+        strip_domain(UGLY)
