@@ -11,6 +11,7 @@ NAMED = {
     " dedicated:4-17,40-53,22-35,58-71 shared:0-3,36-39,18-21,54-57",
     "tiny": "core:2 thread:2 memory:4GiB name:tiny",
     "no-smt": "socket:2 core:8 memory:32GiB name:no-smt",
+    "no-smt-16": "cell:2 core:16 memory:32GiB name:no-smt-16",
     "smt4": "socket:2 core:4 thread:4 memory:32GiB name:smt4",
     # AMD-like: one socket, two cells, four L3 groups of four cores a cell
     "ccx": "cell:2 l3:4 core:4 thread:2 memory:64GiB distance:12 name:ccx",

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "doctor": "is this host fit for pinned guests, and what to change",
     "place": "where a guest goes on a host, or why it does not fit",
     "capacity": "how many more guests of a flavor fit on a host, and what runs out first",
+    "explain": "why a guest does not fit, cell by cell, and the smallest change that would help",
     "render": "print the domain XML of a placement",
     "config": "check the configuration files and print what is in force",
     "snapshot": "pack the kernel files of a host, to read it elsewhere",

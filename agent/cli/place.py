@@ -11,6 +11,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
+import msgspec
+
 from agent.cli.documents import load_limits, load_request, load_usage
 from agent.cli.hosts import add_host_options, load_host, read_input
 from agent.core.claims import claim
@@ -49,6 +51,10 @@ def run(args: Namespace) -> int:
     request = load_request(args.request)
     check_request(request)
     answer = place(host, usage, request, limits)
+    if isinstance(answer, Misfit):
+        from agent.placement.nearest import nearest
+
+        answer = msgspec.structs.replace(answer, nearest=nearest(host, usage, request, limits))
     sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
     return 0 if answer.fits else MISFIT
 

@@ -1,0 +1,97 @@
+"""Say why a guest does not fit on a host: the rule for each guest cell on each host cell, and what would help.
+
+The changes at the end are verified by placing again, the least intrusive first.  With --guests the placements of the
+guests on the host are known, and moving one of them is among the changes.  Exit codes: 0 it fits, 3 it does not, 2 bad
+input.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+import msgspec
+
+from agent.cli.documents import load_limits, load_request, load_usage
+from agent.cli.hosts import add_host_options, load_host, read_input
+from agent.cli.place import render_table as render_answer
+from agent.core.claims import claim
+from agent.core.codec import decode, encode
+from agent.core.misfit import Code
+from agent.core.placement import Misfit, Nearest, Placement, Reason
+from agent.core.topology import HostTopology
+from agent.core.units import format_kib
+
+MISFIT = 3
+IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
+
+
+def configure(parser: ArgumentParser) -> None:
+    """The options of ``cellwright explain``."""
+    add_host_options(parser)
+    parser.add_argument("--request", metavar="FILE", required=True, help="a request: .json, .toml or .yaml; - is JSON")
+    held = parser.add_mutually_exclusive_group()
+    held.add_argument("--usage", metavar="FILE", help="what guests hold already (JSON); default: nothing")
+    held.add_argument("--guests", metavar="FILE.jsonl", help="the Placement of each guest on the host, one a line")
+    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(args: Namespace) -> int:
+    """Print why not; the exit code says whether it fits."""
+    from agent.placement import place
+    from agent.placement.language import check_request, parse_guest
+    from agent.placement.nearest import changes
+
+    host, limits, request = load_host(args), load_limits(args.limits), load_request(args.request)
+    check_request(request)
+    guests = () if args.guests is None else _load_guests(args.guests)
+    usage = load_usage(args.usage)
+    for guest in guests:
+        usage = claim(usage, guest)
+    answer = place(host, usage, request, limits)
+    if isinstance(answer, Placement):
+        sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_answer(answer))
+        return 0
+    found = changes(host, usage, request, limits, guests=guests)
+    if args.format == "json":
+        answer = msgspec.structs.replace(answer, nearest=next(found, None))
+        sys.stdout.write(encode(answer).decode() + "\n")
+    else:
+        sys.stdout.write(render_table(host, answer, len(parse_guest(request).cells), list(found)))
+    return MISFIT
+
+
+def render_table(host: HostTopology, misfit: Misfit, guest_cells: int, changes: list[Nearest]) -> str:
+    """A row for each guest cell on each host cell, then the changes that would help."""
+    lines = [f"{misfit.name or 'the guest'} does not fit on {misfit.host}:"]
+    by_pair = {(reason.guest_cell, reason.host_cell): reason for reason in misfit.misfits}
+    lines += [f"  {reason.message}" for reason in misfit.misfits if reason.host_cell is None]
+    if any(reason.host_cell is not None for reason in misfit.misfits):
+        rows = [("guest cell", "host cell", "rule", "wanted", "available")]
+        for guest_cell in range(guest_cells):
+            for host_cell in sorted(cell.id for cell in host.cells):
+                reason = by_pair.get((guest_cell, host_cell))
+                rows.append((str(guest_cell), str(host_cell), *_columns(reason)))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines += [
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+    for number, change in enumerate(changes):
+        lines.append(f"{'or' if number else 'nearest'}: {change.message} [{change.change}]")
+    if not changes:
+        lines.append("nearest: no single change was found that would make it fit")
+    return "\n".join(lines) + "\n"
+
+
+def _columns(reason: Reason | None) -> tuple[str, str, str]:
+    if reason is None:
+        return "fits", "", ""
+    show = format_kib if reason.code in IN_KIB else str
+    wanted, available = ("" if number is None else show(number) for number in (reason.wanted, reason.available))
+    return reason.code, wanted, available
+
+
+def _load_guests(path: str) -> tuple[Placement, ...]:
+    lines = [(number, line) for number, line in enumerate(read_input(path).splitlines(), 1) if line.strip()]
+    return tuple(decode(line, Placement, source=f"{path}:{number}") for number, line in lines)

@@ -1,0 +1,196 @@
+"""The smallest change that would make a request fit, of the request or of the host; each verified by placing again.
+
+A maker proposes changes of one kind, best first.  ``MAKERS`` orders the kinds from least to most intrusive: first what
+only gives up a wish, then what the host's operator can do for the guest, last what makes the guest smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+
+import msgspec
+
+from agent.core.errors import BadRequest
+from agent.core.misfit import Code
+from agent.core.placement import Misfit, Nearest, Placement
+from agent.core.policy import EmulatorPolicy, ThreadPolicy
+from agent.core.request import Request
+from agent.core.topology import HostTopology
+from agent.core.units import format_kib
+from agent.core.usage import Limits, Usage
+from agent.placement import place
+from agent.placement.host_changes import free_pcpus, more_pages, move_guest
+from agent.placement.language import parse_guest
+from agent.placement.proposal import Change, Question
+
+Maker = Callable[[Question, Misfit], Iterator[Change]]
+
+MEMORY_CODES = (Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
+MOST_FIRST = 8
+NUMA_KEYS = ("numa_nodes", "numa_cpus.", "numa_mem.")
+
+
+def nearest(
+    host: HostTopology,
+    usage: Usage,
+    request: Request,
+    limits: Limits | None = None,
+    *,
+    guests: tuple[Placement, ...] = (),
+) -> Nearest | None:
+    """The least intrusive change after which the request fits; None when it fits already, or none was found.
+
+    ``guests`` are the placements of the guests whose claims make up ``usage``, as far as they are known.
+    """
+    return next(changes(host, usage, request, limits, guests=guests), None)
+
+
+def changes(
+    host: HostTopology,
+    usage: Usage,
+    request: Request,
+    limits: Limits | None = None,
+    *,
+    guests: tuple[Placement, ...] = (),
+) -> Iterator[Nearest]:
+    """The best change of each kind that makes the request fit, least intrusive first, found one by one; else a pair."""
+    question = Question(host=host, usage=usage, request=request, limits=limits, guests=guests)
+    misfit = place(host, usage, request, limits)
+    if isinstance(misfit, Placement):
+        return
+    alone = False
+    for maker in MAKERS:
+        found = next(chain.from_iterable(map(_verified, _proposed(maker, question, misfit))), None)
+        if found is not None:
+            alone = True
+            yield found
+    if not alone:
+        yield from islice(_pairs(question, misfit), 1)
+
+
+def _pairs(question: Question, misfit: Misfit) -> Iterator[Nearest]:
+    """Two changes together, where none alone is enough; of each kind the first few proposals only."""
+    for number, maker in enumerate(MAKERS):
+        for first in islice(_proposed(maker, question, misfit), MOST_FIRST):
+            asked = first.question
+            try:
+                left = place(asked.host, asked.usage, asked.request, asked.limits)
+            except BadRequest:
+                continue
+            if isinstance(left, Misfit):
+                for other in MAKERS[number + 1 :]:
+                    for second in _proposed(other, asked, left):
+                        both = Change(
+                            f"{first.change}; {second.change}", f"{first.phrase} and {second.phrase}", second.question
+                        )
+                        yield from _verified(both)
+
+
+def _proposed(maker: Maker, question: Question, misfit: Misfit) -> Iterator[Change]:
+    try:
+        yield from maker(question, misfit)
+    except BadRequest:
+        return  # a first change made the request one that no host could serve
+
+
+def _verified(change: Change) -> Iterator[Nearest]:
+    asked = change.question
+    try:
+        answer = place(asked.host, asked.usage, asked.request, asked.limits)
+    except BadRequest:
+        return  # other wishes of the request forbid this one
+    if isinstance(answer, Placement):
+        cells = sorted(cell.host_cell for cell in answer.cells)
+        where = f" on cell{'s' * (len(cells) > 1)} {', '.join(map(str, cells))}" if cells else ""
+        yield Nearest(change.change, f"fits{where} {change.phrase}")
+
+
+def _thread_policy(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """Siblings wherever they are, instead of ``isolate`` or ``require``."""
+    if parse_guest(question.request).thread_policy not in (None, ThreadPolicy.PREFER):
+        yield _with_specs(question, {"hw:cpu_thread_policy": "prefer"}, "cpu_thread_policy", "HW_CPU_HYPERTHREADING")
+
+
+def _emulator_policy(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """The emulator on shared pCPUs, instead of on one of its own."""
+    if parse_guest(question.request).emulator_policy is EmulatorPolicy.ISOLATE:
+        yield _with_specs(question, {"hw:emulator_threads_policy": "share"}, "emulator_threads_policy")
+
+
+def _page_size(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """Another page size, larger ones first."""
+    if parse_guest(question.request).page is not None:
+        sizes = sorted({pool.size_kib for cell in question.host.cells for pool in cell.pages}, reverse=True)
+        for size in sizes:
+            yield _with_specs(question, {"hw:mem_page_size": str(size)}, "mem_page_size")
+
+
+def _cells(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """Other host cells than wished for; else another number of guest cells, the fewest first."""
+    if parse_guest(question.request).host_cells is not None:
+        yield _with_specs(question, {}, "host_cells", phrase="without cw:host_cells")
+    mine = len(parse_guest(question.request).cells)
+    for count in range(1, len(question.host.cells) + 1):
+        if mine and count != mine:
+            yield _with_specs(question, {"hw:numa_nodes": str(count)}, *NUMA_KEYS, "host_cells")
+
+
+def _fewer_vcpus(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """The most vCPUs that fit, with the same memory and number of cells."""
+    for vcpus in range(question.request.flavor.vcpus - 1, 0, -1):
+        yield _resized(question, f"vcpus={vcpus}", f"with {vcpus} vCPUs", vcpus=vcpus)
+
+
+def _less_memory(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """The most memory that some cell has left for each guest cell."""
+    cells = len(parse_guest(question.request).cells)
+    page_mib = max((pool.size_kib for cell in question.host.cells for pool in cell.pages), default=1024) // 1024 or 1
+    left_mib = {
+        (reason.available or 0) // 1024 // step * step
+        for reason in misfit.misfits
+        if reason.code in MEMORY_CODES
+        for step in (1, 2, page_mib)
+    }
+    for mib in sorted(left_mib, reverse=True):
+        if mib > 0:
+            size = format_kib(mib * cells * 1024)
+            yield _resized(question, f"ram_mb={mib * cells}", f"with {size} of memory", ram_mb=mib * cells)
+
+
+def _with_specs(question: Question, specs: dict[str, str], *dropped: str, phrase: str | None = None) -> Change:
+    """The question with extra specs set, and every key that speaks of the same things taken away."""
+    request = question.request
+    flavor = {key: value for key, value in request.flavor.extra_specs.items() if not _speaks_of(key, dropped)}
+    image = {key: value for key, value in request.image.properties.items() if not _speaks_of(key, dropped)}
+    change = ", ".join(f"{key}={value}" for key, value in specs.items()) or f"no {dropped[0]}"
+    asked = msgspec.structs.replace(
+        request,
+        flavor=msgspec.structs.replace(request.flavor, extra_specs={**flavor, **specs}),
+        image=msgspec.structs.replace(request.image, properties=image),
+    )
+    return Change(change, phrase or f"with {change}", msgspec.structs.replace(question, request=asked))
+
+
+def _speaks_of(key: str, names: tuple[str, ...]) -> bool:
+    bare = key.partition(":")[2] or key.removeprefix("hw_")
+    return any(bare == name or (name.endswith(".") and bare.startswith(name)) for name in names)
+
+
+def _resized(question: Question, change: str, phrase: str, **sizes: int) -> Change:
+    flavor = msgspec.structs.replace(question.request.flavor, **sizes)
+    request = msgspec.structs.replace(question.request, flavor=flavor)
+    return Change(change, phrase, msgspec.structs.replace(question, request=request))
+
+
+MAKERS: tuple[Maker, ...] = (
+    _thread_policy,
+    _emulator_policy,
+    _page_size,
+    _cells,
+    more_pages,
+    move_guest,
+    free_pcpus,
+    _fewer_vcpus,
+    _less_memory,
+)

@@ -1,0 +1,28 @@
+"""A question about placing one guest, and a change that might answer it with yes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.core.placement import Placement
+from agent.core.request import Request
+from agent.core.topology import HostTopology
+from agent.core.usage import Limits, Usage
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``place`` is asked; ``guests`` are the known placements of the guests that hold ``usage``."""
+
+    host: HostTopology
+    usage: Usage
+    request: Request
+    limits: Limits | None
+    guests: tuple[Placement, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """``change`` for programs (``hw:cpu_thread_policy=prefer``), a phrase for people, and the question after it."""
+
+    change: str
+    phrase: str
+    question: Question

@@ -1,0 +1,104 @@
+"""The smallest change that helps: one row a kind of trouble, and each change is true."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.core.claims import claim
+from agent.core.cpuset import CpuSet
+from agent.core.placement import Placement
+from agent.core.request import Flavor, Request
+from agent.core.usage import CellUsage, PageUse, Usage
+from agent.placement import place
+from agent.placement.nearest import changes, nearest
+from tests.hosts import host
+from tests.placement import strategies
+
+
+def asked(vcpus: int, ram_mb: int, **specs: str) -> Request:
+    keys = {key.replace("__", ":"): value for key, value in specs.items()}
+    return Request(name="g", flavor=Flavor(vcpus, ram_mb, extra_specs={"hw:cpu_policy": "dedicated", **keys}))
+
+
+def pinned(*cells: str) -> Usage:
+    return Usage(tuple(CellUsage(number, pinned=CpuSet.parse(cpus)) for number, cpus in enumerate(cells)))
+
+
+HALVES = pinned("0-17", "18-35")
+"""One thread of every core of osdev-01."""
+
+KNOWN: list[tuple[str, Usage, Request, str, str]] = [
+    ("osdev-01", HALVES, asked(8, 1024, hw__cpu_thread_policy="isolate"), "hw:cpu_thread_policy=prefer",
+     "no whole core is free, but 18 threads a cell are"),
+    ("osdev-01", HALVES, asked(8, 1024, hw__cpu_thread_policy="require"), "hw:cpu_thread_policy=prefer",
+     "no two siblings are free"),
+    ("osdev-01", HALVES, asked(18, 1024, hw__emulator_threads_policy="isolate"), "hw:emulator_threads_policy=share",
+     "18 vCPUs fit, the emulator's pCPU does not"),
+    ("huge-pages", Usage((CellUsage(0, pages=(PageUse(1048576, 8),)), CellUsage(1, pages=(PageUse(1048576, 8),)))),
+     asked(4, 4096, hw__mem_page_size="1GB"), "hw:mem_page_size=2048", "all 1 GiB pages are taken"),
+    ("osdev-01", Usage(), asked(40, 4096), "hw:numa_nodes=2", "40 vCPUs do not fit on a cell of 36"),
+    ("osdev-01", Usage(), asked(3, 3072, hw__numa_nodes="3"), "hw:numa_nodes=1", "the host has two cells"),
+    ("osdev-01", pinned("0-17,36-53"), asked(4, 1024, cw__host_cells="0"), "no host_cells", "the cell wished is full"),
+    ("tiny", pinned("0-1"), asked(3, 1024), "free pCPUs 0", "four pCPUs, two of them owned: one must go"),
+    ("tiny", Usage(), asked(5, 1024), "vcpus=4", "the host has four pCPUs"),
+    ("tiny", Usage(), asked(2, 5 * 1024), "ram_mb=4096", "the host has 4 GiB"),
+    ("tiny", Usage(), asked(5, 5 * 1024), "vcpus=4; ram_mb=4096", "neither pCPUs nor memory suffice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "usage", "request_", "change", "why"), KNOWN, ids=[row[4] for row in KNOWN])
+def test_nearest(name: str, usage: Usage, request_: Request, change: str, why: str) -> None:
+    found = nearest(host(name), usage, request_)
+    assert found is not None
+    assert found.change == change, why
+    assert found.message.startswith("fits")
+
+
+def test_more_huge_pages_are_counted_exactly() -> None:
+    full = tuple(CellUsage(number, pages=(PageUse(2048, 4096 - 100 * number),)) for number in (0, 1))
+    found = list(changes(host("huge-pages"), Usage(full), asked(2, 1024, hw__mem_page_size="2MB")))
+    assert "cell 1: 2048 KiB pages +412" in [change.change for change in found], found
+
+
+def placed(name: str, usage: Usage, request: Request) -> tuple[Usage, Placement]:
+    answer = place(host(name), usage, msgspec.structs.replace(request, name=f"vm{len(usage.cells)}{request.name}"))
+    assert isinstance(answer, Placement)
+    return claim(usage, answer), answer
+
+
+def test_a_known_guest_that_could_move_is_named() -> None:
+    """Twelve of sixteen pCPUs are wanted on a cell: each cell has a guest of six, and both fit on one."""
+    usage, guests = Usage(), []
+    for cell in ("0", "1"):
+        usage, guest = placed("no-smt-16", usage, asked(6, 1024, cw__host_cells=cell))
+        guests.append(guest)
+    found = {
+        change.change: change.message
+        for change in changes(host("no-smt-16"), usage, asked(12, 1024), guests=tuple(guests))
+    }
+    assert f"move {guests[0].name}: cell 0 to 1" in found
+    assert next(message for change, message in found.items() if change.startswith("free")).endswith(
+        f"which guest {guests[0].name} owns"
+    )
+
+
+def test_a_request_that_fits_needs_no_change() -> None:
+    assert nearest(host("tiny"), Usage(), asked(2, 1024)) is None
+
+
+QUICK: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+
+@settings(max_examples=60, **QUICK)
+@given(st.data())
+def test_there_is_a_change_for_nearly_every_misfit_and_it_never_fails(data: st.DataObject) -> None:
+    random_host = data.draw(strategies.hosts())
+    usage, limits = data.draw(strategies.usages(random_host)), data.draw(strategies.limits(random_host))
+    request = data.draw(strategies.requests())
+    fits = place(random_host, usage, request, limits).fits
+    found = list(changes(random_host, usage, request, limits))
+    assert not (fits and found)
+    assert len({change.change for change in found}) == len(found)
