@@ -2,7 +2,8 @@
 
 Named steps, best first; each stops when the guest cell is satisfied:
 
-1. Stay inside one L3 group: the one with the fewest free pCPUs that still holds it.  Else span as few as possible.
+1. Stay inside one L3 group: of those that break fewest cores, the one with the fewest free pCPUs.  Else span as few
+   as possible.
 2. Fill whole sibling sets: cores whose free threads all find a vCPU, those with most threads first.
 3. Put what remains on cores that others have broken already.
 4. Only then break a whole core, and the smallest that will do.
@@ -84,7 +85,18 @@ def plan_cores(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: int)
     free = room.free & allowed
     if guest.prefer_fast:
         free = _fast_part(room, guest, shape, free)
-    region, spanned = _nearest_groups(room, guest, shape, free)
+    if len(room.cell.group_masks) == 1:
+        return _plan_region(room, guest, shape, region=free, free=free, spanned=1)
+    plans = (
+        _plan_region(room, guest, shape, region=region, free=free, spanned=spanned)
+        for region, spanned in _nearest_groups(room, guest, shape, free)
+    )
+    return min(plans, key=lambda plan: plan.broken)  # the first of equals is the tightest
+
+
+def _plan_region(room: CellRoom, guest: GuestTopology, shape: Shape, *, region: int, free: int, spanned: int) -> Plan:
+    """Steps 2 to 4 inside ``region``, the free pCPUs of so many L3 groups."""
+    wanted = shape.dedicated
     if guest.thread_policy is ThreadPolicy.ISOLATE:
         cores = _isolated(room, shape, region, free)
         return Plan(room.cell, [(1, cores)], wanted, [], sum(core & (core - 1) for core in cores), spanned, 0)
@@ -105,16 +117,21 @@ def _fast_part(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) ->
     return fast if fast and shape_refusal(room, guest, shape, fast) is None else free
 
 
-def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> tuple[int, int]:
-    """Step 1: the free pCPUs of the fewest and tightest L3 groups that hold the guest cell, and how many groups."""
+def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> list[tuple[int, int]]:
+    """Step 1: each single L3 group that holds the guest cell, tightest first; else as few groups as will do together.
+
+    As masks of free pCPUs, and how many groups each spans.
+    """
     groups = room.cell.group_masks
-    if len(groups) == 1:
-        return free, 1
     wanted = shape.dedicated + shape.extra
     sized = sorted(((free & group).bit_count(), number) for number, group in enumerate(groups))
-    for count, number in sized:
-        if count >= wanted and shape_refusal(room, guest, shape, free & groups[number]) is None:
-            return free & groups[number], 1
+    single = [
+        (free & groups[number], 1)
+        for count, number in sized
+        if count >= wanted and shape_refusal(room, guest, shape, free & groups[number]) is None
+    ]
+    if single:
+        return single
     region = spanned = 0
     while sized:
         missing = wanted - region.bit_count()
@@ -122,9 +139,9 @@ def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: in
         region |= free & groups[number]
         spanned += 1
         if shape_refusal(room, guest, shape, region) is None:
-            return region, spanned
+            return [(region, spanned)]
         sized = [entry for entry in sized if entry[1] != number]
-    return free, spanned
+    return [(free, spanned)]
 
 
 def _fill(room: CellRoom, wanted: int, region: int, *, paired: bool = False) -> tuple[list[Take], int]:
