@@ -79,6 +79,7 @@ def test_what_runs_out_first() -> None:
     assert capacity(host("tiny"), Usage(), asked(1, 2048, **PINNED)).runs_out == "not-enough-memory"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=4), st.integers(2, 3))
 def test_most_guests_is_the_most_of_any_schedule(held: list[int], cells: int) -> None:
     assume(cells <= len(held))

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.placement.packing import BLOCKS, cost, pair_room, units
@@ -36,6 +36,7 @@ def most_pairs(blocks: tuple[int, ...]) -> int:
     return best
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=0, max_size=4).map(tuple))
 def test_pair_room_is_the_most_pairs_of_any_pairing(blocks: tuple[int, ...]) -> None:
     smallest = BLOCKS[0]
@@ -43,6 +44,7 @@ def test_pair_room_is_the_most_pairs_of_any_pairing(blocks: tuple[int, ...]) -> 
     assert pair_room([count * smallest for count in blocks]) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 80), min_size=1, max_size=5), st.data())
 def test_a_guest_never_creates_pair_room(cells: list[int], data: st.DataObject) -> None:
     cell = data.draw(st.integers(0, len(cells) - 1))
