@@ -17,9 +17,10 @@ def run(args: Namespace) -> int:
     from pathlib import Path
 
     from agent.inspection.document import read_document
+    from agent.inspection.files import Root
     from agent.inspection.snapshot import Recorder, write_snapshot
 
-    recorder = Recorder(args.sysroot)
+    recorder = Recorder(Root(args.sysroot))
     read_document(recorder)
     count = write_snapshot(recorder, args.file, full=args.full)
     print(f"{args.file}: {count} files, {Path(args.file).stat().st_size >> 10} KiB")

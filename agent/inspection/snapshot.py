@@ -27,29 +27,31 @@ SERIAL_FILES = re.compile(r"(^|/)(serial(_number)?|\w+_serial|uevent|unique_id|w
 
 
 class Recorder(Root):
-    """A Root that remembers every file it gave, every folder it listed and every link it followed."""
+    """A Root over another that remembers every file it gave, every folder it listed and every link it followed."""
 
-    def __init__(self, folder: str = "/") -> None:
-        super().__init__(folder)
+    def __init__(self, root: Root) -> None:
+        super().__init__(root.folder)
+        self.live, self.prefix = root.live, root.prefix
+        self.root = root
         self.files: dict[str, bytes] = {}
         self.links: dict[str, str] = {}
         self.folders: set[str] = set()
 
     def read(self, path: str, limit: int = LONGEST) -> bytes | None:
         """As Root.read."""
-        data = super().read(path, limit)
+        data = self.root.read(path, limit)
         if data is not None:
             self.files[self._place(path)] = data
         return data
 
     def names(self, path: str) -> list[str] | None:
         """As Root.names; a folder in a listed folder says something by being there (``cpu7``, which is offline)."""
-        names = super().names(path)
+        names = self.root.names(path)
         if names is not None:
             place = self._place(path)
             self.folders.add(place)
             for name in names:
-                if self._link(f"{place}/{name}") is None and Path(self.prefix + place, name).is_dir():
+                if self._link(f"{place}/{name}") is None and self.root.names(f"{place}/{name}") is not None:
                     self.folders.add(f"{place}/{name}")
         return names
 
@@ -64,7 +66,7 @@ class Recorder(Root):
         return path if path.startswith("proc/self/") else follow(path, self._link)
 
     def _link(self, path: str) -> str | None:
-        target = super().link(path)
+        target = self.root.link(path)
         if target is not None:
             self.links[path] = target
         return target
