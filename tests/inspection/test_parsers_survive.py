@@ -52,8 +52,6 @@ WORDS = st.sampled_from(
         "processor",
         "physical id",
         "core id",
-    ]
-    + [
         "Cpus_allowed_list:",
         "Cpus_allowed:",
         "10",
@@ -63,11 +61,19 @@ WORDS = st.sampled_from(
         "99999999999999999999",
         "ff,",
         "0x",
-        "\0",
+        "\x00",
         "²",
         "٣",
+        "siblings",
+        "cpu cores",
+        "flags",
+        "(null)",
+        "cpus detected",
+        "CPU7: online",
+        "65535",
+        "65536",
+        "_",
     ]
-    + ["siblings", "cpu cores", "flags", "(null)", "cpus detected", "CPU7: online", "65535", "65536", "_"]
 )
 TEXTS = st.lists(WORDS, max_size=12).map("".join) | st.text(max_size=40)
 BYTES = TEXTS.map(str.encode) | st.binary(max_size=60)
