@@ -35,7 +35,9 @@ def write_cputune(domain: Element, placement: Placement) -> None:
     tune = domain.find("cputune")
     if tune is None:
         tune = etree.Element("cputune")
+        tune.extend(_wanted(placement, has_shares=False))
         put(domain, tune, DOMAIN_ORDER)
+        return
     wanted = list(_wanted(placement, has_shares=tune.find("shares") is not None))
     present = [node for node in tune if isinstance(node.tag, str)]
     replaced = {node.tag for node in wanted} | PINNING
