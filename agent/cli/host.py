@@ -41,13 +41,10 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _add(client: Client, args: Namespace) -> int:
-    from msgspec.structs import replace
-
     from agent.cli.hosts import load_host
     from agent.core.codec import to_tree
 
-    topology = replace(load_host(args), hostname=args.name)
-    body = {"name": args.name, "topology": to_tree(topology), "disk_gb": args.disk}
+    body = {"name": args.name, "topology": to_tree(load_host(args)), "disk_gb": args.disk}
     print_one(client.call("POST", path_of("hosts"), body), args)
     return 0
 

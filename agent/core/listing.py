@@ -132,7 +132,7 @@ class NewInstance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: str
     flavor: str | Flavor
-    image: Image = Image()
+    image: Image = msgspec.field(default_factory=Image)
     availability_zone: str | None = None
     hints: dict[str, object] = {}
     group: str | None = None

@@ -49,6 +49,8 @@ class Agents(Controller):
 def take_report(scheduler: Scheduler, report: HostReport) -> bool:
     """Keep what changed; True when the topology must be sent whole first."""
     known = scheduler.cloud.host(report.hostname)
+    if report.topology is not None and report.topology.hostname != report.hostname:
+        raise BadInput(f"report of {report.hostname} holds the topology of {report.topology.hostname}")
     if report.topology is None and (known is None or known.digest != report.digest):
         if known is not None:
             scheduler.seen(report.hostname)

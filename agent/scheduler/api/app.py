@@ -54,6 +54,7 @@ def create_app(scheduler: Scheduler, service: Service, *, news: News, insecure_l
         lifespan=[_background],
         request_max_body_size=service.largest_body_bytes,
         openapi_config=OpenAPIConfig(title="Cellwright scheduler", version=__version__, path="/schema"),
+        logging_config=None,
         debug=False,
     )
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from litestar import Controller, delete, get, patch, post, put
 from litestar.datastructures import State
+from msgspec.structs import replace
 
 from agent.core.codec import convert
 from agent.core.errors import BadInput
@@ -59,7 +60,7 @@ class Hosts(Controller):
     @post(guards=[operators], sync_to_thread=True)
     def add(self, state: State, data: NewHost) -> HostView:
         """Add a host that has no agent, for trials."""
-        topology = convert(data.topology, HostTopology, source="topology")
+        topology = replace(convert(data.topology, HostTopology, source="topology"), hostname=data.name)
         facts = convert({"disk_gb": data.disk_gb, **data.facts}, HostFacts, source="facts")
         _scheduler(state).put_host(HostRecord(name=data.name, topology=topology, facts=facts, agent=False))
         return views.view_host(_scheduler(state), data.name)

@@ -1,0 +1,75 @@
+"""A scheduler service of its own on a free loopback port, and the command that talks to it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Service:
+    """A running ``cellwright scheduler`` and its operator's token."""
+
+    def __init__(self, folder: Path, *, database: str | None = None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder = folder
+        self.database = database or f"sqlite:///{folder}/cellwright.db"
+        self.token_file = folder / "operator.token"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.token = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "agent", "scheduler", "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--database", self.database, "--token-file", str(self.token_file)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                break
+            except OSError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                time.sleep(0.1)
+        if self.token_file.exists():
+            self.token = self.token_file.read_text().strip()
+
+    def stop(self, *, kill: bool = False) -> None:
+        assert self.process is not None
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        self.process.wait(20)
+
+    def run(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
+        """The command with these words, its scheduler and token in the environment."""
+        environment = {**os.environ, "CELLWRIGHT_SCHEDULER": self.url}
+        environment["CELLWRIGHT_TOKEN"] = self.token if token is None else token
+        command = [sys.executable, "-m", "agent", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def json(self, *words: str) -> Any:
+        """The command's answer; it must end with 0, or 3 for what fits nowhere."""
+        done = self.run(*words, "-f", "json")
+        assert done.returncode in (0, 3), done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    made = Service(tmp_path_factory.mktemp("scheduler"))
+    made.start()
+    yield made
+    made.stop()

@@ -1,0 +1,167 @@
+"""The API's edges: tokens and roles, sizes, malformed bodies, long polls, and what an agent does in its life."""
+
+import http.client
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from agent.compute.client import Client, path_of
+from agent.core import codec
+from agent.core.errors import BadInput, CellwrightError, Unreachable
+from agent.core.facts import HostFacts
+from agent.core.wire import HostReport
+from tests.hosts import NAMED, host
+from tests.scheduler.conftest import Service
+
+
+def report(name: str, *, whole: bool = True, **more: Any) -> Any:
+    topology = replace(host("osdev-01"), hostname=name) if whole else None
+    return codec.to_tree(HostReport(hostname=name, digest="d1", topology=topology, facts=HostFacts(disk_gb=10), **more))
+
+
+def raw(service: Service, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection.request(method, path, body=body, headers=headers)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def test_an_agent_reports_is_assigned_and_confirms(service: Service) -> None:
+    operator = Client(service.url, service.token)
+    token = operator.call("POST", path_of("tokens"), {"role": "host", "subject": "kvm-1"})["token"]
+    agent = Client(service.url, token)
+    assert agent.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-1", whole=False))["send_topology"]
+    assert not agent.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-1"))["send_topology"]
+    assert not agent.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-1", whole=False))["send_topology"]
+    before = agent.call("GET", path_of("agents", "kvm-1", "assignments"))
+    assert before["assignments"] == []
+
+    heard: dict[str, Any] = {}
+
+    def listen() -> None:
+        query = f"?after={before['number']}&wait_s=20"
+        heard.update(agent.call("GET", path_of("agents", "kvm-1", "assignments") + query))
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    time.sleep(0.3)
+    flavor = {"name": "p", "vcpus": 2, "ram_mb": 64, "extra_specs": {"hw:cpu_policy": "dedicated"}}
+    made = operator.call("POST", path_of("instances"), {"name": "db", "flavor": flavor})[0]
+    assert made["status"] == "SCHEDULED"
+    waiting.join(20)
+    assert [item["instance"] for item in heard["assignments"]] == [made["id"]]
+    assert heard["assignments"][0]["placement"]["cells"][0]["pins"].keys() == {"0", "1"}
+
+    confirm = path_of("agents", "kvm-1", "confirmations")
+    agent.call("POST", confirm, {"instance": made["id"], "outcome": "building"})
+    assert operator.call("GET", path_of("instances", made["id"]))["status"] == "BUILDING"
+    agent.call("POST", confirm, {"instance": made["id"], "outcome": "verified"})
+    assert operator.call("GET", path_of("instances", made["id"]))["status"] == "ACTIVE"
+    operator.call("DELETE", path_of("instances", made["id"]))
+    assert operator.call("GET", path_of("instances", made["id"]))["status"] == "DELETING"
+    assert agent.call("GET", path_of("agents", "kvm-1", "assignments"))["assignments"][0]["placement"] is None
+    agent.call("POST", confirm, {"instance": made["id"], "outcome": "gone"})
+    with pytest.raises(BadInput, match="is not known"):
+        operator.call("GET", path_of("instances", made["id"]))
+
+
+def test_a_token_speaks_for_its_own_host_and_role_only(service: Service) -> None:
+    operator = Client(service.url, service.token)
+    tokens = {
+        role: operator.call("POST", path_of("tokens"), {"role": role, "subject": subject})["token"]
+        for role, subject in (("host", "kvm-1"), ("reader", "ann"))
+    }
+    other = Client(service.url, tokens["host"])
+    with pytest.raises(CellwrightError, match="speaks for that host only"):
+        other.call("POST", path_of("agents", "kvm-2", "report"), report("kvm-2"))
+    with pytest.raises(BadInput, match="report of kvm-2 on the path of host kvm-1"):
+        other.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-2"))
+    with pytest.raises(CellwrightError, match="for operators and readers"):
+        other.call("GET", path_of("instances"))
+    reader = Client(service.url, tokens["reader"])
+    assert reader.call("GET", path_of("instances")) == []
+    with pytest.raises(CellwrightError, match="for operators"):
+        reader.call("POST", path_of("groups"), {"name": "g", "policy": "affinity"})
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eA=="}])
+def test_401_says_nothing_about_why(service: Service, header: dict[str, str]) -> None:
+    status, body = raw(service, "GET", "/v1/hosts", **header)
+    assert status == 401
+    assert json.loads(body)["error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        (b"{", 400, "truncated"),
+        (b'{"name": 5, "policy": "affinity"}', 400, "name"),
+        (b'{"name": "g", "policy": "apart"}', 400, "is no policy"),
+        (b'{"name": "g", "policy": "affinity", "colour": 1}', 400, "colour"),
+        (b"x" * (9 << 20), 413, ""),
+    ],
+    ids=["truncated", "wrong type", "wrong value", "unknown key", "too large"],
+)
+def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> None:
+    headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/json"}
+    answered, said = raw(service, "POST", "/v1/groups", body, **headers)
+    assert answered == status
+    assert word in said.decode().lower()
+
+
+def test_documents_of_another_version(service: Service) -> None:
+    operator = Client(service.url, service.token)
+    newer = report("kvm-1") | {"schema": "cellwright.report/2"}
+    with pytest.raises(BadInput, match=r"cellwright.report/2.*cellwright.report/1"):
+        operator.call("POST", path_of("agents", "kvm-1", "report"), newer)
+    minor = report("kvm-1") | {"schema": "cellwright.report/1.4", "new_key": 1}
+    assert operator.call("POST", path_of("agents", "kvm-1", "report"), minor) is not None
+
+
+def test_open_pages(service: Service) -> None:
+    assert json.loads(raw(service, "GET", "/healthz")[1])["status"] == "ok"
+    assert json.loads(raw(service, "GET", "/readyz")[1])["status"] == "ok"
+    schema = json.loads(raw(service, "GET", "/schema/openapi.json")[1])
+    assert "/v1/instances" in schema["paths"]
+    token = {"Authorization": f"Bearer {service.token}"}
+    assert b"cellwright_schedule_duration_seconds" in raw(service, "GET", "/metrics", **token)[1]
+
+
+def test_another_region_is_redirected(service: Service, tmp_path_factory: pytest.TempPathFactory) -> None:
+    there = Service(tmp_path_factory.mktemp("there"))
+    folder = tmp_path_factory.mktemp("config")
+    there.start()
+    try:
+        (folder / "c.toml").write_text(f'[scheduler]\nregion = "here"\n[scheduler.peers]\nthere = "{there.url}"\n')
+        refused = service.run("instance", "create", "--flavor", "f", "--region", "nowhere", "x")
+        assert refused.returncode == 2
+        assert "region nowhere is not known; allowed: RegionOne" in refused.stderr
+    finally:
+        there.stop()
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(Unreachable, match="cellwright scheduler"):
+        Client("http://127.0.0.1:1", None).call("GET", path_of("hosts"))
+
+
+def test_insecure_only_on_loopback(service: Service) -> None:
+    refused = service.run("scheduler", "--listen", "0.0.0.0:0", "--insecure-loopback", "--database", "sqlite://")
+    assert refused.returncode == 2
+    assert "loopback addresses only" in refused.stderr
+
+
+def test_a_bad_database_is_named(service: Service) -> None:
+    refused = service.run("scheduler", "--database", "mysql://x")
+    assert refused.returncode == 2
+    assert "postgresql" in refused.stderr
+
+
+def test_host_add_checks_the_topology(service: Service) -> None:
+    assert service.run("host", "add", "h", "--synthetic", NAMED["tiny"]).returncode == 0
+    with pytest.raises(BadInput, match="topology"):
+        Client(service.url, service.token).call("POST", path_of("hosts"), {"name": "h", "topology": {"cells": 5}})

@@ -1,0 +1,122 @@
+"""The runs of the published article, on its five hosts, with the commands a user would type."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import NAMED
+from tests.scheduler.conftest import Service
+
+HOSTS = tuple(f"osdev-0{number}" for number in range(1, 6))
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    service = Service(tmp_path_factory.mktemp("cloud"))
+    service.start()
+    for host in HOSTS:
+        service.json("host", "add", host, "--synthetic", NAMED["osdev-01"])
+    service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", "m.tiny")
+    yield service
+    service.stop()
+
+
+def make(cloud: Service, name: str, *words: str, flavor: str = "m.tiny") -> dict[str, str]:
+    answer: dict[str, str] = cloud.json("instance", "create", "--flavor", flavor, *words, name)
+    return answer
+
+
+def test_fast_and_slow_io(cloud: Service) -> None:
+    for speed, hosts in (("fast", HOSTS[:2]), ("slow", HOSTS[2:])):
+        cloud.json("aggregate", "create", f"{speed}-io")
+        cloud.json("aggregate", "set", "--property", f"io={speed}", f"{speed}-io")
+        for host in hosts:
+            cloud.json("aggregate", "add-host", f"{speed}-io", host)
+        cloud.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", f"m.{speed}")
+        cloud.json("flavor", "set", "--property", f"io={speed}", f"m.{speed}")
+        placed = {make(cloud, f"{speed}-{n}", flavor=f"m.{speed}")["host"] for n in range(3)}
+        assert placed <= set(hosts)
+
+
+def test_zones_with_racks(cloud: Service) -> None:
+    for zone, hosts in (("az01", HOSTS[:3]), ("az02", HOSTS[3:])):
+        cloud.json("aggregate", "create", "--zone", zone, f"rack-{zone}")
+        for host in hosts:
+            cloud.json("aggregate", "add-host", f"rack-{zone}", host)
+    assert {row["name"]: row["hosts"] for row in cloud.json("zone", "list")} == {"az01": 3, "az02": 2}
+    for zone, hosts in (("az01", HOSTS[:3]), ("az02", HOSTS[3:])):
+        made = make(cloud, f"in-{zone}", "--availability-zone", zone)
+        assert made["host"] in hosts
+        assert made["zone"] == zone
+    assert make(cloud, "exact", "--availability-zone", "az02:osdev-05")["host"] == "osdev-05"
+    twice = cloud.run("aggregate", "add-host", "rack-az01", "osdev-05")
+    assert twice.returncode == 2
+    assert "zone az02 already" in twice.stderr
+
+
+def test_same_and_different_host(cloud: Service) -> None:
+    first = make(cloud, "first")
+    assert make(cloud, "beside", "--hint", f"same_host={first['id']}")["host"] == first["host"]
+    assert make(cloud, "away", "--hint", f"different_host={first['id']}")["host"] != first["host"]
+
+
+def test_eight_apart_on_five_hosts_are_five_and_three_errors(cloud: Service) -> None:
+    cloud.json("group", "create", "--policy", "anti-affinity", "apart")
+    statuses = [make(cloud, f"apart-{n}", "--hint", "group=apart")["status"] for n in range(8)]
+    assert statuses == ["SCHEDULED"] * 5 + ["ERROR"] * 3
+    rows = {row["name"]: row for row in cloud.json("instance", "list")}
+    assert len({rows[f"apart-{n}"]["host"] for n in range(5)}) == 5
+    assert "ServerGroupAntiAffinity removed 5 of 5" in rows["apart-7"]["reason"]
+    told = cloud.run("instance", "explain", "apart-7")
+    assert "5 by ServerGroupAntiAffinity" in told.stdout
+
+
+def test_three_together_land_on_one_host(cloud: Service) -> None:
+    cloud.json("group", "create", "--policy", "affinity", "together")
+    assert len({make(cloud, f"together-{n}", "--hint", "group=together")["host"] for n in range(3)}) == 1
+
+
+def test_flavors_by_address(cloud: Service) -> None:
+    for number, host in enumerate(HOSTS, 1):
+        cloud.json("aggregate", "create", f"addr-{number}")
+        cloud.json("aggregate", "set", "--property", f"addr={number}{number}", f"addr-{number}")
+        cloud.json("aggregate", "add-host", f"addr-{number}", host)
+    for number in (1, 2):
+        flavor = f"m.addr{number}{number}"
+        cloud.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", flavor)
+        cloud.json("flavor", "set", "--property", f"addr={number}{number}", flavor)
+        assert make(cloud, f"addr-{number}", flavor=flavor)["host"] == HOSTS[number - 1]
+
+
+def test_quota_of_cores(cloud: Service) -> None:
+    cloud.json("quota", "set", "--cores", "2", "demo")
+    make(cloud, "q1", "--project", "demo")
+    make(cloud, "q2", "--project", "demo")
+    refused = cloud.run("instance", "create", "--flavor", "m.tiny", "--project", "demo", "q3")
+    assert refused.returncode == 1
+    assert "cores quota is 2, 2 in use, 1 more wanted" in refused.stderr
+
+
+def test_columns_and_formats(cloud: Service) -> None:
+    values = cloud.run("host", "list", "-f", "value", "-c", "name")
+    assert values.stdout.split() == list(HOSTS)
+    table = cloud.run("flavor", "list", "-c", "name", "-c", "vcpus").stdout
+    assert table.startswith("+-")
+    assert "| name" in table
+    wrong = cloud.run("host", "list", "-c", "colour")
+    assert wrong.returncode == 2
+    assert "allowed: name, zone" in wrong.stderr
+
+
+def test_what_is_claimed_survives_a_kill(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.start()
+    service.json("host", "add", "osdev-01", "--synthetic", NAMED["osdev-01"])
+    service.json("flavor", "create", "--vcpus", "16", "--ram", "64", "--property", "hw:cpu_policy=dedicated", "p")
+    before = make(service, "db", flavor="p")
+    service.stop(kill=True)
+    service.start()
+    rows = service.json("instance", "list")
+    assert [(row["id"], row["host"]) for row in rows] == [(before["id"], "osdev-01")]
+    assert service.json("host", "show", "osdev-01")["pinned"] == "16/72"
+    service.stop()
