@@ -92,18 +92,21 @@ def write_intent(domain: Element, intent: Intent) -> None:
 def _without_defaults(value: Any) -> Any:
     """A document without what it would have anyway, so that a domain is readable; its schema is always said."""
     if isinstance(value, msgspec.Struct):
+        names, defaults = value.__struct_fields__, value.__struct_defaults__
+        required = len(names) - len(defaults)
         return {
-            field.encode_name: _without_defaults(getattr(value, field.name))
-            for field in msgspec.structs.fields(value)
-            if field.name in ("schema", "fits") or getattr(value, field.name) != _default(field)
+            name: _without_defaults(getattr(value, name))
+            for number, name in enumerate(names)
+            if number < required
+            or name in ("schema", "fits")
+            or getattr(value, name) != _value_of(defaults[number - required])
         }
     return [_without_defaults(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _default(field: msgspec.structs.FieldInfo) -> object:
-    if field.default_factory is not msgspec.NODEFAULT:
-        return field.default_factory()
-    return field.default
+def _value_of(default: Any) -> Any:
+    """msgspec keeps a factory for a default that could be changed, such as ``{}``; NODEFAULT equals nothing."""
+    return default.factory() if hasattr(default, "factory") else default
 
 
 def _add(guest: Element, tag: str, text: str | None) -> Element:
