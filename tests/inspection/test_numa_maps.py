@@ -53,6 +53,11 @@ def test_huge_pages_keep_their_size() -> None:
     assert area.what.endswith("ram-node1 (deleted)")
 
 
+def test_numbers_that_no_kernel_writes_are_refused() -> None:
+    with pytest.raises(BadInput, match="N0"):
+        sum_numa_maps(b"7f00 default anon=1 N0=007 kernelpagesize_kB=4\n")
+
+
 def test_a_line_that_is_none_is_named() -> None:
     with pytest.raises(BadInput, match="line 2"):
         parse_numa_maps(b"7f00 default\n\x00\xff\n")

@@ -158,7 +158,9 @@ def test_a_live_process_agrees_with_taskset() -> None:
     sleeper = subprocess.Popen(["taskset", "-c", "0", "sleep", "60"])
     try:
         deadline = time.monotonic() + 5
-        while time.monotonic() < deadline and Path(f"/proc/{sleeper.pid}/comm").read_text() != "sleep\n":
+        while time.monotonic() < deadline and not Path(f"/proc/{sleeper.pid}/cmdline").read_bytes().startswith(
+            b"sleep"
+        ):
             time.sleep(0.01)
         guest = read_guest(Root(), "sleeper", sleeper.pid)
         said = subprocess.run(["taskset", "-cp", str(sleeper.pid)], capture_output=True, text=True, check=True).stdout
