@@ -143,6 +143,15 @@ ALL = (
         latency_ns={(0, 0): 10, (0, 1): 20, (0, 2): 50, (1, 0): 20, (1, 1): 10, (1, 2): 70},
         bandwidth_mib={(0, 0): 10240, (0, 1): 5120, (0, 2): 1024, (1, 0): 5120, (1, 1): 10240, (1, 2): 512},
     ),
+    LabTopology(
+        "2n-cgroup1",
+        "as 2n, with the cgroups of before version 2: each controller has a tree of its own",
+        *(2, 1, 2, 2),
+        TWO,
+        APART,
+        kernel="systemd.unified_cgroup_hierarchy=0",
+        bare=False,
+    ),
     LabTopology("2n-pci", "a network card at each cell", 2, 1, 2, 2, TWO, APART, nics=True, bare=False),
     LabTopology(
         "8n",

@@ -1,0 +1,133 @@
+"""Guests inside the lab, and what the kernel's own files say of them.
+
+Nothing of the code under test is used to look: threads are /proc/PID/task/*/status, memory is numa_maps, and huge pages
+are the pools under /sys/devices/system/node.
+"""
+
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from tests.lab.machine import Machine
+
+DOMAIN = Path(__file__).with_name("domain.xml")
+
+
+def parse_cpus(text: str) -> set[int]:
+    """A kernel list such as ``0-3,8``."""
+    parts = [part.split("-") for part in text.strip().split(",") if part]
+    return {cpu for part in parts for cpu in range(int(part[0]), int(part[-1]) + 1)}
+
+
+def make_request(name: str, vcpus: int, specs: Mapping[str, str], *, ram_mb: int = 128) -> dict[str, Any]:
+    """A request; a guest of 128 MiB without a disk starts in a few seconds under emulation."""
+    flavor = {"name": "lab", "vcpus": vcpus, "ram_mb": ram_mb, "disk_gb": 0, "extra_specs": dict(specs)}
+    return {"name": name, "flavor": flavor}
+
+
+def render_base(request: Mapping[str, Any]) -> str:
+    """A domain of the user's own for the request, to be grafted into: all its memory is allocated at the start."""
+    flavor = request["flavor"]
+    return Template(DOMAIN.read_text()).substitute(name=request["name"], vcpus=flavor["vcpus"], ram_mb=flavor["ram_mb"])
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A running guest: its placement as Cellwright decided it, and the ways to look at what became of it."""
+
+    lab: Machine
+    name: str
+    placement: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        return int(self.lab.read(f"/run/libvirt/qemu/{self.name}.pid"))
+
+    def read_threads(self) -> list[tuple[int, str, set[int]]]:
+        """Every thread's id, name, and the pCPUs the kernel lets it run on."""
+        script = f"cd /proc/{self.pid}/task && grep -H -e ^Name: -e ^Cpus_allowed_list: */status"
+        found: dict[int, dict[str, str]] = {}
+        for line in self.lab.shell(script).stdout.splitlines():
+            tid, key, value = re.fullmatch(r"(\d+)/status:(\w+):\t(.*)", line).groups()  # type: ignore[union-attr]
+            found.setdefault(int(tid), {})[key] = value
+        return [(tid, one["Name"], parse_cpus(one["Cpus_allowed_list"])) for tid, one in found.items()]
+
+    def read_vcpus(self) -> dict[int, set[int]]:
+        """vCPU → the pCPUs its thread may run on."""
+        matches = [(re.fullmatch(r"CPU (\d+)/\w+", name), cpus) for _, name, cpus in self.read_threads()]
+        return {int(match[1]): cpus for match, cpus in matches if match}
+
+    def read_others(self) -> set[int]:
+        """The pCPUs that any thread but the vCPUs may run on."""
+        return set().union(*(cpus for _, name, cpus in self.read_threads() if not name.startswith("CPU ")))
+
+    def read_memory(self) -> dict[str, Counter[int]]:
+        """Policy → KiB by cell, of the mappings that have a policy of their own or are huge: the guest's memory."""
+        found: dict[str, Counter[int]] = {}
+        for line in self.lab.read(f"/proc/{self.pid}/numa_maps").splitlines():
+            policy = line.split()[1]
+            if policy == "default" and " huge " not in line:
+                continue
+            page_kib = int(re.search(r"kernelpagesize_kB=(\d+)", line)[1]) if "kernelpagesize" in line else 0  # type: ignore[index]
+            for cell, pages in re.findall(r" N(\d+)=(\d+)", line):
+                found.setdefault(policy, Counter())[int(cell)] += int(pages) * page_kib
+        return found
+
+    def read_cells(self) -> Counter[int]:
+        """KiB of anonymous memory by cell: the guest's, and what QEMU allocated for itself."""
+        found: Counter[int] = Counter()
+        for line in self.lab.read(f"/proc/{self.pid}/numa_maps").splitlines():
+            if " anon=" in line:
+                page_kib = int(line.rpartition("kernelpagesize_kB=")[2])
+                for cell, pages in re.findall(r" N(\d+)=(\d+)", line):
+                    found[int(cell)] += int(pages) * page_kib
+        return found
+
+    def verify(self, *, status: int | None = 0) -> dict[str, Any]:
+        """The verdict of ``cellwright verify`` on this guest alone."""
+        verdict = self.lab.run("cellwright", "verify", self.name, "--format", "json", status=status).json()
+        guest: dict[str, Any] = verdict["guests"][0]
+        return guest
+
+
+def read_siblings(lab: Machine, cpu: int) -> set[int]:
+    return parse_cpus(lab.read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"))
+
+
+def read_cell_cpus(lab: Machine, cell: int) -> set[int]:
+    return parse_cpus(lab.read(f"/sys/devices/system/node/node{cell}/cpulist"))
+
+
+def read_free_pages(lab: Machine, size_kib: int) -> list[int]:
+    """Free huge pages of this size on the two cells."""
+    pool = f"hugepages/hugepages-{size_kib}kB/free_hugepages"
+    return [int(lab.read(f"/sys/devices/system/node/node{cell}/{pool}")) for cell in (0, 1)]
+
+
+@contextlib.contextmanager
+def started(lab: Machine, request: Mapping[str, Any]) -> Iterator[Guest]:
+    """The guest that Cellwright places and renders for this request, started; gone at the end, whatever happened."""
+    name = request["name"]
+    placement, base, xml = f"/tmp/{name}.json", f"/tmp/{name}-base.xml", f"/tmp/{name}.xml"
+    try:
+        answer = lab.run("cellwright", "place", "--request", "-", "--format", "json", stdin=json.dumps(request))
+        lab.write(placement, answer.stdout)
+        lab.write(base, render_base(request))
+        lab.shell(
+            f"cellwright render {placement} --domain {base} >{xml} && virsh -q define {xml} && virsh -q start {name}"
+        )
+        yield Guest(lab, name, answer.json())
+    finally:
+        remove(lab, name)
+
+
+def remove(lab: Machine, name: str) -> None:
+    """No guest of this name, running or defined."""
+    lab.run("virsh", "-q", "destroy", name, status=None)
+    lab.run("virsh", "-q", "undefine", name, status=None)

@@ -1,0 +1,104 @@
+"""What moves a guest's threads behind Cellwright's back is seen, named, and gone when it is taken back.
+
+One guest with two vCPUs on a core of the second cell takes it all, one intruder after the other.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.guests import Guest, make_request, parse_cpus, started
+from tests.lab.machine import Machine
+
+pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def guest(lab: Machine) -> Iterator[Guest]:
+    with started(lab, make_request("drift", 2, {"hw:cpu_policy": "dedicated"})) as guest:
+        yield guest
+
+
+def findings(guest: Guest) -> list[dict[str, Any]]:
+    """What ``cellwright verify --quick`` has to say; exit 4 goes with findings, 0 with none."""
+    done = guest.lab.run("cellwright", "verify", guest.name, "--quick", "--format", "json", status=None)
+    found: list[dict[str, Any]] = done.json()["guests"][0]["findings"]
+    assert done.status == (4 if found else 0), str(done)
+    return found
+
+
+def own_pcpu(guest: Guest) -> int:
+    (cpu,) = parse_cpus(guest.placement["cells"][0]["pins"]["0"])
+    return cpu
+
+
+def test_taskset_on_the_emulator(guest: Guest) -> None:
+    cpu = own_pcpu(guest)
+    guest.lab.run("taskset", "-p", "-c", str(cpu), str(guest.pid))
+    try:
+        (found,) = findings(guest)
+        assert (found["code"], found["role"], found["actual"]) == ("mask-differs", "emulator", str(cpu))
+        assert "taskset" in found["cause"]
+    finally:
+        guest.lab.run("taskset", "-p", "-c", guest.placement["emulator"], str(guest.pid))
+    assert findings(guest) == []
+
+
+def test_the_cgroup_keeps_taskset_from_moving_a_vcpu(guest: Guest) -> None:
+    tid = next(tid for tid, name, _ in guest.read_threads() if name.startswith("CPU 0/"))
+    guest.lab.run("taskset", "-p", "-c", "0-7", str(tid))
+    assert guest.read_vcpus()[0] == {own_pcpu(guest)}
+    assert findings(guest) == []
+
+
+def test_virsh_vcpupin(guest: Guest) -> None:
+    elsewhere = next(iter({0, 7} - parse_cpus(guest.placement["emulator"])))
+    guest.lab.run("virsh", "-q", "vcpupin", guest.name, "0", str(elsewhere), "--live")
+    try:
+        assert guest.read_vcpus()[0] == {elsewhere}
+        (found,) = findings(guest)
+        assert (found["code"], found["role"], found["number"]) == ("mask-differs", "vcpu", 0)
+        assert "virsh" in found["cause"]
+    finally:
+        guest.lab.run("virsh", "-q", "vcpupin", guest.name, "0", str(own_pcpu(guest)), "--live")
+    assert findings(guest) == []
+
+
+def test_a_pinned_pcpu_goes_offline_and_comes_back(guest: Guest) -> None:
+    cpu = own_pcpu(guest)
+    online = f"/sys/devices/system/cpu/cpu{cpu}/online"
+    guest.lab.shell(f"echo 0 >{online}")
+    try:
+        assert cpu not in guest.read_vcpus()[0]
+        found = {(one["role"], one["number"]): one for one in findings(guest)}
+        assert found["vcpu", 0]["code"] == "pcpu-offline"
+        assert f"pCPU {cpu} is offline" in found["vcpu", 0]["cause"]
+    finally:
+        guest.lab.shell(f"echo 1 >{online}")
+    assert findings(guest) == []
+
+
+def test_systemctl_daemon_reload_changes_nothing(guest: Guest) -> None:
+    before = guest.read_threads()
+    guest.lab.run("systemctl", "daemon-reload")
+    assert guest.read_threads() == before
+    assert findings(guest) == []
+
+
+def test_a_slice_that_shuts_the_guest_out(guest: Guest) -> None:
+    others = {4: "0-3", 5: "0-3", 6: "0-3", 7: "0-3"}.get(own_pcpu(guest), "4-7")
+    guest.lab.run("systemctl", "set-property", "--runtime", "machine.slice", f"AllowedCPUs={others}")
+    try:
+        found = findings(guest)
+        assert {one["role"] for one in found} >= {"vcpu", "emulator"}
+        assert all("/machine.slice" in one["cause"] and "systemd" in one["cause"] for one in found)
+    finally:
+        # an empty AllowedCPUs= leaves the old list in the cgroup: systemd 252 writes only what is set
+        guest.lab.run("systemctl", "set-property", "--runtime", "machine.slice", "AllowedCPUs=0-7")
+    assert findings(guest) == []
+
+
+def test_a_restart_of_libvirtd_leaves_the_guest_proven(guest: Guest) -> None:
+    guest.lab.run("systemctl", "restart", "libvirtd.service")
+    assert guest.verify()["proven"]

@@ -1,0 +1,96 @@
+"""Each CPU and memory policy on a real host of two cells, as its user asks for it and as the kernel has it after."""
+
+import pytest
+
+from tests.lab.guests import Guest, make_request, parse_cpus, read_cell_cpus, read_free_pages, read_siblings, started
+from tests.lab.machine import Machine
+
+pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
+
+SETS = '[host]\ncpu_dedicated_set = "2-3,6-7"\ncpu_shared_set = "0-1,4-5"\n'
+POOL = "/sys/devices/system/node/node{cell}/hugepages/hugepages-2048kB/nr_hugepages"
+
+
+def check_pins(guest: Guest) -> list[int]:
+    """Every vCPU thread is on exactly the pCPU of its placement, alone there; these pCPUs, by vCPU."""
+    wanted = {int(vcpu): parse_cpus(pin) for cell in guest.placement["cells"] for vcpu, pin in cell["pins"].items()}
+    assert guest.read_vcpus() == wanted
+    cpus = [cpu for _, pin in sorted(wanted.items()) for cpu in pin]
+    assert len(set(cpus)) == len(wanted)
+    return cpus
+
+
+def check_memory(guest: Guest, lab: Machine) -> None:
+    """All memory of each guest cell is on its host cell, bound to it, and its vCPUs belong to that cell."""
+    cells = [cell["host_cell"] for cell in guest.placement["cells"]]
+    memory = guest.read_memory()
+    assert {policy: set(pages) for policy, pages in memory.items()} == {f"bind:{cell}": {cell} for cell in cells}
+    for cell in guest.placement["cells"]:
+        for pin in cell["pins"].values():
+            assert parse_cpus(pin) <= read_cell_cpus(lab, cell["host_cell"])
+
+
+def test_prefer_takes_the_siblings_of_one_core(lab: Machine) -> None:
+    request = make_request("prefer", 2, {"hw:cpu_policy": "dedicated", "hw:cpu_thread_policy": "prefer"})
+    with started(lab, request) as guest:
+        cpus = check_pins(guest)
+        check_memory(guest, lab)
+        assert read_siblings(lab, cpus[0]) == set(cpus)
+        assert guest.read_others() <= read_cell_cpus(lab, guest.placement["cells"][0]["host_cell"])
+        assert guest.verify()["proven"]
+
+
+def test_require_on_two_cells_takes_a_core_and_memory_of_each(lab: Machine) -> None:
+    specs = {"hw:cpu_policy": "dedicated", "hw:cpu_thread_policy": "require", "hw:numa_nodes": "2"}
+    with started(lab, make_request("require", 4, specs)) as guest:
+        cpus = check_pins(guest)
+        check_memory(guest, lab)
+        assert sorted(cell["host_cell"] for cell in guest.placement["cells"]) == [0, 1]
+        assert read_siblings(lab, cpus[0]) == set(cpus[:2])
+        assert read_siblings(lab, cpus[2]) == set(cpus[2:])
+        assert guest.verify()["proven"]
+
+
+def test_isolate_keeps_the_sibling_idle_and_the_emulator_apart(lab: Machine) -> None:
+    specs = {
+        "hw:cpu_policy": "dedicated",
+        "hw:cpu_thread_policy": "isolate",
+        "hw:emulator_threads_policy": "isolate",
+    }
+    with started(lab, make_request("isolate", 1, specs)) as guest:
+        cpus = check_pins(guest)
+        check_memory(guest, lab)
+        core = read_siblings(lab, cpus[0])
+        assert core - set(cpus) <= parse_cpus(guest.placement["reserved"])
+        assert guest.read_others() == parse_cpus(guest.placement["emulator"])
+        assert guest.read_others().isdisjoint(core)
+        assert guest.verify()["proven"]
+
+
+def test_shared_floats_over_the_shared_pcpus_of_its_cell(lab: Machine) -> None:
+    lab.write("/etc/cellwright/cellwright.toml", SETS)
+    try:
+        with started(lab, make_request("shared", 2, {"hw:numa_nodes": "1"})) as guest:
+            cell = guest.placement["cells"][0]["host_cell"]
+            floats = {0: {0, 1}, 1: {4, 5}}[cell]
+            assert guest.read_vcpus() == {0: floats, 1: floats}
+            check_memory(guest, lab)
+            assert guest.verify()["proven"]
+    finally:
+        lab.run("rm", "/etc/cellwright/cellwright.toml")
+
+
+def test_huge_pages_come_from_the_chosen_cell_s_pool(lab: Machine) -> None:
+    lab.shell(f"echo 80 >{POOL.format(cell=1)}")
+    try:
+        assert read_free_pages(lab, 2048) == [0, 80]
+        specs = {"hw:cpu_policy": "dedicated", "hw:mem_page_size": "2MB"}
+        with started(lab, make_request("huge", 2, specs)) as guest:
+            check_pins(guest)
+            assert read_free_pages(lab, 2048) == [0, 80 - 64]
+            memory = guest.read_memory()
+            assert {policy: set(pages) for policy, pages in memory.items()} == {"bind:1": {1}}
+            assert guest.verify()["proven"]
+        assert read_free_pages(lab, 2048) == [0, 80]
+    finally:
+        lab.shell(f"echo 0 >{POOL.format(cell=1)}")
