@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 SOURCES = ("topology", "sysroot", "snapshot", "capabilities", "lstopo", "synthetic")
 """The options that name another host than this one."""
 
-KERNEL = "this host, or a saved one (--sysroot)"
+DESCRIBED = ("topology", "capabilities", "lstopo", "synthetic")
+"""Those of them that name no kernel files."""
+
+KERNEL = "this host, or a saved one (--sysroot, --snapshot)"
 
 SETS = {
     "vcpu_pin_set": "pCPUs for pinned and for floating guests, as Nova's vcpu_pin_set",
@@ -82,7 +85,7 @@ def add_knobs(args: Namespace, host: HostTopology) -> HostTopology:
     """The host with its knobs, read from where it was read; BadInput for a document or text that has none."""
     if host.knobs is not None:
         return host
-    if args.topology is not None or args.synthetic is not None:
+    if any(getattr(args, source) is not None for source in DESCRIBED):
         raise BadInput(f"no knobs: allowed: {KERNEL}, or a document made by topology --knobs --format json")
     from msgspec.structs import replace
 
@@ -95,8 +98,12 @@ def kernel_files(args: Namespace) -> Root:
     """The kernel's files that the options name; BadInput where they name a document or a description."""
     from agent.inspection.files import Root
 
-    if args.topology is not None or args.synthetic is not None:
+    if any(getattr(args, source) is not None for source in DESCRIBED):
         raise BadInput(f"no kernel files: allowed: {KERNEL}")
+    if args.snapshot is not None:
+        from agent.inspection.archive import read_archive
+
+        return read_archive(args.snapshot)
     return Root("/" if args.sysroot is None else args.sysroot)
 
 

@@ -53,6 +53,14 @@ def configure(parser: ArgumentParser) -> None:
         "--format", choices=[*FORMATS, *MEASURED], default="table", help="what to print (default: %(default)s)"
     )
     parser.add_argument("--knobs", action="store_true", help="read what decides whether pinning works too, for json")
+    parser.add_argument(
+        "--check",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="compare with libvirt's capabilities, asked for now or saved in FILE; exit code 4 when they disagree",
+    )
+    parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")
     add_host_options(parser)
     parser.epilog = "numastat, in pages since boot: " + "; ".join(
         f"{name}: {words}" for name, words in COUNTERS.items()
@@ -67,8 +75,30 @@ def run(args: Namespace) -> int:
         sys.stdout.write(_measure(args))
         return 0
     host = load_host(args)
+    if args.check is not None:
+        return _check(host, args)
     sys.stdout.write(render(add_knobs(args, host) if args.knobs else host, args.format))
     return 0
+
+
+def _check(host: HostTopology, args: Namespace) -> int:
+    from agent.cli.hosts import read_input
+    from agent.inspection.capabilities import parse_capabilities
+    from agent.verification.crosscheck import check_against
+
+    if args.check:
+        source, data = args.check, read_input(args.check)
+    else:
+        from agent.compute.driver import Driver
+
+        with Driver(args.connect) as driver:
+            source, data = args.connect, driver.capabilities().encode()
+    found = check_against(host, parse_capabilities(data, source))
+    for item in found:
+        print(f"{item.fact}: ours {item.ours}, libvirt's {item.theirs}; we believe ours: {item.why}")
+    if not found:
+        print(f"{source} agrees on pCPUs, cells, sockets, siblings, memory, distances and huge pages")
+    return 4 if found else 0
 
 
 def _measure(args: Namespace) -> str:

@@ -65,3 +65,41 @@ def test_config_check_names_the_source_of_each_value(tmp_path: Path, capsys: pyt
     config.write_text("[hots]\n")
     assert main(["config", "check", "--config", str(config)]) == 2
     assert "unknown section 'hots'; allowed: host" in capsys.readouterr().err
+
+
+def test_check_against_saved_capabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = write(tmp_path, two_cells())
+    cells = "".join(
+        f"<cell id='{cell}'><memory unit='KiB'>4194304</memory><distances><sibling id='{cell}' value='10'/>"
+        f"<sibling id='{1 - cell}' value='21'/></distances><cpus>{{}}</cpus></cell>"
+        for cell in (0, 1)
+    )
+
+    def cpu(number: int, siblings: str) -> str:
+        socket = number % 4 // 2 if siblings else 0
+        return f"<cpu id='{number}' socket_id='{socket}' die_id='0' core_id='{number % 2}' siblings='{siblings}'/>"
+
+    near = "".join(cpu(number, f"{number % 4},{number % 4 + 4}") for number in (0, 1, 4, 5))
+    far = "".join(cpu(*row) for row in ((2, "2,6"), (3, "3"), (6, "2,6"))) + "<cpu id='7'/>"
+    document = tmp_path / "capabilities.xml"
+    template = f"<capabilities><host><topology><cells num='2'>{cells}</cells></topology></host></capabilities>"
+    document.write_text(template.format(near, far))
+    assert main(["topology", "--sysroot", str(saved), "--check", str(document)]) == 4
+    assert capsys.readouterr().out.splitlines() == [
+        "sockets of offline pCPUs 7: ours none, libvirt's 0; we believe ours: "
+        "the kernel has no package for an offline pCPU; libvirt counts it to socket 0"
+    ]
+    document.write_text(template.format(near, far.replace("<cpu id='7'/>", "")))
+    assert main(["topology", "--sysroot", str(saved), "--check", str(document)]) == 0
+    assert "agrees on pCPUs" in capsys.readouterr().out
+
+
+def test_check_against_the_running_libvirt(libvirt_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--check", "--connect", libvirt_uri]) in (0, 4)
+    said = capsys.readouterr().out
+    assert "agrees on" in said or "we believe ours" in said
+
+
+def test_check_without_libvirt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--check", "--connect", "qemu+unix:///system?socket=/nowhere"]) == 5
+    assert "libvirt" in capsys.readouterr().err
