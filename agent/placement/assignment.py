@@ -54,10 +54,17 @@ class _Search:
                 row = self.pairwise[host]
                 options.append((own + sum(row[other] for other in chosen), host))
         options.sort()
+        least: int | None = None
         for step, host in options:
             taken = (*chosen, host)
-            if self.best is None or price + step + self._bound(taken) < self.best_price:
-                self.descend(taken, price + step)
+            if self.best is not None:
+                if least is None:
+                    least = price + self._bound(chosen)
+                if least >= self.best_price:
+                    return
+                if price + step + self._bound(taken) >= self.best_price:
+                    continue
+            self.descend(taken, price + step)
 
     def _keep(self, chosen: tuple[int, ...], price: int) -> None:
         if self.late is not None:

@@ -111,7 +111,7 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
 
     chosen = assign(
         linear,
-        _pairwise(room) if len(linear) > 1 else (),
+        _pairwise(room) if len(linear) > 1 or guest.devices else (),
         [bool(n) and kind == guest.kinds[n - 1] and guest.host_cells is None for n, kind in enumerate(guest.kinds)],
         late=price_devices if guest.devices else None,
     )

@@ -84,12 +84,13 @@ def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> Cell
         smallest = next(iter(pools))
         total, free = pools[smallest]
         kept_pages = -(-kept_kib // smallest)
-        pools[smallest] = (total - kept_pages, free - kept_pages)
+        pools[smallest] = (max(0, total - kept_pages), free - kept_pages)
     for reserved in limits.reserved_huge_pages:
         if reserved.cell == cell.id and reserved.size_kib in pools:
             total, free = pools[reserved.size_kib]
             pools[reserved.size_kib] = (total, free - reserved.count)
-    memory_kib = cell.memory_kib - kept_kib
+    pools = {size: (total, max(0, free)) for size, (total, free) in pools.items()}
+    memory_kib = max(0, cell.memory_kib - kept_kib)
     cpu_ratio, ram_ratio = limits.cpu_allocation_ratio, limits.ram_allocation_ratio
     return CellRoom(
         cell=cell,
