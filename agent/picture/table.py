@@ -1,30 +1,46 @@
-"""The host as a text table of at most 80 columns: a few lines of facts, a row a cell, the distances."""
+"""The host as a text table of at most 80 columns: a few lines of facts, a row a cell, L3 groups, distances, devices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from textwrap import wrap
+import re
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import Cell, Device, HostTopology
+from agent.core.topology import Cell, HostTopology, PagePool
 from agent.core.units import format_kib
-from agent.picture.devices import gather_devices
 
 WIDTH = 80
+HEAD = 12
+LARGEST_BASE_PAGE_KIB = 64
+"""ARM and POWER kernels come with base pages of this size; larger pools are huge pages."""
 
 
 def render_table(host: HostTopology) -> str:
-    """What the host is, then each cell with CPUs, cores, memory, page pools and last-level caches, then distances."""
-    lines = [*_head(host), ""]
-    for cell in host.cells:
-        lines += [*_cell(cell, host), ""]
-    if len(host.cells) > 1:
-        lines += [*_distances(host), ""]
-    if host.unplaced_devices:
-        lines += [*_field("cell unknown", _devices(host.unplaced_devices)), ""]
-    for phrase in host.unknown:
-        lines += _field("unknown", phrase)
-    return "\n".join(lines).rstrip("\n") + "\n"
+    """What the host is, then its cells, the groups of a last-level cache where a cell has several, and distances.
+
+    Long sets of pCPUs are written with strides (``0-108:4``), as the kernel reads them too.
+    """
+    sections = [_head(host), _cells(host), _groups(host), _distances(host), _devices(host)]
+    if host.unknown:
+        sections.append(_field("unknown", ", ".join(host.unknown)))
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def shorten(cpus: CpuSet) -> str:
+    """A CPU list, with strides where that is shorter: ``0-108:4,112``."""
+    plain = str(cpus)
+    left, parts = list(cpus), []
+    while left:
+        step = left[1] - left[0] if len(left) > 1 else 1
+        count = 1
+        while count < len(left) and left[count] - left[count - 1] == step:
+            count += 1
+        if count < 3 and step != 1:
+            count = 1
+        first, last = left[0], left[count - 1]
+        parts.append(str(first) if count == 1 else f"{first}-{last}" + ("" if step == 1 else f":{step}"))
+        left = left[count:]
+    strided = ",".join(parts)
+    return strided if len(strided) < len(plain) else plain
 
 
 def _head(host: HostTopology) -> list[str]:
@@ -52,55 +68,82 @@ def _head(host: HostTopology) -> list[str]:
     ]
     for name, cpus in sets:
         if cpus is not None:
-            lines += _field(name, str(cpus) or "none")
+            lines += _field(name, shorten(cpus) or "none")
     return lines
 
 
-def _cell(cell: Cell, host: HostTopology) -> list[str]:
-    lines = [f"cell {cell.id}"]
-    lines += _field("  pCPUs", f"{cell.cpus} ({len(cell.cpus)})" if cell.cpus else "none")
-    if cell.cores:
-        sockets = sorted({core.socket for core in cell.cores if core.socket is not None})
-        where = f" on {'socket' if len(sockets) == 1 else 'sockets'} {CpuSet(sockets)}" if sockets else ""
-        kinds = [f"{sum(core.kind == kind for core in cell.cores)} {kind}" for kind in _kinds(cell)]
-        lines += _field("  cores", str(len(cell.cores)) + where + (f" ({', '.join(kinds)})" if kinds else ""))
-    if cell.memory_kib is None:
-        lines += _field("  memory", "unknown")
-    else:
-        free = "" if cell.free_kib is None else f", {format_kib(cell.free_kib)} free"
-        lines += _field("  memory", (format_kib(cell.memory_kib) + free) if cell.memory_kib else "none")
-    for pool in cell.pages:
-        free = "" if pool.free is None else f", {pool.free} free"
-        lines += _field(f"  {format_kib(pool.size_kib)}", f"{pool.total} pages{free}" if pool.total else "none")
-    levels = {cache.level for cache in cell.caches}
-    last = [cache for cache in cell.caches if cache.level == max(levels)]
-    for cache in last:
-        size = "size unknown" if cache.size_kib is None else format_kib(cache.size_kib)
-        lines += _field(f"  L{cache.level}", f"{size} for {cache.cpus}")
-    if cell.devices:
-        lines += _field("  devices", _devices(cell.devices))
+def _cells(host: HostTopology) -> list[str]:
+    """A row a cell; huge pages as free of all; the pCPUs last, on as many lines as they need."""
+    totals: dict[int, int] = {}
+    for cell in host.cells:
+        for pool in cell.pages:
+            if pool.size_kib > LARGEST_BASE_PAGE_KIB:
+                totals[pool.size_kib] = totals.get(pool.size_kib, 0) + pool.total
+    used = [size for size in sorted(totals) if totals[size]]
+    rows = [["cell", "socket", "cores", "memory", "free", *(format_kib(size) for size in used), "pCPUs"]]
+    for cell in host.cells:
+        pools = {pool.size_kib: pool for pool in cell.pages}
+        rows.append(
+            [
+                str(cell.id),
+                str(CpuSet(core.socket for core in cell.cores if core.socket is not None)) or "-",
+                _cores(cell),
+                "?" if cell.memory_kib is None else format_kib(cell.memory_kib) if cell.memory_kib else "none",
+                "?" if cell.free_kib is None else format_kib(cell.free_kib),
+                *(_pool(pools.get(size)) for size in used),
+                shorten(cell.cpus) or "none",
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    indent = sum(widths) + 2 * len(widths)
+    lines = []
+    for row in rows:
+        start = "".join(f"{text:>{width}}  " for text, width in zip(row, widths, strict=False))
+        pieces = _broken(row[-1], max(20, WIDTH - indent))
+        lines += [start + pieces[0], *(" " * indent + piece for piece in pieces[1:])]
+    absent = [format_kib(size) for size in sorted(totals) if not totals[size]]
+    if absent:
+        lines.append(f"no huge pages of {' or '.join(absent)}")
     return lines
 
 
-def _devices(devices: Sequence[Device]) -> str:
-    return ", ".join(words if kind == "other" else f"{words} ({kind})" for kind, words, _ in gather_devices(devices))
+def _cores(cell: Cell) -> str:
+    kinds = sorted({core.kind for core in cell.cores if core.kind}, reverse=True)
+    if len(kinds) < 2:
+        return str(len(cell.cores))
+    return "+".join(f"{sum(core.kind == kind for core in cell.cores)}{kind[0].upper()}" for kind in kinds)
 
 
-def _kinds(cell: Cell) -> list[str]:
-    return sorted({core.kind for core in cell.cores if core.kind}, reverse=True)
+def _pool(pool: PagePool | None) -> str:
+    return "-" if pool is None else f"{_shown(pool.free)}/{pool.total}"
+
+
+def _groups(host: HostTopology) -> list[str]:
+    """The pCPUs of each last-level cache, where some cell has more than one of them."""
+    lines = []
+    for cell in host.cells:
+        levels = {cache.level for cache in cell.caches}
+        last = [cache for cache in cell.caches if cache.level == max(levels)]
+        if 1 < len(last) < len(cell.cores):
+            sizes = sorted({format_kib(cache.size_kib) for cache in last if cache.size_kib is not None})
+            lines.append(
+                f"cell {cell.id}: {len(last)} L{last[0].level} groups" + (f" of {', '.join(sizes)}" if sizes else "")
+            )
+            lines += ["  " + piece for piece in _broken(" | ".join(shorten(cache.cpus) for cache in last), WIDTH - 2)]
+    return lines
 
 
 def _distances(host: HostTopology) -> list[str]:
     """The matrix where it fits the width; where it does not, a line a cell with the cells of each distance."""
     ids = [cell.id for cell in host.cells]
-    if not all(cell.distances for cell in host.cells):
-        return ["distances unknown"]
+    if len(ids) < 2 or not all(cell.distances for cell in host.cells):
+        return []
     width = max(3, *(len(str(one)) for one in ids))
-    if 11 + len(ids) * (width + 1) <= WIDTH:
-        lines = ["distances  " + "".join(f" {one:>{width}}" for one in ids)]
+    if HEAD + len(ids) * (width + 1) <= WIDTH:
+        lines = [f"{'distances':<{HEAD}}" + "".join(f" {one:>{width}}" for one in ids)]
         for cell in host.cells:
             row = "".join(f" {cell.distances.get(one, '-'):>{width}}" for one in ids)
-            lines.append(f"  cell {cell.id:<4}" + row)
+            lines.append(f"{f'  cell {cell.id}':<{HEAD}}" + row)
         return lines
     lines = ["distances"]
     for cell in host.cells:
@@ -108,16 +151,41 @@ def _distances(host: HostTopology) -> list[str]:
         for other, distance in cell.distances.items():
             if other != cell.id:
                 by_distance.setdefault(distance, []).append(other)
-        shown = "; ".join(f"{distance} to {CpuSet(others)}" for distance, others in sorted(by_distance.items()))
+        shown = "; ".join(
+            f"{distance} to {shorten(CpuSet(others))}" for distance, others in sorted(by_distance.items())
+        )
         lines += _field(f"  cell {cell.id}", shown)
     return lines
 
 
+def _devices(host: HostTopology) -> list[str]:
+    lines = []
+    places = [*((f"cell {cell.id}", cell.devices) for cell in host.cells), ("no cell", host.unplaced_devices)]
+    for place, devices in places:
+        if devices:
+            names = ", ".join(f"{device.name or device.pci} ({device.kind})" for device in devices)
+            lines += _field(f"  {place}", names)
+    return ["devices", *lines] if lines else []
+
+
 def _field(name: str, value: str) -> list[str]:
-    """``name`` and its value, broken at commas and blanks to stay within the width."""
-    indent = " " * 13
-    chunks = wrap(value.replace(",", ", ").replace(",  ", ", "), WIDTH - len(indent)) if len(value) > 67 else [value]
-    return [f"{name:<13}{chunks[0]}", *(indent + chunk for chunk in chunks[1:])]
+    """``name`` and its value, on as many lines as it needs."""
+    pieces = _broken(value, WIDTH - HEAD - 1)
+    return [f"{name:<{HEAD}} {pieces[0]}", *(" " * (HEAD + 1) + piece for piece in pieces[1:])]
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Pieces of at most ``width``, broken after commas and blanks only."""
+    pieces = [""]
+    for word in re.findall(r"[^, ]*[, ]*", text):
+        if pieces[-1] and len(pieces[-1]) + len(word.rstrip()) > width:
+            pieces.append("")
+        pieces[-1] += word
+    return [piece.rstrip() for piece in pieces]
+
+
+def _shown(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _count(number: int | None, what: str) -> str | None:
