@@ -46,11 +46,11 @@ def add_host_options(parser: ArgumentParser) -> None:
     add_settings_options(parser)
 
 
-def add_settings_options(parser: ArgumentParser) -> None:
-    """Add the operator's decisions alone: for verbs that act on the live host and no other."""
+def add_settings_options(parser: ArgumentParser, *, file: str = "--config") -> None:
+    """Add the operator's decisions alone, for verbs that act on the live host; ``file`` names the option for a file."""
     parser.set_defaults(**{source: parser.get_default(source) for source in SOURCES})
     group = parser.add_argument_group("which pCPUs guests may use (default: for this host, what /etc/cellwright says)")
-    group.add_argument("--config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
+    group.add_argument(file, dest="config", metavar="FILE", help="settings of this file instead of /etc/cellwright")
     group.add_argument("--nova-conf", metavar="FILE", help="CPU sets, ratios and reservations of this nova.conf")
     for key, words in SETS.items():
         group.add_argument("--" + key.replace("_", "-"), metavar="LIST", help=words + "; '' for no such set")

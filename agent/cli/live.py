@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from agent.core.usage import Limits
 
 
-def add_wanted_options(parser: ArgumentParser) -> None:
+def add_wanted_options(parser: ArgumentParser, *, settings: str = "--config") -> None:
     """Add what is wanted: a request to place here, or a placement that was made for this host; and the settings."""
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON on stdin")
     wanted.add_argument("--placement", metavar="FILE", help="an answer of `cellwright place` for this host")
     parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
-    add_settings_options(parser)
+    add_settings_options(parser, file=settings)
 
 
 def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Collection[str] = ()) -> Placement | Misfit:

@@ -1,0 +1,78 @@
+"""Take back the last change that any verb made, or the one with a given number: the journal knows how it was before.
+
+Undoing a create takes the guest away, running or not.  An undo is refused when somebody else changed the domain since.
+Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or the domain was changed since (--force),
+5 libvirt is not reachable.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from agent.cli.connect import add_connect_options, changing, journal_of
+
+if TYPE_CHECKING:
+    from agent.compute.driver import Driver
+    from agent.compute.journal import Entry
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Which change, or the list of them."""
+    parser.add_argument("id", nargs="?", type=int, metavar="ID", help="number of a change (default: the last)")
+    parser.add_argument("--list", action="store_true", help="print the journal, oldest first, and change nothing")
+    parser.add_argument("--force", action="store_true", help="even when somebody else changed the domain since")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be put back and change nothing")
+    add_connect_options(parser)
+
+
+def run(args: Namespace) -> int:
+    """Undo one entry, or list them all."""
+    from agent.compute.change import undo, undoable
+    from agent.core.errors import BadInput
+
+    if args.list:
+        sys.stdout.write(render_list(journal_of(args).entries()))
+        return 0
+    with changing(args) as (libvirt, journal):
+        there = undoable(journal, libvirt.uri)
+        if args.id is not None:
+            wanted = journal.entry(args.id)
+            there = tuple(entry for entry in there if entry.id == args.id)
+            if not there:
+                raise BadInput(f"journal entry {args.id} ({wanted.verb} of {wanted.domain}) is {wanted.outcome}")
+        if not there:
+            raise BadInput(f"the journal has no change on {libvirt.uri} that could be undone")
+        if args.dry_run:
+            print(render_undo(libvirt, there[-1:]))
+            return 0
+        undo(libvirt, journal, there[-1:], verb="undo", force=args.force)
+    print(f"{there[-1].domain} is as before {there[-1].verb} {there[-1].id}")
+    return 0
+
+
+def render_list(entries: tuple[Entry, ...]) -> str:
+    """The journal as a table."""
+    rows = [("id", "begun", "verb", "domain", "outcome", "detail")]
+    rows += [(str(one.id), one.begun_at, one.verb, one.domain, str(one.outcome), one.detail) for one in entries]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+    )
+
+
+def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
+    """What undoing these entries of one domain would change."""
+    from agent.cli.difference import render_difference
+    from agent.compute.guest_state import read_state
+    from agent.compute.masks import mask_changes
+
+    oldest = entries[0]
+    if oldest.before.uuid is None:
+        return f"{oldest.domain} would be stopped and undefined"
+    now = read_state(libvirt, oldest.domain)
+    after = oldest.before.config if oldest.before.config != now.config else None
+    running = oldest.before.running and now.running
+    masks = mask_changes(now.masks, oldest.before.masks) if running else ()
+    return render_difference(oldest.domain, now.config, after, masks).rstrip("\n")

@@ -1,0 +1,209 @@
+"""Existing domains, pinned and unpinned, adopted, undone: on a real libvirtd, with somebody else's guest."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.compute.adopt import adoption_overlaps, apply_adoption, plan_adoption
+from agent.compute.change import undo, undoable
+from agent.compute.domains import Refused
+from agent.compute.driver import Driver
+from agent.compute.guest_state import read_state
+from agent.compute.journal import Journal, Outcome
+from agent.compute.masks import MaskChange
+from agent.compute.pin import Repinning, apply_pin, plan_pin, scope
+from agent.compute.prove import verify_host
+from agent.compute.unpin import apply_unpin
+from agent.compute.usage import claimant_of
+from agent.core.cpuset import CpuSet
+from agent.core.errors import BadInput, CellwrightError
+from tests.compute.guests import tiny_xml, virsh
+from tests.compute.placements import FIRST, HOST, SECOND, dedicated
+
+IOTHREADS = "<iothreads>1</iothreads>"
+BOTH = CpuSet([FIRST, SECOND])
+
+
+def plan(libvirt: Driver, name: str, *pcpus: int, live: bool = True, config: bool = True) -> Repinning:
+    placement = dedicated(name, *pcpus, iothreads={1: CpuSet(pcpus[:1])})
+    return plan_pin(libvirt, name, placement, live=live, config=config, owner="", created_at="")
+
+
+def test_pinned_live_and_configured_then_unpinned_is_as_if_nothing_had_been(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign(extra=IOTHREADS)
+    before = read_state(libvirt, name)
+    verdict = apply_pin(libvirt, journal, plan(libvirt, name, SECOND, FIRST))
+    assert verdict is not None
+    assert verdict.proven
+    assert libvirt.vcpu_pins(name) == {0: CpuSet([SECOND]), 1: CpuSet([FIRST])}
+    assert libvirt.vcpu_pins(name, config=True) == libvirt.vcpu_pins(name)
+    assert libvirt.iothread_pins(name) == {1: CpuSet([SECOND])}
+    assert apply_unpin(libvirt, journal, name, online=HOST.online) == "as before pin"
+    assert read_state(libvirt, name) == before
+
+
+def test_pinned_twice_is_unpinned_to_before_the_first(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("twice")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, SECOND, FIRST))
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    apply_unpin(libvirt, journal, name, online=HOST.online)
+    assert read_state(libvirt, name) == before
+    assert [entry.outcome for entry in journal.entries()] == [Outcome.UNDONE, Outcome.UNDONE, Outcome.DONE]
+
+
+def test_live_alone_leaves_the_configuration_and_config_alone_leaves_the_threads(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("half")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, config=False))
+    assert read_state(libvirt, name).config == before.config
+    apply_unpin(libvirt, journal, name, online=HOST.online)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, live=False))
+    assert read_state(libvirt, name).masks == before.masks
+    assert libvirt.vcpu_pins(name, config=True) == {0: CpuSet([FIRST]), 1: CpuSet([SECOND])}
+
+
+def test_unpin_without_a_journal_goes_by_what_the_metadata_remembers(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str], tmp_path: Path
+) -> None:
+    name = foreign("lost")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    other = Journal(tmp_path / "other")
+    with other.lock():
+        assert apply_unpin(libvirt, other, name, online=HOST.online) == "as its own XML says"
+    after = read_state(libvirt, name)
+    assert (after.masks, after.metadata) == (before.masks, None)
+    assert "vcpupin" not in (after.config or "")
+
+
+def test_threads_that_pin_calls_forget_follow_the_emulator(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    """Widening the emulator's cgroup does not widen threads that were told something narrower."""
+    name = foreign("helpers")
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    pid = libvirt.domain(name).pid
+    (monitor,) = [
+        task.name
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        if (task / "comm").read_text().strip() == "IO mon_iothread"
+    ]
+    subprocess.run(["taskset", "-pc", str(FIRST), monitor], check=True, capture_output=True)
+    assert not verify_host(libvirt, names=[name], quick=True).ok
+    apply_pin(libvirt, journal, plan(libvirt, name, SECOND, FIRST))
+    assert verify_host(libvirt, names=[name], quick=True).proven
+
+
+def test_the_difference_is_known_before_anything_changes(libvirt: Driver, foreign: Callable[..., str]) -> None:
+    name = foreign("diff")
+    libvirt.pin_vcpus(name, {1: CpuSet([SECOND])})
+    rows = plan(libvirt, name, FIRST, SECOND).changes()
+    assert MaskChange("vcpu 0", HOST.online, CpuSet([FIRST])) in rows
+    assert not [row for row in rows if row.thread == "vcpu 1"]
+    assert libvirt.vcpu_pins(name)[0] == HOST.online
+
+
+def test_a_refused_configuration_changes_nothing(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("refused")
+    before = read_state(libvirt, name)
+    good = plan(libvirt, name, FIRST, SECOND)
+    bad = good.config.replace("<vcpupin ", "<vcpunip ") if good.config else None
+    with pytest.raises(BadInput, match=r"refuses the XML at <(vcpunip|cputune)>"):
+        apply_pin(libvirt, journal, msgspec.structs.replace(good, config=bad))
+    assert read_state(libvirt, name) == before
+
+
+def test_a_domain_that_ends_meanwhile_is_said(libvirt: Driver, journal: Journal, foreign: Callable[..., str]) -> None:
+    name = foreign("ends")
+    ready = plan(libvirt, name, FIRST, SECOND, config=False)
+    virsh("destroy", name)
+    with pytest.raises((Refused, CellwrightError), match=name):
+        apply_pin(libvirt, journal, ready)
+    assert journal.entries()[-1].outcome is Outcome.PUT_BACK
+
+
+def test_another_guests_size_is_refused(libvirt: Driver, foreign: Callable[..., str]) -> None:
+    name = foreign("size")
+    with pytest.raises(BadInput, match="has 2 vCPUs, the placement 1"):
+        plan(libvirt, name, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("running", "live", "config", "expected"),
+    [
+        (True, False, False, (True, False)),
+        (False, False, False, (False, True)),
+        (True, True, True, (True, True)),
+        (True, False, True, (False, True)),
+        (False, True, False, "is not running"),
+    ],
+)
+def test_live_config_and_current_mean_what_virsh_means(
+    libvirt: Driver,
+    names: Callable[[str], str],
+    running: bool,
+    live: bool,
+    config: bool,
+    expected: tuple[bool, bool] | str,
+) -> None:
+    name = names("scope")
+    libvirt.define(tiny_xml(name), name=name)
+    if running:
+        libvirt.start(name, paused=True)
+    if isinstance(expected, str):
+        with pytest.raises(BadInput, match=expected):
+            scope(libvirt.domain(name), live=live, config=config)
+    else:
+        assert scope(libvirt.domain(name), live=live, config=config) == expected
+
+
+def test_undo_is_refused_when_somebody_else_changed_the_domain_since(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("undo")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    virsh("vcpupin", name, "0", str(SECOND), "--live")
+    done = undoable(journal, libvirt.uri)
+    with pytest.raises(BadInput, match=f"domain {name} was changed since pin 1: its masks; --force"):
+        undo(libvirt, journal, done, verb="undo")
+    undo(libvirt, journal, done, verb="undo", force=True)
+    assert read_state(libvirt, name) == before
+    assert undoable(journal, libvirt.uri) == ()
+
+
+def test_adoption_adds_metadata_and_nothing_else(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    pins = f"<cputune><vcpupin vcpu='0' cpuset='{FIRST}'/><vcpupin vcpu='1' cpuset='{SECOND}'/></cputune>"
+    name = foreign("adopt", extra=pins)
+    before = read_state(libvirt, name)
+    placement = plan_adoption(libvirt, name, HOST)
+    assert placement.owned() == BOTH
+    apply_adoption(libvirt, journal, placement, owner="ops", created_at="2026-11-23T00:00:00Z")
+    assert read_state(libvirt, name).masks == before.masks
+    adopted = claimant_of(name, libvirt.xml(name), HOST)
+    assert (adopted.foreign, adopted.placement) == (False, placement)
+    with pytest.raises(BadInput, match="is ours already"):
+        plan_adoption(libvirt, name, HOST)
+    undo(libvirt, journal, undoable(journal, libvirt.uri), verb="undo")
+    assert read_state(libvirt, name) == before
+
+
+def test_an_adopted_guest_that_shares_a_pcpu_is_reported() -> None:
+    other = f"<cputune><vcpupin vcpu='0' cpuset='{SECOND}'/></cputune>"
+    theirs = claimant_of("theirs", tiny_xml("theirs", vcpus=1, extra=other), HOST)
+    (finding,) = adoption_overlaps(dedicated("mine", FIRST, SECOND), [theirs])
+    assert finding.message == f"pCPU {SECOND} is owned by two guests: mine and theirs"
