@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from agent.core.cpuset import CpuSet
     from agent.core.topology import HostTopology
 
 FORMATS = {
@@ -60,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
         const="",
         help="compare with libvirt's capabilities, asked for now or saved in FILE; exit code 4 when they disagree",
     )
+    parser.add_argument("--guests", action="store_true", help="draw where running guests are pinned, for svg")
     parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")
     add_host_options(parser)
     parser.epilog = "numastat, in pages since boot: " + "; ".join(
@@ -77,8 +79,25 @@ def run(args: Namespace) -> int:
     host = load_host(args)
     if args.check is not None:
         return _check(host, args)
+    if args.guests:
+        from agent.picture.svg import render_svg
+
+        sys.stdout.write(render_svg(host, _guests(args)))
+        return 0
     sys.stdout.write(render(add_knobs(args, host) if args.knobs else host, args.format))
     return 0
+
+
+def _guests(args: Namespace) -> dict[str, CpuSet]:
+    from agent.compute.driver import Driver
+    from agent.core.cpuset import CpuSet
+    from agent.core.errors import BadInput
+
+    if args.format != "svg":
+        raise BadInput(f"--guests with --format {args.format}; allowed: --format svg")
+    with Driver(args.connect) as driver:
+        pins = {domain.name: driver.vcpu_pins(domain.name) for domain in driver.domains()}
+    return {name: CpuSet(cpu for cpus in vcpus.values() for cpu in cpus) for name, vcpus in sorted(pins.items())}
 
 
 def _check(host: HostTopology, args: Namespace) -> int:

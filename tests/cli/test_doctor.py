@@ -103,3 +103,10 @@ def test_check_against_the_running_libvirt(libvirt_uri: str, capsys: pytest.Capt
 def test_check_without_libvirt(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["topology", "--check", "--connect", "qemu+unix:///system?socket=/nowhere"]) == 5
     assert "libvirt" in capsys.readouterr().err
+
+
+def test_guests_are_drawn_in_and_only_in_pictures(libvirt_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--format", "svg", "--guests", "--connect", "test:///default"]) == 0
+    assert "A  test: " in capsys.readouterr().out, "libvirt's test driver always has a guest of that name"
+    assert main(["topology", "--guests", "--connect", libvirt_uri]) == 2
+    assert "--guests with --format table; allowed: --format svg" in capsys.readouterr().err
