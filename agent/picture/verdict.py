@@ -159,7 +159,7 @@ def _elsewhere(guest: GuestVerdict) -> list[str]:
 
 
 def _pages(pages: Iterable[CellPages]) -> str:
-    return ", ".join(f"N{one.host_cell} {one.pages} × {format_kib(one.page_kib)}" for one in pages)
+    return ", ".join(f"N{one.host_cell} {one.pages}×{format_kib(one.page_kib)}" for one in pages)
 
 
 def _findings(label: str, findings: Iterable[Finding]) -> list[str]:

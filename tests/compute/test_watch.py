@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from agent.compute.domains import Domain
 from agent.compute.driver import Driver
+from agent.compute.watch import watch_host
+from agent.core.errors import Unreachable
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
 
 NAME = name_of("watch")
@@ -78,3 +81,25 @@ def test_bounds_that_are_none_are_refused(bad: tuple[str, ...]) -> None:
     out, said = watch.communicate(timeout=30)
     assert (watch.returncode, out) == (2, "")
     assert bad[0] in said
+
+
+def test_a_libvirtd_that_goes_away_is_told_once_and_waited_for() -> None:
+    class Restarting(Driver):
+        """Does not answer the second and third time."""
+
+        asked = 0
+
+        def domains(self, *, active_only: bool = True) -> tuple[Domain, ...]:
+            self.asked += 1
+            if self.asked in (2, 3):
+                raise Unreachable("libvirt does not answer")
+            return super().domains(active_only=active_only)
+
+    with Restarting("test:///default") as libvirt:
+        drifts = list(
+            watch_host(libvirt, names=[], interval_s=0.01, quick=True, turns=5, clock=time.monotonic, sleep=time.sleep)
+        )
+    assert [(one.change, one.message) for one in drifts] == [
+        ("libvirt", "libvirt does not answer"),
+        ("libvirt", "libvirt answers again"),
+    ]

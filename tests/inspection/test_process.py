@@ -1,3 +1,4 @@
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -171,3 +172,17 @@ def test_a_live_process_agrees_with_taskset() -> None:
         sleeper.kill()
         sleeper.wait()
     assert read_cpus(Root())[0]
+
+
+def test_without_permission_pages_are_not_checked_and_masks_are() -> None:
+    """The process is root's and the reader is nobody: what taskset shows to everybody, numa_maps does not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        guest = read_guest(Root(), "init", 1)
+    finally:
+        os.seteuid(before)
+    assert guest.threads[0].allowed
+    assert guest.memory is None
+    assert guest.not_checked == ("memory: no permission to read numa_maps of process 1",)
