@@ -94,6 +94,14 @@ def add_knobs(args: Namespace, host: HostTopology) -> HostTopology:
     return replace(host, knobs=read_knobs(kernel_files(args), host.online))
 
 
+def cache_folder() -> Path:
+    """Where facts that cost time are kept: /var/cache/cellwright for root, the user's own cache for others."""
+    import os
+
+    own = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path("/var/cache" if os.geteuid() == 0 else own, "cellwright")
+
+
 def kernel_files(args: Namespace) -> Root:
     """The kernel's files that the options name; BadInput where they name a document or a description."""
     from agent.inspection.files import Root

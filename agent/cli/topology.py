@@ -61,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
         const="",
         help="compare with libvirt's capabilities, asked for now or saved in FILE; exit code 4 when they disagree",
     )
+    parser.add_argument("--identify", action="store_true", help="ask py-cpuinfo where the kernel does not name the CPU")
     parser.add_argument("--guests", action="store_true", help="draw where running guests are pinned, for svg")
     parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")
     add_host_options(parser)
@@ -77,6 +78,11 @@ def run(args: Namespace) -> int:
         sys.stdout.write(_measure(args))
         return 0
     host = load_host(args)
+    if args.identify:
+        from agent.cli.hosts import cache_folder, kernel_files
+        from agent.inspection.identity import fill_identity
+
+        host = fill_identity(host, kernel_files(args), cache_folder())
     if args.check is not None:
         return _check(host, args)
     if args.guests:
