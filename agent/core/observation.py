@@ -152,7 +152,6 @@ class ObservedGuest(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[ObservedThread, ...] = ()
     cgroups: tuple[Cgroup, ...] = ()
     memory: ObservedMemory | None = None
-    emulator: str | None = None
     not_checked: tuple[str, ...] = ()
 
     def cgroup(self, path: str | None) -> Cgroup | None:

@@ -170,7 +170,10 @@ def _runs(mappings: Sequence[Mapping], size_kib: int) -> list[list[Mapping]]:
 
 def _carries_name(path: str, backend: RamBackend) -> bool:
     """Whether a mapped file is a block's own: libvirt's ``…/ram-node0``, QEMU's ``qemu_back_mem.…``."""
-    name = path.removesuffix(" (deleted)").rpartition("/")[2]
+    file = path.removesuffix(" (deleted)")
+    if file and file == backend.path:
+        return True
+    name = file.rpartition("/")[2]
     stem = name.removeprefix("qemu_back_mem.").removeprefix("_objects_")
     return bool(name) and (name == backend.id or (stem != name and stem.rpartition(".")[0] == backend.id))
 

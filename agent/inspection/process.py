@@ -56,7 +56,6 @@ def read_guest(
         threads=threads,
         cgroups=read_cgroups(root, pid, threads),
         memory=seen,
-        emulator=root.link(f"proc/{pid}/exe"),
         not_checked=not_checked,
     )
 

@@ -18,12 +18,12 @@ def check_threads(wanted: Placement, guest: ObservedGuest) -> tuple[ThreadCheck,
 
 
 def find_thread_findings(
-    wanted: Placement, guest: ObservedGuest, checks: tuple[ThreadCheck, ...], *, online: CpuSet
+    wanted: Placement, guest: ObservedGuest, checks: tuple[ThreadCheck, ...], *, online: CpuSet, present: CpuSet
 ) -> list[Finding]:
     """What differs in masks, scheduling and cgroups, and which vCPU threads there should be and are not."""
     findings = []
     for check in checks:
-        findings += _mask_findings(guest, check, online)
+        findings += _mask_findings(guest, check, online=online, present=present)
         thread = next(one for one in guest.threads if one.tid == check.tid)
         findings += _scheduler_findings(wanted, guest, thread)
     return findings + _count_findings(wanted, guest)
@@ -77,7 +77,7 @@ def _fits(role: Role, actual: CpuSet, expected: CpuSet) -> bool:
     return bool(actual) and actual <= expected if role is Role.PREALLOC else actual == expected
 
 
-def _mask_findings(guest: ObservedGuest, check: ThreadCheck, online: CpuSet) -> list[Finding]:
+def _mask_findings(guest: ObservedGuest, check: ThreadCheck, *, online: CpuSet, present: CpuSet) -> list[Finding]:
     """At most one finding a thread: an offline pCPU explains a mask that differs, and that one a cgroup that does."""
     if check.expected is None or check.actual is None:
         return []
@@ -96,6 +96,9 @@ def _mask_findings(guest: ObservedGuest, check: ThreadCheck, online: CpuSet) -> 
             actual=str(check.actual),
         )
 
+    if present and (absent := check.expected - present):
+        message = f"{who} is placed on pCPU {absent}, which this host does not have; it may run on {check.actual}"
+        return [finding("pcpu-absent", message, absent)]
     if offline := check.expected - online:
         message = f"{who} is placed on pCPU {offline}, which is offline; it may run on {check.actual}"
         return [finding("pcpu-offline", message, offline)]

@@ -115,3 +115,10 @@ def test_areas_of_others_right_beside_a_block_do_not_hide_it(policy: str) -> Non
     lines = f"0fff0000 default\n10000000 {policy} anon=7 N0=7 kernelpagesize_kB=4\n10100000 default\n"
     (found,) = match_ram([block], parse_maps(maps), parse_numa_maps(lines.encode()))
     assert (found.identified_by, found.pages) == ("size and policy", (CellPages(0, 4, 7),))
+
+
+def test_a_block_in_a_file_of_any_name_is_known_by_its_path() -> None:
+    block = RamBackend(id="ram-node0", size_kib=1024, path="/mnt/pmem/guest.img")
+    maps = b"10000000-10100000 rw-s 0 00:2f 99 /mnt/pmem/guest.img\n20000000-20100000 rw-p 0 00:00 0\n"
+    (found,) = match_ram([block], parse_maps(maps), ())
+    assert (found.identified_by, found.addresses) == ("file", (0x10000000,))

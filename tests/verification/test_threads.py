@@ -154,3 +154,9 @@ def test_one_thread_for_all_vcpus_proves_no_pin() -> None:
     verdict = verdict_of(merged)
     assert (verdict.ok, verdict.proven) == (True, False)
     assert "one thread runs all vCPUs" in verdict.not_checked[0]
+
+
+def test_a_pcpu_that_the_host_does_not_have_is_called_that() -> None:
+    wanted = msgspec.structs.replace(DB, iothreads={1: CpuSet([2, 40])})
+    found = codes(verdict_of(observed(), wanted))
+    assert set(found) == {"pcpu-absent"}
