@@ -22,8 +22,8 @@ FORMATS = {
 }
 """Format → the function (HostTopology → text) that makes it."""
 
-MEASURED = ("numastat", "load")
-"""Formats that show counters instead of what the host is."""
+MEASURED = ("numastat", "load", "interfaces")
+"""Formats that show what goes on instead of what the host is made of."""
 
 SETTINGS = "/etc/cellwright"
 """Where the operator's sets come from; a machine without it has nothing to read but its kernel."""
@@ -140,7 +140,13 @@ def _measure(args: Namespace) -> str:
             raise BadInput(f"{root.prefix}: no numastat files: its kernel has no NUMA")
         return render_numastat(counters)
     if not root.live:
-        raise BadInput("--format load measures; allowed: this host, without --sysroot")
+        raise BadInput(f"--format {args.format} asks the running kernel; allowed: this host alone")
+    if args.format == "interfaces":
+        from agent.cli.hosts import load_host
+        from agent.inspection.interfaces import read_interfaces
+        from agent.picture.devices import render_interfaces
+
+        return render_interfaces(load_host(args), read_interfaces())
     from agent.inspection.load import read_load
 
     return render_load(read_load())

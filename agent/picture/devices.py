@@ -43,6 +43,25 @@ def render_devices(host: HostTopology) -> str:
             group = None if device.iommu_group is None else str(device.iommu_group)
             facts = (device.name, device.pci, ids, device.root, group, device.physical_function)
             rows.append((cell, device.kind, *(fact or "-" for fact in facts)))
-    widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+    return _table(rows)
+
+
+def render_interfaces(host: HostTopology, interfaces: Sequence[tuple[str, str | None, str, int, int]]) -> str:
+    """A row a network interface (name, parent device, state, MTU, virtual functions) with its cell and PCI address."""
+    homes = {
+        name: (cell, device.pci or "-")
+        for cell, devices in [*((str(cell.id), cell.devices) for cell in host.cells), ("?", host.unplaced_devices)]
+        for device in devices
+        for name in device.name.split(",")
+    }
+    rows = [("interface", "cell", "address", "parent", "state", "mtu", "virtual functions")]
+    for name, parent, state, mtu, functions in interfaces:
+        cell, address = homes.get(name, ("-", "-"))
+        rows.append((name, cell, address, parent or "-", state, str(mtu), str(functions)))
+    return _table(rows)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ["  ".join(f"{value:<{width}}" for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"

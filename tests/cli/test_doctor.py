@@ -44,7 +44,7 @@ def test_a_host_whose_knobs_are_in_order(saved: str, capsys: pytest.CaptureFixtu
     ("argv", "said"),
     [
         (["doctor", "--synthetic", "core:2"], "no knobs: allowed: this host"),
-        (["topology", "--format", "load", "--sysroot", "/nowhere"], "--format load measures"),
+        (["topology", "--format", "load", "--sysroot", "/nowhere"], "--format load asks the running kernel"),
         (["topology", "--format", "numastat", "--synthetic", "core:2"], "no kernel files: allowed: this host"),
         (["topology", "--format", "numastat", "--sysroot", "/nowhere"], "no numastat files: its kernel has no NUMA"),
     ],
@@ -110,3 +110,11 @@ def test_guests_are_drawn_in_and_only_in_pictures(libvirt_uri: str, capsys: pyte
     assert "A  test: " in capsys.readouterr().out, "libvirt's test driver always has a guest of that name"
     assert main(["topology", "--guests", "--connect", libvirt_uri]) == 2
     assert "--guests with --format table; allowed: --format svg" in capsys.readouterr().err
+
+
+def test_interfaces_are_those_of_the_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--format", "interfaces"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == sorted(path.name for path in Path("/sys/class/net").iterdir())
+    for row in rows:
+        assert row[5] == Path("/sys/class/net", row[0], "mtu").read_text().strip()
