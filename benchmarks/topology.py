@@ -44,7 +44,7 @@ def commands(tree: str | None) -> dict[str, tuple[list[str], dict[str, str]]]:
         found["lstopo xml"] = (["lstopo-no-graphics", "--of", "xml"], {})
         found["virsh capabilities"] = (["virsh", "-c", "qemu:///system", "capabilities"], {})
     else:
-        saved = {"HWLOC_FSROOT": tree, "HWLOC_THISSYSTEM": "0", "HWLOC_COMPONENTS": "linux,stop"}
+        saved = {"HWLOC_FSROOT": tree}
         found["cellwright"] = ([*ours, "--sysroot", tree], {})
         found["lscpu -J"] = (["lscpu", "-J", "--sysroot", tree], {})
         found["lstopo xml"] = (["lstopo-no-graphics", "--of", "xml"], saved)

@@ -8,6 +8,7 @@ None for all others.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from agent import __version__
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         return complain(f"{verb!r} is no verb; verbs: {', '.join(VERBS)}", 2)
     try:
-        return run_verb(verb, words[1:])
+        return run_verb(verb, words[1:], ends_process=argv is None)
     except CellwrightError as why:
         return complain(str(why), why.exit_code)
     except BrokenPipeError:
@@ -66,14 +67,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run_verb(verb: str, argv: list[str]) -> int:
-    """Parse ``argv`` with the verb's own options and run it."""
+def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
+    """Parse ``argv`` with the verb's own options and run it.
+
+    A quick answer that ``ends_process`` leaves without taking the interpreter apart, which takes 2 ms of 15.
+    """
     name = "agent.cli." + verb.replace("-", "_")
     __import__(name)  # importlib's import_module does the same and takes longer to import than to run
     module = sys.modules[name]
     quick = getattr(module, "run_quick", None)
     if quick is not None and (answer := quick(argv)) is not None:
         sys.stdout.flush()
+        if ends_process:
+            os._exit(answer)
         return int(answer)
     from argparse import ArgumentParser
 
