@@ -12,15 +12,19 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--nova-conf", metavar="FILE", help="take CPU sets, ratios and reservations from this nova.conf"
     )
+    parser.add_argument("--sysroot", metavar="DIR", default="/", help="check the CPU sets against this saved host")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="default: table")
 
 
 def run(args: Namespace) -> int:
     """0 when the configuration can be used; what is wrong with it ends as one line and exit code 2."""
     from agent.core.codec import encode, to_tree
+    from agent.inspection.host import read_host
     from agent.settings.load import read_settings
+    from agent.settings.sets import apply_sets
 
     effective = read_settings(args.config, nova_conf=args.nova_conf)
+    apply_sets(read_host(args.sysroot), effective.settings)
     tree = to_tree(effective)
     if args.format == "json":
         print(encode(tree).decode())

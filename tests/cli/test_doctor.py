@@ -56,12 +56,15 @@ def test_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str])
 
 def test_config_check_names_the_source_of_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.toml"
-    config.write_text('[host]\ncpu_dedicated_set = "0-1"\nreserved_memory_mb = {0 = 512}\n')
+    config.write_text('[host]\ncpu_dedicated_set = "0"\nreserved_memory_mb = {0 = 512}\n')
     assert main(["config", "check", "--config", str(config)]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert rows["host.cpu_dedicated_set"].split() == ["0-1", str(config)]
+    assert rows["host.cpu_dedicated_set"].split() == ["0", str(config)]
     assert rows["host.reserved_memory_mb"].split() == ["0=512", str(config)]
     assert rows["host.packing"].split() == ["balanced", "default"]
+    config.write_text('[host]\ncpu_dedicated_set = "60000"\n')
+    assert main(["config", "check", "--config", str(config)]) == 2
+    assert "(absent: 60000)" in capsys.readouterr().err
     config.write_text("[hots]\n")
     assert main(["config", "check", "--config", str(config)]) == 2
     assert "unknown section 'hots'; allowed: host" in capsys.readouterr().err
