@@ -6,7 +6,7 @@ good.
 
 Reading the pages (numa_maps) makes the kernel walk the page tables of QEMU: some 10 ms for every GiB of 4 KiB pages,
 well under 1 ms with huge pages, transparent ones included.  The guest runs on; QEMU's own mmap calls wait meanwhile.
---quick reads masks alone, some 0.1 ms a thread.
+--quick reads masks alone, some 0.3 ms a thread.
 
 Exit code 0: everything was read and nothing differs.  4: something differs, or could not be checked.  1: a named domain
 is not running.  2: there is no such domain.  5: libvirt is not reachable.
