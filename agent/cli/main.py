@@ -63,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as why:
+        return complain(f"{why.filename or 'output'}: {why.strerror}", 1)
     except KeyboardInterrupt:
         return 130
 

@@ -18,12 +18,14 @@ def render_numactl(host: HostTopology) -> str:
         lines.append(f"node {cell.id} cpus:" + "".join(f" {cpu}" for cpu in cell.cpus))
         lines.append(f"node {cell.id} size: {_mb(cell.memory_kib)}")
         lines.append(f"node {cell.id} free: {_mb(cell.free_kib)}")
-    if not all(cell.distances for cell in host.cells):
+    # numactl takes a kernel without NUMA for one node, 10 from itself, and a distance of 0 for not known
+    distances = {cell.id: cell.distances or ({cell.id: 10} if len(ids) == 1 else {}) for cell in host.cells}
+    if not distances[ids[-1]].get(ids[0]):
         lines.append("No distance information available.")
     else:
         lines += ["node distances:", "node " + "".join(f"{one: 3d} " for one in ids)]
         for cell in host.cells:
-            lines.append(f"{cell.id: 3d}: " + "".join(f"{cell.distances.get(one, 0): 3d} " for one in ids))
+            lines.append(f"{cell.id: 3d}: " + "".join(f"{distances[cell.id].get(one, 0): 3d} " for one in ids))
     return "\n".join(lines) + "\n"
 
 
