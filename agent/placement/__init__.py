@@ -7,6 +7,24 @@ True
 ``place`` is the whole of it for a caller with one question.  A caller with many keeps the compiled parts:
 ``layout_of(host)`` once a host, ``measure_room(layout, usage, limits)`` whenever usage changes,
 ``parse_guest(request)`` once a request, and ``engine.fit(room, guest)`` for each pair.
+
+Where the Nova of 2018 and today's differ, each point was decided on its merits:
+
+| question | Nova 2018 | Nova 34 | here |
+| --- | --- | --- | --- |
+| CPU topology of a pinned guest | siblings show as threads: 16 vCPUs are 8 × 1 × 2 | 16 × 1 × 1 | as in 2018: the guest's |
+| | | | scheduler can use it; ``cw:guest_topology=flat`` or hw:cpu_sockets … give today's |
+| ``isolate``, legacy vcpu_pin_set | whole core, sibling idle | the same | the same |
+| ``isolate``, split sets with SMT | (no split sets) | refused | a flavor's is met by whole cores with idle siblings, |
+| | | | an image's is refused: idle pCPUs are the operator's to give away |
+| emulator threads | on the union of the pins | the same; real-time vCPUs left out | as today |
+| emulator ``isolate`` with ``isolate`` | a thread whose sibling may be another's | the same, then the claim fails | a whole core where |
+| | | | one is left; what is booked is what is free, so the claim holds |
+| ``prefer`` with too few whole cores | breaks as many cores as vCPUs | the same | whole cores first, then broken ones |
+| ``avoid``, ``separate`` | HTTP 500 | refused | refused, naming the successors |
+| binding of memory | strict | strict | strict; hw:numa_mempolicy has three more |
+| several guest cells | walk over permutations | the same, with a wrong cache | exact matching and exact choice |
+| hw:numa_cpus.N without hw:numa_nodes | ignored in silence | the same | one guest cell, or an error |
 """
 
 from __future__ import annotations
