@@ -15,10 +15,10 @@ Where the Nova of 2018 and today's differ, each point was decided on its merits:
 | topology of 16 pinned vCPUs | siblings show: 8 × 1 × 2 | 16 × 1 × 1 | as in 2018, guests can use it; or today's |
 | | | | with ``cw:guest_topology=flat`` or ``hw:cpu_sockets`` |
 | ``isolate``, legacy vcpu_pin_set | whole core, sibling idle | the same | the same |
-| ``isolate``, split sets with SMT | (no split sets) | refused | a flavor's is met by whole cores with idle siblings, |
-| | | | an image's is refused: idle pCPUs are the operator's to give away |
+| ``isolate``, split sets with SMT | (no split sets) | refused | a flavor's: whole cores, siblings idle; an image's: |
+| | | | refused, idle pCPUs are the operator's to give away |
 | emulator threads | on the union of the pins | the same; real-time vCPUs left out | as today |
-| emulator ``isolate`` beside ``isolate`` | perhaps another's sibling | the same; the claim fails | a whole core if one is left; |
+| emulator ``isolate`` with ``isolate`` | perhaps another's sibling | the same; claims fail | a whole core if one is left; |
 | | | | only free pCPUs are booked, so the claim holds |
 | ``prefer`` with too few whole cores | breaks as many cores as vCPUs | the same | whole cores first, then broken ones |
 | ``avoid``, ``separate`` | HTTP 500 | refused | refused, naming the successors |

@@ -35,7 +35,12 @@ def parse_guest(request: Request) -> GuestTopology:
     count = cells.parse_cell_count(specs)
     auto = ours.parse_auto_cells(specs)
     guest_cells: tuple[GuestCell, ...] = ()
-    if count or auto or page or specs.flavor.get("hw:pmem") or wishes.policy is not CpuPolicy.SHARED or _spelled(specs):
+    if not (count or auto or page or specs.flavor.get("hw:pmem")) and wishes.policy is CpuPolicy.SHARED:
+        count = cells.count_listed(specs)  # Nova ignores such lists in silence; here they are a wish like any other
+        wants_cells = bool(count)
+    else:
+        wants_cells = True
+    if wants_cells:
         guest_cells = cells.parse_cells(
             specs, count=count or 1, ram_mb=request.flavor.ram_mb, dedicated=wishes.dedicated
         )
@@ -70,12 +75,6 @@ def check_request(request: Request) -> None:
     """Refuse whatever is malformed in a request that a user hands in, also what would not matter for placement."""
     parse_guest(request)
     devices.parse_affinity(Specs(request))
-
-
-def _spelled(specs: Specs) -> bool:
-    return any(key in specs.flavor for key in ("hw:numa_cpus.0", "hw:numa_mem.0")) or any(
-        key in specs.image for key in ("hw_numa_cpus.0", "hw_numa_mem.0")
-    )
 
 
 def _check_sizes(request: Request) -> None:

@@ -49,6 +49,11 @@ def parse_cells(specs: Specs, *, count: int, ram_mb: int, dedicated: CpuSet) -> 
     )
 
 
+def count_listed(specs: Specs) -> int:
+    """How many guest cells ``numa_cpus.N`` and ``numa_mem.N`` spell out."""
+    return max(len(_numbered(specs, "numa_cpus")[1]), len(_numbered(specs, "numa_mem")[1]))
+
+
 def even_cells(*, count: int, vcpus: int, ram_mb: int, dedicated: CpuSet) -> tuple[GuestCell, ...]:
     """The guest in ``count`` equal parts; BadRequest when vCPUs or MiB do not divide."""
     if vcpus % count or ram_mb % count:
