@@ -18,7 +18,7 @@ Where the Nova of 2018 and today's differ, each point was decided on its merits:
 | ``isolate``, split sets with SMT | (no split sets) | refused | a flavor's: whole cores, siblings idle; an image's: |
 | | | | refused, idle pCPUs are the operator's to give away |
 | emulator threads | on the union of the pins | the same; real-time vCPUs left out | as today |
-| emulator ``isolate`` with ``isolate`` | perhaps another's sibling | the same; claims fail | a whole core if one is left; |
+| emulator ``isolate`` with ``isolate`` | maybe a foreign sibling | same; claims fail | a whole core if any is left; |
 | | | | only free pCPUs are booked, so the claim holds |
 | ``prefer`` with too few whole cores | breaks as many cores as vCPUs | the same | whole cores first, then broken ones |
 | ``avoid``, ``separate`` | HTTP 500 | refused | refused, naming the successors |
