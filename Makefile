@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml | packages
 	@echo "installing the Python packages of pyproject.toml into $(VENV)"
 	@$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'
 	@$(VENV)/bin/pip install -q -e '.[host,scheduler]' --group dev
+	@$(VENV)/bin/python -m compileall -q agent
 	@touch $(STAMP)
 
 run: install
