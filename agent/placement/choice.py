@@ -6,7 +6,8 @@ The order, first difference decides:
 2. distance: the smallest sum over all pairs of chosen cells;
 3. L3 groups spanned, and sockets;
 4. whole cores broken;
-5. cell pairs broken: cells nobody touched whose partner nobody touched either, taken one without the other;
+5. cells and cell pairs broken: for guests of one cell, first cells nobody touched, then room for guests of two cells
+   destroyed (``packing``); then untouched partners of which one is taken without the other;
 6. how full the cells become: fullest first, so that empty cells stay whole;
 7. lowest cell ids.
 
@@ -52,9 +53,9 @@ WEIGHTS = {policy: _weights(order) for policy, order in _ORDERS.items()}
 
 
 def price_cell(
-    room: CellRoom, guest: GuestTopology, shape: Shape, plan: Plan, *, packing: PackingPolicy, paired: bool
+    room: CellRoom, guest: GuestTopology, shape: Shape, plan: Plan, *, packing: PackingPolicy, pairs: int
 ) -> int:
-    """What it costs to put one guest cell here, alone; ``paired``: this cell and its partner are both untouched."""
+    """What it costs to put one guest cell here, alone; ``pairs``: what that breaks of cell pairs."""
     weight = WEIGHTS[packing]
     devices = 0 if guest.devices else room.cell.device_count
     if guest.cpu_policy is CpuPolicy.SHARED:
@@ -69,7 +70,7 @@ def price_cell(
         devices * weight["devices"]
         + plan.spanned * weight["spanned"]
         + plan.broken * weight["broken"]
-        + paired * weight["pairs"]
+        + pairs * weight["pairs"]
         + left * weight["fullness"]
         + (1 << room.cell.index)
     )

@@ -17,19 +17,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.cpuset import CpuSet
-from agent.core.guest import DeviceWish, GuestTopology
+from agent.core.guest import DeviceWish, GuestTopology, Shape
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, PlacedDevice, Placement, Reason
+from agent.core.policy import CpuPolicy
 from agent.placement.answer import render_answer
 from agent.placement.assignment import assign
 from agent.placement.choice import price_cell, price_pair
 from agent.placement.cores import Plan, plan_cores
 from agent.placement.devices import choose_devices
 from agent.placement.matching import find_violators
+from agent.placement.packing import Counted, count_blocks, pair_room_lost
 from agent.placement.reasons import contended, explain_refusal
 from agent.placement.room import Room
 from agent.placement.rules import Refusal, find_refusal
 from agent.placement.split import split_guest
+
+UNTOUCHED = 1 << 20
+"""Weighs more than all pair room of a host: a cell nobody touched stays whole for a guest that needs it whole."""
 
 NO_GUESTS: Mapping[str, CpuSet] = {}
 
@@ -95,8 +100,8 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
             if mask >> index & 1:
                 if index not in plan_of:
                     plan = plan_of[index] = plan_cores(cell, guest, shape, allowed)
-                    paired = _untouched_pair(room, index)
-                    price_of[index] = price_cell(cell, guest, shape, plan, packing=room.packing, paired=paired)
+                    pairs = _pairs_broken(room, guest, shape, plan, index)
+                    price_of[index] = price_cell(cell, guest, shape, plan, packing=room.packing, pairs=pairs)
                 row[index] = price_of[index]
         linear.append(row)
     wish: DeviceWish | None = None
@@ -161,6 +166,45 @@ def _mask(bits: list[bool]) -> int:
         if bit:
             mask |= 1 << index
     return mask
+
+
+def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, plan: Plan, index: int) -> int:
+    """Whether this splits an untouched pair; for dedicated guests of one cell before that, whether it opens an
+    untouched cell, and the pair room it destroys.
+    """
+    cell = room.cells[index]
+    paired = _untouched_pair(room, index)
+    if len(guest.cells) > 1 or guest.cpu_policy is CpuPolicy.SHARED:
+        return paired
+    kib_per_pcpu, counted = _units(room)
+    if counted is None:
+        return paired
+    pcpus = cell.free.bit_count() - shape.dedicated - shape.extra - plan.idle.bit_count()
+    left = min(pcpus, (cell.memory_kib - cell.memory_used_kib - shape.memory_kib) // kib_per_pcpu)
+    return cell.untouched * UNTOUCHED + 2 * pair_room_lost(counted, index, max(0, left)) + paired
+
+
+def _units(room: Room) -> tuple[int, Counted | None]:
+    """The KiB a dedicated pCPU of the poorest cell has, and the host's free units in blocks; kept with the room.
+
+    None where all cells have the same: then they differ in nothing that matters here.
+    """
+    kept: tuple[int, Counted | None] | None = room.__dict__.get("_units")
+    if kept is None:
+        kib_per_pcpu = max(
+            1,
+            min(
+                (cell.memory_kib // pcpus for cell in room.cells if (pcpus := cell.cell.dedicated.bit_count())),
+                default=1,
+            ),
+        )
+        free = [
+            max(0, min(cell.free.bit_count(), (cell.memory_kib - cell.memory_used_kib) // kib_per_pcpu))
+            for cell in room.cells
+        ]
+        kept = (kib_per_pcpu, count_blocks(free) if len(set(free)) > 1 else None)
+        room.__dict__["_units"] = kept
+    return kept
 
 
 def _untouched_pair(room: Room, index: int) -> bool:

@@ -61,6 +61,36 @@ def cost(cells: Sequence[Column], left: Mapping[int, Column]) -> tuple[Column, C
     return pair_room(cells) - pair_room(after), narrowest, total
 
 
+Counted: TypeAlias = list[tuple[int, list[int], int, int, int]]
+"""For each block size: the size, every cell's blocks, their sum, the largest and the second largest."""
+
+
+def count_blocks(cells: Sequence[int]) -> Counted:
+    """The free units of one host in blocks, counted once for many questions to ``pair_room_lost``."""
+    counted = []
+    for size in BLOCKS:
+        blocks = [free // size for free in cells]
+        *_, second, largest = sorted((0, *blocks))
+        counted.append((size, blocks, sum(blocks), largest, second))
+    return counted
+
+
+def pair_room_lost(counted: Counted, taken: int, left: int) -> int:
+    """The pair room that a guest of one cell destroys which leaves ``left`` units on cell number ``taken``.
+
+    ``pair_room`` before minus after, for plain ints and the engine, which asks this for every cell of every fit.
+    """
+    lost = 0
+    for size, blocks, total, largest, second in counted:
+        before, after = blocks[taken], left // size
+        if before != after:
+            rest, most = total - before, second if before == largest else largest
+            lost += size * (
+                min(total // 2, total - max(most, before)) - min((rest + after) // 2, rest + after - max(most, after))
+            )
+    return lost
+
+
 def _smaller(one: Column, other: Column) -> Column:
     return (one + other - abs(one - other)) // 2
 

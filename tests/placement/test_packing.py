@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.placement.packing import BLOCKS, cost, pair_room, units
+from agent.core.cpuset import CpuSet
+from agent.core.placement import Placement
+from agent.core.request import Flavor, Request
+from agent.core.usage import CellUsage, Usage
+from agent.placement import place
+from agent.placement.packing import BLOCKS, cost, count_blocks, pair_room, pair_room_lost, units
+from tests.hosts import host
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,7 @@ def test_a_guest_never_creates_pair_room(cells: list[int], data: st.DataObject) 
     left = data.draw(st.integers(0, cells[cell]))
     lost, narrowest, total = cost(cells, {cell: left})
     assert lost >= 0
+    assert lost == pair_room_lost(count_blocks(cells), cell, left)
     assert narrowest == total == left
 
 
@@ -71,3 +78,19 @@ def test_of_several_taken_cells_the_fullest_decides_before_their_sum() -> None:
 def test_the_scarcer_resource_counts() -> None:
     assert units(20, 8 * 1024, 1024) == 8
     assert units(4, 8 * 1024, 1024) == 4
+
+
+@pytest.mark.parametrize(
+    ("usage", "cell", "why"),
+    [
+        (("0-7", "16"), 1, "both are touched: four pCPUs of the surplus destroy no block of eight that has a partner"),
+        (("0-7", ""), 0, "nobody touched cell 1, and it stays whole"),
+        (("0-3", "16-27"), 1, "no pair of blocks is left, so the fuller cell is taken"),
+    ],
+)
+def test_the_engine_keeps_pairs_whole(usage: tuple[str, str], cell: int, why: str) -> None:
+    held = Usage(tuple(CellUsage(number, pinned=CpuSet.parse(cpus)) for number, cpus in enumerate(usage)))
+    request = Request(flavor=Flavor(4, 1024, extra_specs={"hw:cpu_policy": "dedicated"}))
+    answer = place(host("no-smt-16"), held, request)
+    assert isinstance(answer, Placement)
+    assert answer.cells[0].host_cell == cell, why
