@@ -1,4 +1,4 @@
-"""Some ninety hand-made requests with Nova 34's full result, beside which ours must say the same yes, no, or refusal."""
+"""Some ninety hand-made requests with Nova 34's full result: ours says the same yes, no, or refusal."""
 
 import json
 from pathlib import Path
