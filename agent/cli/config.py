@@ -34,7 +34,7 @@ def run(args: Namespace) -> int:
         for section, table in tree["settings"].items()
         for key, value in table.items()
     ]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    widths = [min(max(len(row[column]) for row in rows), 48) for column in (0, 1)]
     for name, value, origin in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
     return 0
