@@ -11,12 +11,13 @@ import msgspec
 
 from agent.cli.hosts import add_settings_options, load_host, load_settings
 from agent.core.codec import decode_answer
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, Unreachable
 from agent.core.placement import Misfit, Placement
+from agent.core.topology import HostTopology
+from agent.core.usage import Limits, Usage
 
 if TYPE_CHECKING:
     from agent.compute.driver import Driver
-    from agent.core.usage import Limits
 
 
 def add_wanted_options(parser: ArgumentParser, *, settings: str = "--config") -> None:
@@ -52,6 +53,24 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
         request = msgspec.structs.replace(request, name=name)
     check_request(request)
     return place(host, sum_usage(claimants), request, _limits(args), guests=guests_of(claimants))
+
+
+def running_usage(uri: str, host: HostTopology) -> Usage:
+    """What running guests hold on the live host; nothing, and a line on stderr, where libvirt does not answer."""
+    from agent.cli.connect import say
+
+    try:
+        from agent.compute.driver import Driver
+        from agent.compute.usage import read_claimants, sum_usage
+    except ImportError as why:
+        say(f"{why.name} is not installed: running guests are not counted, usage is taken as empty")
+        return Usage()
+    try:
+        with Driver(uri) as libvirt:
+            return sum_usage(read_claimants(libvirt, host))
+    except Unreachable as why:
+        say(f"usage is taken as empty: {why}")
+        return Usage()
 
 
 def read_placement(path: str) -> Placement | Misfit:

@@ -27,6 +27,8 @@ VERBS: dict[str, str] = {
     "pin": "place an existing domain and pin it there, running or configured",
     "unpin": "take our pins away from a domain",
     "adopt": "read a foreign guest's pins in as claims",
+    "migrate-cells": "re-pin a running guest to other cells and move its memory",
+    "repair": "put back what drifted, naming the cause",
     "undo": "take back what a verb changed, or list the journal",
     "verify": "compare running guests with their placement: threads, pages, neighbours",
     "scheduler": "run the central scheduler",

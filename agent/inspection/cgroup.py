@@ -11,7 +11,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.observation import Cgroup
 from agent.inspection.files import Root
 
-_MOUNTS = {1: "sys/fs/cgroup/cpuset", 2: "sys/fs/cgroup"}
+MOUNTS = {1: "sys/fs/cgroup/cpuset", 2: "sys/fs/cgroup"}
 _EFFECTIVE = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
 
 
@@ -32,7 +32,7 @@ def parse_cgroups(text: str) -> tuple[int, str] | None:
 
 def read_cgroup(root: Root, version: int, path: str) -> Cgroup | None:
     """One cgroup's cpuset; None when it is gone, or has no cpuset because its parent does not give it one."""
-    folder = f"{_MOUNTS[version]}{path.rstrip('/')}"
+    folder = f"{MOUNTS[version]}{path.rstrip('/')}"
     effective = root.parsed(f"{folder}/{_EFFECTIVE[version]}", CpuSet.parse)
     cpus = root.parsed(f"{folder}/cpuset.cpus", CpuSet.parse)
     if effective is None and cpus is None:

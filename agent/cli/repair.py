@@ -1,0 +1,39 @@
+"""Put back the masks of running guests that drifted from their placement, and name the cause where it can be known.
+
+Without a name, every running guest is looked at.  Foreign guests are never touched.  What no mask can repair, or must
+not (a pCPU that is offline), is left alone, and the reason is said.  Exit codes: 0 nothing had drifted or everything is
+repaired, 4 something is left (with --dry-run: had drifted), 1 a named guest is not running, 2 there is none of that
+name, 5 libvirt is not reachable.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from agent.cli.connect import add_connect_options, changing
+
+FINDINGS = 4
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Which guests."""
+    parser.add_argument("domains", nargs="*", metavar="DOMAIN", help="names of running guests (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be repaired and change nothing")
+    add_connect_options(parser)
+
+
+def run(args: Namespace) -> int:
+    """Repair, and print a line a finding."""
+    from agent.compute.repair import Result, apply_repair
+
+    with changing(args) as (libvirt, journal):
+        done = apply_repair(libvirt, journal, names=args.domains or None, dry_run=args.dry_run)
+    for one in done:
+        result = "would be repaired" if args.dry_run and one.result is Result.REPAIRED else str(one.result)
+        print(f"{one.guest}: {one.finding}: {result}" + (f": {one.why}" if one.why else ""))
+        if one.cause:
+            print(f"  cause: {one.cause}")
+    if not done:
+        print("nothing had drifted")
+    left = [one for one in done if args.dry_run or one.result is not Result.REPAIRED]
+    return FINDINGS if left else 0
