@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
+from xml.etree import ElementTree
 
 from tests.lab.machine import Machine
 
@@ -112,19 +113,23 @@ def read_free_pages(lab: Machine, size_kib: int) -> list[int]:
 
 @contextlib.contextmanager
 def started(lab: Machine, request: Mapping[str, Any]) -> Iterator[Guest]:
-    """The guest that Cellwright places and renders for this request, started; gone at the end, whatever happened."""
+    """The guest that ``cellwright create`` starts for this request; gone at the end, whatever happened."""
     name = request["name"]
-    placement, base, xml = f"/tmp/{name}.json", f"/tmp/{name}-base.xml", f"/tmp/{name}.xml"
+    base = f"/tmp/{name}.xml"
+    lab.write(base, render_base(request))
     try:
-        answer = lab.run("cellwright", "place", "--request", "-", "--format", "json", stdin=json.dumps(request))
-        lab.write(placement, answer.stdout)
-        lab.write(base, render_base(request))
-        lab.shell(
-            f"cellwright render {placement} --domain {base} >{xml} && virsh -q define {xml} && virsh -q start {name}"
-        )
-        yield Guest(lab, name, answer.json())
+        lab.run("cellwright", "create", "--request", "-", "--domain", base, stdin=json.dumps(request))
+        yield Guest(lab, name, read_placement(lab, name))
     finally:
         remove(lab, name)
+
+
+def read_placement(lab: Machine, name: str) -> dict[str, Any]:
+    """The placement that a domain's metadata holds."""
+    metadata = lab.run("virsh", "-q", "metadata", name, "urn:cellwright:domain:1").stdout
+    text = ElementTree.fromstring(metadata).findtext("{*}placement")
+    placement: dict[str, Any] = json.loads(text or "null")
+    return placement
 
 
 def remove(lab: Machine, name: str) -> None:

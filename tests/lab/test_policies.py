@@ -1,8 +1,20 @@
 """Each CPU and memory policy on a real host of two cells, as its user asks for it and as the kernel has it after."""
 
+import json
+import re
+
 import pytest
 
-from tests.lab.guests import Guest, make_request, parse_cpus, read_cell_cpus, read_free_pages, read_siblings, started
+from tests.lab.guests import (
+    Guest,
+    make_request,
+    parse_cpus,
+    read_cell_cpus,
+    read_free_pages,
+    read_siblings,
+    render_base,
+    started,
+)
 from tests.lab.machine import Machine
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
@@ -94,3 +106,23 @@ def test_huge_pages_come_from_the_chosen_cell_s_pool(lab: Machine) -> None:
         assert read_free_pages(lab, 2048) == [0, 80]
     finally:
         lab.shell(f"echo 0 >{POOL.format(cell=1)}")
+
+
+def test_memory_that_is_gone_before_the_start_leaves_no_half_started_guest(lab: Machine) -> None:
+    request = make_request("starved", 2, {"hw:cpu_policy": "dedicated"}, ram_mb=512)
+    answer = lab.run("cellwright", "place", "--request", "-", "--format", "json", stdin=json.dumps(request))
+    cell = answer.json()["cells"][0]["host_cell"]
+    lab.write("/tmp/starved.json", answer.stdout)
+    lab.write("/tmp/starved.xml", render_base(request))
+    free_kib = int(re.search(r"MemFree: +(\d+)", lab.read(f"/sys/devices/system/node/node{cell}/meminfo"))[1])  # type: ignore[index]
+    lab.shell(f"echo {(free_kib - 200 * 1024) // 2048} >{POOL.format(cell=cell)}")
+    try:
+        create = ("cellwright", "create", "--placement", "/tmp/starved.json", "--domain", "/tmp/starved.xml")
+        done = lab.run(*create, status=None)
+        assert done.status in (1, 3), str(done)
+        assert "starved" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == []
+        assert lab.run("pgrep", "qemu", status=None).stdout == ""
+    finally:
+        lab.shell(f"echo 0 >{POOL.format(cell=cell)}")
