@@ -51,5 +51,5 @@ def render_table(answer: Capacity) -> str:
         lines += [f"  cell {number} alone has room for guest cells: {count}" for number, count in held]
     if answer.runs_out is not None:
         lines.append(f"runs out first: {answer.runs_out}")
-        lines += [f"  {reason.message}" for reason in answer.reasons]
+        lines += [f"  {message}" for message in dict.fromkeys(reason.message for reason in answer.reasons)]
     return "\n".join(lines) + "\n"
