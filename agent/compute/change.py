@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, read_state, restore_state
 from agent.compute.journal import Entry, Journal, Outcome
+from agent.compute.memory import settle_memory
 from agent.core.errors import BadInput, CellwrightError
 
-PIN_VERBS = ("pin", "repair", "migrate-cells", "adopt")
+MIGRATE = "migrate-cells"
+PIN_VERBS = ("pin", "repair", MIGRATE, "adopt")
 """Verbs that change where an existing guest runs, and that ``unpin`` takes back."""
 
 
@@ -46,7 +48,7 @@ def change(
     try:
         yield before
     except BaseException:
-        restore_state(libvirt, name, before, uuid=entry.uuid)
+        put_back(libvirt, entry)
         journal.end(entry, Outcome.PUT_BACK, after=None)
         raise
     journal.end(entry, Outcome.DONE, after=read_state(libvirt, name), undoes=tuple(one.id for one in undoes))
@@ -64,7 +66,7 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
         found = read_state(libvirt, entry.domain)
         what = f"{entry.verb} of {entry.domain} (journal entry {entry.id}, {entry.begun_at}) was interrupted"
         try:
-            restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
+            put_back(libvirt, entry)
         except CellwrightError as why:
             say(f"{what}, and could not be put back: {why}")
         else:
@@ -82,7 +84,14 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
         check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
     with change(libvirt, journal, verb=verb, name=oldest.domain, uuid=oldest.uuid, detail=detail, undoes=entries):
-        restore_state(libvirt, oldest.domain, oldest.before, uuid=oldest.uuid)
+        put_back(libvirt, oldest, moved=any(entry.verb == MIGRATE for entry in entries))
+
+
+def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> None:
+    """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it."""
+    restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
+    if (moved or entry.verb == MIGRATE) and entry.before.running and libvirt.domain(entry.domain).active:
+        settle_memory(libvirt, entry.domain)
 
 
 def check_untouched(libvirt: Driver, entry: Entry) -> None:

@@ -32,6 +32,11 @@ def test_threads_and_pages_move_to_the_other_cell(lab: Machine) -> None:
         assert guest.verify()["ok"]
         config = lab.run("virsh", "-q", "dumpxml", "--inactive", guest.name).stdout
         assert f"<memnode cellid='0' mode='strict' nodeset='{new}'/>" in config
+        lab.run("cellwright", "undo")
+        back = guest.read_cells()
+        assert back[new] * 20 < back[old]
+        assert set(guest.read_memory()) == {f"bind:{old}"}
+        assert guest.verify()["ok"]
 
 
 def test_a_dry_run_changes_nothing(lab: Machine) -> None:
