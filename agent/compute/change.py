@@ -65,13 +65,17 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
             continue
         found = read_state(libvirt, entry.domain)
         what = f"{entry.verb} of {entry.domain} (journal entry {entry.id}, {entry.begun_at}) was interrupted"
+        if found.uuid not in (None, entry.uuid):
+            say(f"{what}, and {entry.domain} is now another domain: left alone")
+            journal.end(entry, Outcome.LEFT_ALONE, after=found)
+            continue
         try:
             put_back(libvirt, entry)
         except CellwrightError as why:
-            say(f"{what}, and could not be put back: {why}")
+            say(f"{what}, and could not be put back, which the next verb tries again: {why}")
         else:
             say(f"{what}: {entry.domain} is again as it was before")
-        journal.end(entry, Outcome.PUT_BACK, after=found)
+            journal.end(entry, Outcome.PUT_BACK, after=found)
 
 
 def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> None:

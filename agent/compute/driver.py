@@ -113,8 +113,11 @@ class Driver:
     def domains(self, *, active_only: bool = True) -> tuple[Domain, ...]:
         """Every domain, ordered by name; the running ones alone unless told otherwise."""
         flags = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if active_only else 0
-        handles = self._ask(lambda conn: conn.listAllDomains(flags), "list of domains")
-        found = [one for one in map(self._describe, handles) if one is not None]
+
+        def read(conn: Any) -> list[Domain | None]:
+            return [self._describe(handle) for handle in conn.listAllDomains(flags)]
+
+        found = [one for one in self._ask(read, "list of domains") if one is not None]
         return tuple(sorted(found, key=lambda one: one.name))
 
     def domain(self, name: str) -> Domain:
@@ -361,7 +364,7 @@ class Driver:
         self._on(name, pin_all, what)
 
 
-class _CallFailed(Exception):
+class _CallFailed(Refused):
     """libvirt's answer to one call, before anybody knows what it means for the caller."""
 
     def __init__(self, what: str, why: libvirt.libvirtError) -> None:

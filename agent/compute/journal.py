@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     BEGUN = "begun"
     DONE = "done"
     PUT_BACK = "put back"
+    LEFT_ALONE = "left alone"
     UNDONE = "undone"
 
 

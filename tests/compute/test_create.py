@@ -10,7 +10,7 @@ from agent.compute.change import change, recover
 from agent.compute.create import NewGuest, apply_create, plan_guest
 from agent.compute.domains import Refused, State
 from agent.compute.driver import Driver
-from agent.compute.guest_state import ABSENT
+from agent.compute.guest_state import ABSENT, read_state
 from agent.compute.journal import Journal, Outcome
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
@@ -108,7 +108,8 @@ def test_somebody_elses_domain_of_that_name_survives_the_recovery(
     said: list[str] = []
     recover(libvirt, journal, say=said.append)
     assert libvirt.domain(name).active
-    assert "is now another one" in said[0]
+    assert said[0].endswith(f"{name} is now another domain: left alone")
+    assert journal.entries()[0].outcome is Outcome.LEFT_ALONE
 
 
 def test_a_failure_in_the_middle_of_a_change_puts_the_masks_back(
@@ -125,3 +126,21 @@ def test_a_failure_in_the_middle_of_a_change_puts_the_masks_back(
     with pytest.raises(CellwrightError, match="power cut"):
         half_a_change()
     assert libvirt.vcpu_pins(name) == before
+
+
+def test_what_cannot_be_put_back_yet_is_tried_again_by_the_next_verb(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = foreign("again")
+    before = read_state(libvirt, name)
+    begun = journal.begin(verb="pin", uri=libvirt.uri, domain=name, before=before, uuid=before.uuid)
+    libvirt.pin_vcpus(name, {0: CpuSet([SECOND])})
+    said: list[str] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(libvirt, "pin_vcpus", lambda *_: (_ for _ in ()).throw(Refused("not now")))
+        recover(libvirt, journal, say=said.append)
+    assert said[0].endswith("which the next verb tries again: not now")
+    recover(libvirt, journal, say=said.append)
+    assert said[1].endswith("is again as it was before")
+    assert journal.entry(begun.id).outcome is Outcome.PUT_BACK
+    assert read_state(libvirt, name) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.compute.domains import NoSuchDomain, RefusedXml, State
+from agent.compute.domains import NoSuchDomain, Refused, RefusedXml, State
 from agent.compute.driver import Driver
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, Unreachable
@@ -138,3 +138,8 @@ except CellwrightError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_call_that_libvirt_refuses_is_an_error_of_ours(libvirt_uri: str) -> None:
+    with Driver("test:///default") as libvirt, pytest.raises(Refused, match="not supported by the connection driver"):
+        libvirt._ask(lambda conn: conn.getDomainCapabilities(), "domain capabilities")
