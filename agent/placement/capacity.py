@@ -89,25 +89,38 @@ def most_guests(held: list[int], cells: int) -> int:
     return min(sum(ordered[largest:]) // (cells - largest) for largest in range(cells))
 
 
-def _plans(
-    room: Room, guest: GuestTopology, per_cell: list[int | None], at_most: int
-) -> list[list[tuple[int, ...] | None]]:
-    """Host cells for each guest in turn: freely chosen, or always those with most room left, which wastes none."""
-    free: list[tuple[int, ...] | None] = [None] * at_most
-    if len(guest.cells) < 2 or guest.host_cells is not None or guest.auto_cells:
+Plan = list[tuple[int, ...] | None]
+"""The host cells of each guest in turn; None: wherever the engine likes."""
+
+
+def _plans(room: Room, guest: GuestTopology, per_cell: list[int | None], at_most: int) -> list[Plan]:
+    """Freely chosen; or always on the cells with most room left, counted in guest cells or in pCPUs, wasting none."""
+    free: Plan = [None] * at_most
+    if len(guest.cells) < 2 or len(guest.cells) > len(room.cells) or guest.host_cells is not None or guest.auto_cells:
         return [free]
-    left = [at_most if held is None else held for held in per_cell]
-    balanced: list[tuple[int, ...] | None] = []
-    for _ in range(at_most):
-        chosen = sorted(range(len(left)), key=lambda index: (-left[index], index))[: len(guest.cells)]
-        for index in chosen:
-            left[index] -= 1
-        balanced.append(tuple(room.cells[index].cell.id for index in sorted(chosen)))
-    return [balanced, free]
+    needs = [guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds]
+    held = [at_most if count is None else count for count in per_cell]
+    pcpus = [cell.free.bit_count() for cell in room.cells]
+    return [_emptiest(room, held, [1] * len(needs), at_most), _emptiest(room, pcpus, needs, at_most), free]
+
+
+def _emptiest(room: Room, held: list[int], needs: list[int], count: int) -> Plan:
+    """The neediest guest cell on the host cell with most left, and so on, for each guest in turn."""
+    left = list(held)
+    order = sorted(range(len(needs)), key=lambda number: -needs[number])
+    plan: Plan = []
+    for _ in range(count):
+        emptiest = sorted(range(len(left)), key=lambda index: (-left[index], index))
+        chosen = [0] * len(needs)
+        for number, index in zip(order, emptiest, strict=False):
+            chosen[number] = room.cells[index].cell.id
+            left[index] -= needs[number]
+        plan.append(tuple(chosen))
+    return plan
 
 
 def _fill(
-    host: HostTopology, usage: Usage, guest: GuestTopology, limits: Limits | None, plan: list[tuple[int, ...] | None]
+    host: HostTopology, usage: Usage, guest: GuestTopology, limits: Limits | None, plan: Plan
 ) -> tuple[int, tuple[Reason, ...]]:
     """Place as the plan says, then wherever one more fits; how many fitted, and why the next did not."""
     layout = layout_of(host)
@@ -137,7 +150,7 @@ def _bound(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> int 
 
 
 def _cell_bounds(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> list[int]:
-    owned = sum(shape.dedicated + shape.extra for shape in guest.shapes)
+    owned = sum(guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds)
     bounds = [sum(cell.free.bit_count() for cell in room.cells) // owned] if owned else []
     if guest.auto_cells:
         return bounds or [MOST]

@@ -38,9 +38,11 @@ KNOWN = [
     ("osdev-01", Usage(), asked(6, 1536, numa_nodes="3", **PINNED), 0, "three guest cells on two cells"),
     ("eight-cells", Usage(), asked(32, 8192, numa_nodes="2", **PINNED), 8, "two halves of 16 on each of eight cells"),
     ("eight-cells", Usage(), asked(48, 12288, numa_nodes="3", **PINNED), 5, "16 halves in threes, one is left over"),
+    ("osdev-01", Usage(), asked(8, 1024, numa_nodes="2", emulator_threads_policy="isolate", **PINNED), 8,
+     "fours and fives fill 36 pCPUs only when the emulators take turns"),
     ("huge-pages", Usage(), asked(2, 1024, mem_page_size="1GB", numa_nodes="1"), 16, "8 pages of 1 GiB a cell"),
     ("ccx", Usage(), asked(6, 1024, **PINNED), 10, "32 pCPUs a cell in sixes"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "usage", "request_", "count", "why"), KNOWN, ids=[row[4] for row in KNOWN])
