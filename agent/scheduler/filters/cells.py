@@ -30,7 +30,8 @@ def cells_that_do(table: HostTable, wanted: Wanted, shape: Shape) -> Mask:
 
 
 def _cells(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
-    shapes = wanted.guest.shapes
+    guest = wanted.guest
+    shapes = [guest.shapes[kind] for kind in guest.kinds]
     if not shapes:
         return np.ones(table.size, dtype=np.bool_)
     if wanted.guest.auto_cells:

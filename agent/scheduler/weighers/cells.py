@@ -23,7 +23,7 @@ def _dedicated(wanted: Wanted) -> bool:
 
 def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
     """Minus the pair room that a one-cell guest destroys on its best cell; nothing for guests of several cells."""
-    if not _dedicated(wanted) or len(wanted.guest.shapes) != 1:
+    if not _dedicated(wanted) or len(wanted.guest.cells) != 1:
         return np.zeros(table.size)
     shape = wanted.guest.shapes[0]
     does = cells_that_do(table, wanted, shape)
@@ -52,15 +52,15 @@ def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Colum
     if not _dedicated(wanted):
         return np.zeros(table.size)
     inside = np.ones(table.size, dtype=np.bool_)
-    for shape in dict.fromkeys(wanted.guest.shapes):
+    for kind, shape in enumerate(wanted.guest.shapes):
         does = cells_that_do(table, wanted, shape) & (table.cells.group_free >= shape.dedicated)
-        inside &= does.sum(axis=1) >= sum(shape == other for other in wanted.guest.shapes)
+        inside &= does.sum(axis=1) >= wanted.guest.kinds.count(kind)
     return inside.astype(np.float64)
 
 
 def _distance(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
     """Minus the host's least distance between two cells, for guests of several cells."""
-    if len(wanted.guest.shapes) < 2:
+    if len(wanted.guest.cells) < 2:
         return np.zeros(table.size)
     return np.asarray(-table.cells.nearest, dtype=np.float64)
 
