@@ -47,9 +47,12 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """``placement`` is None when no host was found; ``alternates`` are hosts that fit too, next best first."""
+    """``placement`` is None when no host was found; ``alternates`` names the next best hosts by weight.
+
+    Alternates passed every filter but were not asked for the exact placement: nobody may ever need them.
+    """
 
     schema: str = "cellwright.decision/1"
     placement: Placement | None
-    alternates: tuple[Placement, ...] = ()
+    alternates: tuple[str, ...] = ()
     trace: Trace

@@ -27,7 +27,7 @@ def render_decision(decision: dict[str, Any]) -> str:
     else:
         cells = ", ".join(f"guest cell {c['guest_cell']} on cell {c['host_cell']}" for c in placement["cells"])
         lines.append(f"chosen: {placement['host']}" + (f", {cells}" if cells else ""))
-        others = [other["host"] for other in decision["alternates"]]
+        others = decision["alternates"]
         if others:
             lines.append(f"alternates: {', '.join(others)}")
     return "\n".join(lines)

@@ -47,7 +47,10 @@ def candidates(
                 break
             if wanted.rebuild and not rule.on_rebuild:
                 continue
-            passes &= rule.mask(table, wanted, settings)
+            mask = rule.mask(table, wanted, settings)
+            if mask is None:
+                continue
+            passes &= mask
             removed = before - int(np.count_nonzero(passes))
             if removed:
                 steps.append(Removed(rule.name, before, removed, rule.wants(wanted, settings)))
@@ -63,33 +66,36 @@ def select(
     settings: SchedulingSettings,
     fit: Fit,
 ) -> Decision:
-    """The best host that really fits, up to ``settings.alternates`` more, and the trace."""
+    """The best host that really fits, the names of up to ``settings.alternates`` next best ones, and the trace."""
     rows, trace = candidates(table, wanted, filters=filters, settings=settings)
     weights, parts = weigh(table, wanted, rows=rows, weighers=weighers, settings=settings)
-    found: list[Placement] = []
+    found: Placement | None = None
+    alternates: list[str] = []
     misfits: list[Misfit] = []
     shown: list[int] = []
     refused = 0
     for tried, position in enumerate(best_first(weights)):
-        if tried >= settings.tries and len(found) == 0:
-            break
         if len(shown) < SHOWN:
             shown.append(position)
-        if len(found) > settings.alternates:
-            if len(shown) >= SHOWN:
+        if found is not None:
+            if len(alternates) < settings.alternates:
+                alternates.append(table.at(int(rows[position])).name)
+            elif len(shown) >= SHOWN:
                 break
             continue
+        if tried >= settings.tries:
+            break
         answer = fit(int(rows[position]), wanted)
         if isinstance(answer, Placement):
-            found.append(answer)
+            found = answer
         else:
             refused += 1
             if len(misfits) < SHOWN:
                 misfits.append(answer)
     best = tuple(_weighed(table, rows, position, weights, parts) for position in shown)
     return Decision(
-        placement=found[0] if found else None,
-        alternates=tuple(found[1:]),
+        placement=found,
+        alternates=tuple(alternates),
         trace=Trace(
             hosts=trace.hosts,
             ignored=trace.ignored,

@@ -199,7 +199,8 @@ class Scheduler:
             passing = [rule for rule in self._filters if rule.on_rebuild]
             row = self.cloud.table.row_of[old.host]
             for rule in passing:
-                if not rule.mask(self.cloud.table, wanted, self.settings)[row]:
+                mask = rule.mask(self.cloud.table, wanted, self.settings)
+                if mask is not None and not mask[row]:
                     raise BadInput(
                         f"instance {old.name}: {rule.name} on {old.host} wants {rule.wants(wanted, self.settings)}"
                     )
@@ -288,15 +289,14 @@ class Scheduler:
         """Select and claim until both agree; None when nothing fits."""
         for _ in range(MOST_RACES):
             decision = self._select(wanted)
-            for placement in (decision.placement, *decision.alternates):
-                if placement is None:
-                    return None, decision
-                try:
-                    return self._take(instance, placement, decision, new=new, old=old), decision
-                except ClaimLost as lost:
-                    self.tally.lost()
-                    self.refresh(lost.hosts)
-                    wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=tuple(wanted.tried))
+            if decision.placement is None:
+                return None, decision
+            try:
+                return self._take(instance, decision.placement, decision, new=new, old=old), decision
+            except ClaimLost as lost:
+                self.tally.lost()
+                self.refresh(lost.hosts)
+                wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=tuple(wanted.tried))
         raise BadInput(f"instance {instance.name}: {MOST_RACES} claims in a row were lost to others; try again")
 
     def _take(

@@ -21,13 +21,13 @@ from agent.settings.scheduling import SchedulingSettings
 FIRST = 64
 
 
-def normalise(score: Column, least: float | None) -> Column:
-    """A score on 0 … 1."""
+def normalise(score: Column, least: float | None) -> Column | None:
+    """A score on 0 … 1; None when it is the same everywhere."""
     if least is not None:
         score = np.maximum(score, least)
     low = float(score.min()) if least is None else least
     span = float(score.max()) - low
-    return np.zeros_like(score) if span == 0 else np.asarray((score - low) / span, dtype=np.float64)
+    return None if span == 0 else np.asarray((score - low) / span, dtype=np.float64)
 
 
 def weigh(
@@ -44,8 +44,13 @@ def weigh(
     if len(rows) < 2:
         return total, parts
     for weigher in weighers:
-        norm = normalise(weigher.score(table, wanted, settings)[rows], weigher.least)
         multiplier = table.aggregates.least(weigher.multiplier, settings.multiplier(weigher.multiplier))
+        if not isinstance(multiplier, np.ndarray) and multiplier == 0:
+            continue
+        score = weigher.score(table, wanted, settings)
+        norm = None if score is None else normalise(score[rows], weigher.least)
+        if norm is None:
+            continue
         factor = multiplier[rows] if isinstance(multiplier, np.ndarray) else multiplier
         part = np.asarray(weigher.sign * factor * norm, dtype=np.float64)
         parts[weigher.name] = part
@@ -59,7 +64,7 @@ def best_first(weights: Column) -> Iterator[int]:
     shown = 0
     if count > 4 * FIRST:
         bar = np.partition(weights, count - FIRST)[count - FIRST]
-        above = np.flatnonzero(weights > bar)
+        above = np.flatnonzero(weights >= bar)
         for position in above[np.argsort(-weights[above], kind="stable")].tolist():
             shown += 1
             yield position

@@ -29,11 +29,11 @@ def cells_that_do(table: HostTable, wanted: Wanted, shape: Shape) -> Mask:
     return np.asarray(do, dtype=np.bool_)
 
 
-def _cells(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _cells(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     guest = wanted.guest
     shapes = [guest.shapes[kind] for kind in guest.kinds]
     if not shapes:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     if wanted.guest.auto_cells:
         return np.asarray(table.has_topology)
     passes = np.asarray(table.has_topology).copy()

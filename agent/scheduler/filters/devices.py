@@ -14,9 +14,9 @@ from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
 
 
-def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     if not wanted.devices:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     passes = table.free_devices >= sum(wanted.devices.values())
     for row in np.flatnonzero(passes & table.alive).tolist():
         have = table.at(row).devices

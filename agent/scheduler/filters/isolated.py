@@ -14,13 +14,13 @@ from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
 
 
-def _isolated(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _isolated(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     isolated = np.zeros(table.size, dtype=np.bool_)
     isolated[[table.row_of[name] for name in settings.isolated_hosts if name in table.row_of]] = True
     restrict = settings.restrict_isolated_hosts_to_isolated_images
     if wanted.request.image.name in settings.isolated_images:
         return isolated
-    return ~isolated if restrict else np.ones(table.size, dtype=np.bool_)
+    return ~isolated if restrict else None
 
 
 FILTERS = (Filter("IsolatedHosts", _isolated, lambda w, s: f"a host for image {w.request.image.name}", True),)

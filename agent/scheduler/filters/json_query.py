@@ -75,10 +75,10 @@ def _value(item: Any, view: HostView) -> Any:
     return value
 
 
-def _query(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _query(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     texts = wanted.hint("query") if isinstance(wanted.request.hints.get("query"), str) else ()
     if not texts:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     try:
         query = msgspec.json.decode(texts[0], type=list[Any])
     except msgspec.DecodeError as why:

@@ -11,10 +11,10 @@ from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
 
 
-def _metrics(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _metrics(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     needed = settings.metrics_weights.keys()
     if not needed:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     return np.array([host is not None and needed <= host.facts.metrics.keys() for host in table.rows], dtype=np.bool_)
 
 

@@ -33,9 +33,12 @@ def scoped_specs(wanted: Wanted) -> dict[str, str]:
     return specs
 
 
-def _extra_specs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _extra_specs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    specs = scoped_specs(wanted)
+    if not specs:
+        return None
     passes = np.ones(table.size, dtype=np.bool_)
-    for key, text in sorted(scoped_specs(wanted).items()):
+    for key, text in sorted(specs.items()):
         matching = [pair for pair in table.aggregates.having(key) if any(matches(v, text) for v in pair[0].values(key))]
         passes &= table.aggregates.mask(matching)
     return passes

@@ -27,19 +27,20 @@ def count_by_host(table: HostTable, instances: Iterable[str]) -> Column:
     return counts
 
 
-def _same(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _same(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     asked = wanted.hint("same_host")
-    return np.asarray(count_by_host(table, asked) > 0 if asked else np.ones(table.size), dtype=np.bool_)
+    return np.asarray(count_by_host(table, asked) > 0, dtype=np.bool_) if asked else None
 
 
-def _different(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
-    return np.asarray(count_by_host(table, wanted.hint("different_host")) == 0, dtype=np.bool_)
+def _different(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    asked = wanted.hint("different_host")
+    return np.asarray(count_by_host(table, asked) == 0, dtype=np.bool_) if asked else None
 
 
-def _anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     group = wanted.group
     if group is None or group.policy != "anti-affinity":
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     passes = np.asarray(count_by_host(table, group.members) < group.max_server_per_host, dtype=np.bool_)
     own = table.row_of_instance.get(wanted.instance)
     if own is not None:
@@ -47,10 +48,10 @@ def _anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSetting
     return passes
 
 
-def _affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     group = wanted.group
     if group is None or group.policy != "affinity" or not group.hosts:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     passes = np.zeros(table.size, dtype=np.bool_)
     passes[[table.row_of[host] for host in sorted(group.hosts) if host in table.row_of]] = True
     return passes

@@ -15,11 +15,13 @@ def _compute(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> 
     return np.asarray(table.enabled & table.up(settings.service_down_time_s), dtype=np.bool_)
 
 
-def _all(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
-    return np.ones(table.size, dtype=np.bool_)
+def _all(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    return None
 
 
-def _retry(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _retry(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    if not wanted.tried:
+        return None
     passes = np.ones(table.size, dtype=np.bool_)
     passes[[table.row_of[name] for name in sorted(wanted.tried) if name in table.row_of]] = False
     return passes

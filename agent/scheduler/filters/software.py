@@ -44,9 +44,12 @@ def _capability_specs(wanted: Wanted) -> list[tuple[list[str], str, bool]]:
     return specs
 
 
-def _capabilities(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _capabilities(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    specs = _capability_specs(wanted)
+    if not specs:
+        return None
     passes = table.alive.copy()
-    for path, text, optional in _capability_specs(wanted):
+    for path, text, optional in specs:
         if path[0] not in NAMES and path[0] not in table.stat_names:
             passes &= optional
             continue
@@ -100,7 +103,7 @@ def _kind_supports(kind: HostKind, asked: tuple[str | None, ...], wanted: Wanted
     return any(all(item is None or item in supported for item in asked) for supported in kind.supported_instances)
 
 
-def _image(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _image(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     props = wanted.properties
     asked = (
         props.get("hw_architecture") or settings.image_properties_default_architecture,
@@ -108,7 +111,7 @@ def _image(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Ma
         props.get("hw_vm_mode") or None,
     )
     if not any(asked):
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     verdicts = np.array([_kind_supports(kind, asked, wanted) for kind in table.kinds] or [True], dtype=np.bool_)
     return verdicts[table.kind]
 

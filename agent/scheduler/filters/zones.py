@@ -6,8 +6,6 @@ default zone when none names one.
 
 from __future__ import annotations
 
-import numpy as np
-
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.table import HostTable
@@ -23,10 +21,10 @@ def zone_of(table: HostTable, row: int, settings: SchedulingSettings) -> str:
     return ",".join(sorted(zones)) or settings.default_availability_zone
 
 
-def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     asked = wanted.request.availability_zone
     if not asked:
-        return np.ones(table.size, dtype=np.bool_)
+        return None
     zones = set(asked.split(","))
     having = table.aggregates.having(KEY)
     passes = table.aggregates.mask([pair for pair in having if zones & set(pair[0].values(KEY))])

@@ -1,7 +1,8 @@
 """Weighers: which of the hosts that pass is best.  Higher always wins; ``weight = Σ multiplier × norm(score)``.
 
 A weigher is a Weigher: a name, the key of its multiplier (configured, or in aggregate metadata), a function
-``(table, wanted, settings) → score`` over the table's rows, and the least score that normalising starts from, if fixed.
+``(table, wanted, settings) → score`` over the table's rows (None: all are alike), and the least score that normalising
+starts from, if fixed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,6 @@ class Weigher(NamedTuple):
 
     name: str
     multiplier: str
-    score: Callable[[HostTable, Wanted, SchedulingSettings], Column]
+    score: Callable[[HostTable, Wanted, SchedulingSettings], Column | None]
     least: float | None = None
     sign: int = 1

@@ -21,10 +21,10 @@ def _dedicated(wanted: Wanted) -> bool:
     return bool(wanted.guest.shapes) and wanted.guest.shapes[0].dedicated > 0
 
 
-def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Minus the pair room that a one-cell guest destroys on its best cell; nothing for guests of several cells."""
     if not _dedicated(wanted) or len(wanted.guest.cells) != 1:
-        return np.zeros(table.size)
+        return None
     shape = wanted.guest.shapes[0]
     does = cells_that_do(table, wanted, shape)
     needed = shape.dedicated + shape.extra
@@ -37,20 +37,20 @@ def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Co
     return np.asarray(-np.where(np.isinf(best), 0.0, best), dtype=np.float64)
 
 
-def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Minus the pCPUs left over on the tightest cell that does: full cells are filled up, whole ones stay whole."""
     if not _dedicated(wanted):
-        return np.zeros(table.size)
+        return None
     shape = wanted.guest.shapes[0]
     does = cells_that_do(table, wanted, shape)
     left = np.where(does, table.cells.free - shape.dedicated - shape.extra, np.iinfo(np.int64).max).min(axis=1)
     return np.where(does.any(axis=1), -left, 0).astype(np.float64)
 
 
-def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """1 where each guest cell can be inside one L3 group of a cell that does, else 0."""
     if not _dedicated(wanted):
-        return np.zeros(table.size)
+        return None
     inside = np.ones(table.size, dtype=np.bool_)
     for kind, shape in enumerate(wanted.guest.shapes):
         does = cells_that_do(table, wanted, shape) & (table.cells.group_free >= shape.dedicated)
@@ -58,17 +58,17 @@ def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Colum
     return inside.astype(np.float64)
 
 
-def _distance(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _distance(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Minus the host's least distance between two cells, for guests of several cells."""
     if len(wanted.guest.cells) < 2:
-        return np.zeros(table.size)
+        return None
     return np.asarray(-table.cells.nearest, dtype=np.float64)
 
 
-def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """1 where a cell that does has devices, for guests that want some; for others, where one that does has none."""
     if not wanted.guest.shapes:
-        return np.zeros(table.size)
+        return None
     does = cells_that_do(table, wanted, wanted.guest.shapes[0])
     suits = table.cells.devices > 0 if wanted.guest.devices else table.cells.devices == 0
     return np.asarray((does & suits).any(axis=1), dtype=np.float64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from agent.scheduler.aggregates import Column
 from agent.scheduler.filters.neighbours import count_by_host
 from agent.scheduler.table import HostTable
@@ -12,18 +10,19 @@ from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
 
-def _members(table: HostTable, wanted: Wanted, policy: str) -> Column:
+def _members(table: HostTable, wanted: Wanted, policy: str) -> Column | None:
     if wanted.group is None or wanted.group.policy != policy:
-        return np.zeros(table.size)
+        return None
     return count_by_host(table, wanted.group.members)
 
 
-def _soft_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _soft_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     return _members(table, wanted, "soft-affinity")
 
 
-def _soft_anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
-    return -_members(table, wanted, "soft-anti-affinity")
+def _soft_anti_affinity(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
+    members = _members(table, wanted, "soft-anti-affinity")
+    return None if members is None else -members
 
 
 WEIGHERS = (

@@ -18,11 +18,11 @@ def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> 
     return np.asarray(MOST_DEVICES - np.minimum(table.free_devices, MOST_DEVICES - 1), dtype=np.float64)
 
 
-def _metrics(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
+def _metrics(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Σ value × configured ratio; a host that lacks a metric goes last (the Metrics filter keeps it out entirely)."""
-    score = np.zeros(table.size)
     if not settings.metrics_weights:
-        return score
+        return None
+    score = np.zeros(table.size)
     for row in np.flatnonzero(table.alive).tolist():
         host = table.at(row)
         for name, ratio in settings.metrics_weights.items():
