@@ -31,6 +31,7 @@ VERBS: dict[str, str] = {
     "repair": "put back what drifted, naming the cause",
     "undo": "take back what a verb changed, or list the journal",
     "verify": "compare running guests with their placement: threads, pages, neighbours",
+    "agent": "run this host's agent: report, carry out, prove, keep",
     "scheduler": "run the central scheduler",
     "host": "hosts of the scheduler",
     "aggregate": "host aggregates and their metadata",

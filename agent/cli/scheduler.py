@@ -19,14 +19,13 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until told to stop."""
-    import logging
-
     from msgspec.structs import replace
 
+    from agent.cli.daemon_log import start_logging
     from agent.scheduler.serve import serve
     from agent.settings.load import read_settings
 
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    start_logging()
     settings = read_settings(args.config).settings
     said = {key: getattr(args, key) for key in ("listen", "database", "region", "token_file")}
     service = replace(settings.scheduler, **{key: value for key, value in said.items() if value is not None})

@@ -32,11 +32,13 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``topology`` is null when it is the one sent before: ``digest`` (SHA-256 of its JSON, hex) says which that was.
     ``foreign`` is what guests hold that the scheduler did not place; ``running`` lists the ids of those it did.
-    ``reserved_ram_mb`` is kept from guests altogether.
+    ``reserved_ram_mb`` is kept from guests altogether.  ``agent`` is the id that an agent keeps on its host: two hosts
+    of one name are told apart by it.
     """
 
     schema: str = "cellwright.report/1"
     hostname: str
+    agent: str = ""
     version: str = ""
     digest: str
     topology: HostTopology | None = None

@@ -14,6 +14,7 @@ class News:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -27,10 +28,19 @@ class News:
         else:
             self._loop.call_soon_threadsafe(self._wake, host)
 
+    def close(self) -> None:
+        """Let every waiter go: the service stops, and must not wait for those who wait for news."""
+        self._closed = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_all)
+
     async def wait(self, host: str, after: int, wait_s: float) -> int:
-        """The host's number, once it is greater than ``after`` or ``wait_s`` seconds have passed."""
+        """The host's number, once it is another than ``after`` or ``wait_s`` seconds have passed.
+
+        It is less than ``after`` when this process started since: that is news too.
+        """
         number = self._numbers.get(host, 0)
-        if number > after or wait_s <= 0 or after < 0:
+        if number != after or wait_s <= 0 or after < 0 or self._closed:
             return number
         event = asyncio.Event()
         waiting = self._waiting.setdefault(host, set())
@@ -48,3 +58,8 @@ class News:
         self._numbers[host] = self._numbers.get(host, 0) + 1
         for event in self._waiting.get(host, ()):
             event.set()
+
+    def _wake_all(self) -> None:
+        for events in self._waiting.values():
+            for event in events:
+                event.set()

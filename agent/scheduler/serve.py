@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import time
 import uuid
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from litestar import Litestar
 
 from agent.core.errors import BadInput
+from agent.core.notify import notify
 from agent.scheduler.api.app import create_app
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
@@ -69,10 +72,31 @@ def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, app.state.news)
     LOG.warning("serving on %s, database %s", service.listen, service.database.partition("@")[2] or service.database)
     server.run()
     return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells its service manager when it serves and when it stops, and lets long polls go."""
+
+    def __init__(self, config: uvicorn.Config, news: News) -> None:
+        super().__init__(config)
+        self._news = news
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            status = f"serving on {self.config.host}, port {self.config.port}"
+            notify(os.environ.get("NOTIFY_SOCKET"), READY=1, STATUS=status)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT."""
+        notify(os.environ.get("NOTIFY_SOCKET"), STOPPING=1, STATUS="stopping")
+        self._news.close()
+        super().handle_exit(sig, frame)
 
 
 def _is_loopback(address: str) -> bool:

@@ -20,6 +20,7 @@ from agent.core.request import Request
 from agent.core.wire import Assignment, Confirmation, InstanceStatus, Outcome
 from agent.placement.language import parse_guest
 from agent.scheduler.cloud import Cloud
+from agent.scheduler.presence import Presence
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import select
 from agent.scheduler.store import catalogue, hosts, instances
@@ -56,6 +57,7 @@ class Scheduler:
         self.tally = Tally()
         self._filters = chosen_filters(settings, all_filters())
         self._weighers = chosen_weighers(settings, all_weighers())
+        self._presence = Presence()
         self.lock = threading.RLock()
         self.load()
 
@@ -145,6 +147,13 @@ class Scheduler:
         with self.lock:
             self.known_host(name)
             self.cloud.table.seen(name, self._clock())
+
+    def hear(self, host: str, agent: str, running: tuple[str, ...]) -> None:
+        """Who reports for a host, and which of our instances it runs; BadInput when another agent speaks for it."""
+        with self.lock:
+            self._presence.hear(
+                host, agent, running, now_s=self._clock(), silent_after_s=self.settings.service_down_time_s
+            )
 
     def create(self, request: Request, *, project: str = "", claim_s: float | None = 300.0) -> InstanceRecord:
         """Schedule and claim one new instance; one that fits nowhere is kept in ERROR with the reason."""
@@ -253,10 +262,17 @@ class Scheduler:
             return [instance.id for instance in late]
 
     def assignments(self, host: str) -> list[Assignment]:
-        """Everything a host should have, and (without a placement) what it should no longer have."""
+        """Everything a host should have, and (without a placement) what it should no longer have.
+
+        The latter are instances that are being deleted, and those that run there although they were placed elsewhere
+        since.  An instance that nobody here knows is not mentioned: a scheduler that forgot must not stop guests.
+        """
         with self.lock:
             self.known_host(host)
-            return [
+            running = [self._find(one) for one in self._presence.running(host)]
+            strays = [one for one in running if one is not None and one.host != host]
+            gone = [Assignment(instance=stray.id, name=stray.name, placement=None) for stray in strays]
+            return gone + [
                 Assignment(
                     instance=instance.id,
                     name=instance.name,

@@ -13,6 +13,7 @@ import msgspec
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
 from agent.core.usage import ReservedPages
+from agent.settings.agent import AgentSettings
 from agent.settings.scheduling import SchedulingSettings, Service
 
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All sections, each with its defaults where no file says otherwise."""
 
     host: Host = Host()
+    agent: AgentSettings = AgentSettings()
     scheduler: Service = Service()
     scheduling: SchedulingSettings = SchedulingSettings()
 

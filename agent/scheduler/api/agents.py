@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from litestar import Controller, get, post
@@ -9,11 +10,13 @@ from litestar.datastructures import State
 
 from agent.core.codec import convert, to_tree
 from agent.core.errors import BadInput
+from agent.core.topology import HostTopology
 from agent.core.wire import Confirmation, HostReport, ReportAnswer
 from agent.scheduler.api.auth import own_host
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store.records import HostRecord
 
+LOG = logging.getLogger("cellwright.scheduler")
 LONGEST_WAIT_S = 60.0
 
 
@@ -46,15 +49,31 @@ class Agents(Controller):
         state.scheduler.confirm(host, convert(data, Confirmation, source="confirmation"))
 
 
+def note_contradiction(before: HostTopology, after: HostTopology) -> None:
+    """Log what is different in a host's new topology: it is believed, and never silently."""
+    facts = {
+        "online pCPUs": (before.online, after.online),
+        "cells": tuple(", ".join(str(cell.id) for cell in one.cells) for one in (before, after)),
+        "dedicated set": (before.dedicated(), after.dedicated()),
+        "shared set": (before.shared(), after.shared()),
+        "memory in KiB": tuple(sum(cell.memory_kib or 0 for cell in one.cells) for one in (before, after)),
+    }
+    said = [f"{what} {was} → {now}" for what, (was, now) in facts.items() if was != now]
+    LOG.warning("host %s has another topology: %s", after.hostname, "; ".join(said) or "details")
+
+
 def take_report(scheduler: Scheduler, report: HostReport) -> bool:
     """Keep what changed; True when the topology must be sent whole first."""
     known = scheduler.cloud.host(report.hostname)
+    scheduler.hear(report.hostname, report.agent, report.running)
     if report.topology is not None and report.topology.hostname != report.hostname:
         raise BadInput(f"report of {report.hostname} holds the topology of {report.topology.hostname}")
     if report.topology is None and (known is None or known.digest != report.digest):
         if known is not None:
             scheduler.seen(report.hostname)
         return True
+    if known is not None and known.topology is not None and report.topology is not None:
+        note_contradiction(known.topology, report.topology)
     record = HostRecord(
         name=report.hostname,
         topology=report.topology or (known.topology if known else None),

@@ -1,0 +1,260 @@
+"""The host's side of the agent: reads, reconciles, proves.  One thread, one inbox; nothing here waits for the network
+longer than a short call.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from agent.compute.daemon import carry_out
+from agent.compute.daemon.carry_out import Tools
+from agent.compute.daemon.fits_now import check_now
+from agent.compute.daemon.link import Link
+from agent.compute.daemon.proof import Prover
+from agent.compute.daemon.reconcile import Action, Todo, plan
+from agent.compute.daemon.state import AgentState, Known, write_agent_state
+from agent.compute.daemon.view import Guests, HostView, read_facts, read_guests, read_topology, view_of
+from agent.core.errors import CellwrightError, Unreachable
+from agent.core.placement import Misfit
+from agent.core.verdict import Drift
+from agent.core.wire import Assignment, Confirmation, Outcome
+from agent.settings.document import Settings
+
+LOG = logging.getLogger("cellwright.agent")
+
+
+class Worker:
+    """What is known of the host, and the ways to change it.  ``view`` is what reports say; None before the first."""
+
+    def __init__(
+        self, tools: Tools, link: Link, settings: Settings, *, state: AgentState, state_file: Path, boot_id: str | None
+    ) -> None:
+        self.tools = tools
+        self.settings = settings
+        self.state = state
+        self.view: HostView | None = None
+        self.guests = Guests()
+        self.prover = Prover(tools.libvirt)
+        self.repairs: dict[str, int] = {}
+        self._link = link
+        self._state_file = state_file
+        self._boot_id = boot_id
+        self._pids: dict[str, int | None] = {}
+        self._said: dict[str, str] = {}
+
+    def change_settings(self, settings: Settings) -> None:
+        """Take other settings; the connection and the state's place stay as they were at the start."""
+        self.settings = settings
+        self.tools = msgspec.structs.replace(self.tools, settings=settings.agent)
+
+    # ---------------------------------------------------------------- reading
+
+    def read_all(self) -> None:
+        """Topology, facts and guests anew."""
+        host, wrong = read_topology(self.settings)
+        self._say_once("sets", wrong, logging.ERROR)
+        facts = read_facts(self.tools.libvirt, self.settings, host)
+        self.guests = read_guests(self.tools.libvirt, host)
+        view = view_of(host, facts, self.guests, self.settings)
+        if self.view is not None and self.view.digest != view.digest:
+            LOG.warning("the topology changed: online pCPUs %s, %d cells", host.online, len(host.cells))
+        self.view = view
+        self._pids = {domain.name: domain.pid for domain in self.tools.libvirt.domains()}
+
+    def read_guests(self) -> bool:
+        """Guests anew, on the topology that is known; whether one of the scheduler's came, went, started or stopped."""
+        before = self.guests.own
+        if self.view is None:
+            self.read_all()
+            return True
+        host = self.view.topology
+        self.guests = read_guests(self.tools.libvirt, host)
+        self.view = view_of(host, self.view.facts, self.guests, self.settings)
+        self._pids = {domain.name: domain.pid for domain in self.tools.libvirt.domains()}
+        return self.guests.own != before
+
+    # ---------------------------------------------------------------- assignments
+
+    def reconcile(self, *, accepted: bool) -> None:
+        """Make the host what the scheduler wants, or while it does not take our reports, what we remember."""
+        assignments = self._pull() if accepted else None
+        self.read_guests()
+        self._note_boot()
+        actions = plan(
+            assignments,
+            self.guests.own,
+            self.state,
+            boot_id=self._boot_id,
+            resume=self.settings.agent.resume_guests_on_boot,
+        )
+        for action in actions:
+            try:
+                self._act(action)
+            except Unreachable:
+                raise
+            except CellwrightError as why:
+                self._say_once(
+                    action.instance, f"{action.todo} {action.domain or action.instance}: {why}", logging.ERROR
+                )
+        if any(action.todo not in (Todo.STOPPED, Todo.ORPHAN) for action in actions):
+            self.read_guests()
+
+    def _pull(self) -> tuple[Assignment, ...] | None:
+        try:
+            assignments = self._link.assignments()
+        except CellwrightError as why:
+            self._say_once("pull", str(why), logging.WARNING)
+            return None
+        self._say_once("pull", "", logging.WARNING)
+        return assignments
+
+    def _note_boot(self) -> None:
+        running = {domain.instance for domain in self.guests.own if domain.running}
+        state = self.state
+        for known in state.known:
+            if known.instance in running and known.boot_id != self._boot_id:
+                state = state.put(msgspec.structs.replace(known, boot_id=self._boot_id))
+        self._remember(state)
+
+    def _act(self, action: Action) -> None:
+        instance, domain = action.instance, action.domain
+        if action.todo is Todo.ORPHAN:
+            text = f"domain {domain} was made for instance {instance}, which the scheduler does not list: left alone"
+            self._say_once(instance, text, logging.WARNING)
+        elif action.todo is Todo.STOPPED:
+            self._say_once(
+                instance, f"domain {domain} is not running and was not stopped by us: left alone", logging.WARNING
+            )
+        elif action.todo in (Todo.REMOVE, Todo.GONE):
+            self._remember(self.state.drop(instance))
+            if domain:
+                carry_out.remove(self.tools, domain)
+                LOG.warning("removed domain %s of instance %s, as the scheduler asked", domain, instance)
+            self._confirm(Confirmation(instance=instance, outcome=Outcome.GONE))
+        elif action.todo is Todo.LOST:
+            known = self.state.of(instance)
+            if self._confirm(carry_out.lost(instance, known.domain if known else "")):
+                self._remember(self.state.drop(instance))
+        elif action.assignment is not None:
+            self._bring_up(action, action.assignment)
+
+    def _bring_up(self, action: Action, assignment: Assignment) -> None:
+        domain = action.domain
+        confirmation: Confirmation | None
+        if action.todo is Todo.PROVE:
+            confirmation = carry_out.prove(self.tools, action)
+        elif action.todo is Todo.START:
+            carry_out.start(self.tools, domain)
+            LOG.warning("started domain %s of instance %s", domain, assignment.instance)
+            confirmation = Confirmation(instance=assignment.instance, outcome=Outcome.VERIFIED)
+        else:
+            confirmation, domain = self._create(action, assignment)
+        if confirmation is None:
+            return
+        taken = self._confirm(confirmation)
+        if confirmation.outcome is Outcome.VERIFIED and assignment.placement is not None:
+            known = Known(
+                instance=assignment.instance,
+                name=assignment.name,
+                domain=domain,
+                placement=assignment.placement,
+                owner=assignment.owner,
+                verified=taken,
+                boot_id=self._boot_id,
+            )
+            self._remember(self.state.put(known))
+            self._said.pop(assignment.instance, None)
+
+    def _create(self, action: Action, assignment: Assignment) -> tuple[Confirmation | None, str]:
+        self.read_all()
+        assert self.view is not None
+        host, facts = self.view.topology, self.view.facts
+        if action.todo is Todo.REPLACE and assignment.placement is not None:
+            others = [one for one in self.guests.claimants if one.name != action.domain]
+            answer = check_now(assignment.placement, host, others, facts.limits)
+            if isinstance(answer, Misfit):
+                return Confirmation(instance=action.instance, outcome=Outcome.REFUSED, misfit=answer), action.domain
+            self._remember(self.state.drop(action.instance))
+            carry_out.remove(self.tools, action.domain)
+            self.read_guests()
+
+        def begin() -> bool:
+            return self._confirm(Confirmation(instance=action.instance, outcome=Outcome.BUILDING))
+
+        confirmation, domain = carry_out.create(
+            self.tools, assignment, host=host, facts=facts, guests=self.guests, accepted=begin
+        )
+        if confirmation is not None:
+            self._tell(confirmation, domain)
+        return confirmation, domain
+
+    def _tell(self, confirmation: Confirmation, domain: str) -> None:
+        if confirmation.outcome is Outcome.VERIFIED:
+            LOG.warning("domain %s of instance %s runs where it was placed", domain, confirmation.instance)
+        else:
+            misfit = confirmation.misfit
+            why = "; ".join(reason.message for reason in misfit.misfits) if misfit else confirmation.reason
+            LOG.error("instance %s %s: %s", confirmation.instance, confirmation.outcome, why)
+
+    def _confirm(self, confirmation: Confirmation) -> bool:
+        """Whether the scheduler took it; what it did not take follows again from the next reconciling."""
+        try:
+            self._link.confirm(confirmation)
+        except CellwrightError as why:
+            LOG.warning(
+                "instance %s: the scheduler did not take %s: %s", confirmation.instance, confirmation.outcome, why
+            )
+            return False
+        return True
+
+    # ---------------------------------------------------------------- proof
+
+    def prove_masks(self) -> None:
+        """Compare every mask with the last judgement; log and repair what drifted."""
+        self._drifted(self.prover.check_masks(self._pids))
+
+    def prove_pages(self) -> float:
+        """Read pages too; the CPU seconds that it took."""
+        drift, cost_s = self.prover.check_pages()
+        self._drifted(drift)
+        return cost_s
+
+    def _drifted(self, drift: Collection[Drift]) -> None:
+        placed = {one.name for one in self.guests.claimants if not one.foreign}
+        for one in drift:
+            if one.finding is not None:
+                cause = f"; cause: {one.finding.cause}" if one.finding.cause else ""
+                level = logging.ERROR if one.change == "appeared" and one.guest in placed else logging.WARNING
+                LOG.log(level, "drift %s: %s: %s%s", one.change, one.guest, one.message, cause)
+
+    # ---------------------------------------------------------------- remembering
+
+    def remember(self) -> None:
+        """Write the state although nothing changed: the agent's id must outlive this process."""
+        self._said.setdefault("state file", "")
+        self._remember(self.state)
+
+    def _remember(self, state: AgentState) -> None:
+        """Keep the state; a disk that takes nothing is said once and lived with: domains say whose they are."""
+        changed, self.state = state != self.state, state
+        if not changed and "state file" not in self._said:
+            return
+        try:
+            write_agent_state(self._state_file, state)
+        except CellwrightError as why:
+            self._say_once("state file", f"{why}; going on without", logging.ERROR)
+        else:
+            self._say_once("state file", "", logging.WARNING)
+
+    def _say_once(self, what: str, text: str, level: int) -> None:
+        """Log a text that is not the last one about the same thing; "" says that it is over, where it was said."""
+        if text:
+            if self._said.get(what) != text:
+                LOG.log(level, "%s", text)
+            self._said[what] = text
+        elif self._said.pop(what, ""):
+            LOG.warning("%s: all is well again", what)

@@ -1,0 +1,39 @@
+"""``[agent]``: whom the agent talks to, how often it looks, and what it may do on its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=1e6)]
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the agent of this host runs.
+
+    ``report_interval_s`` unset takes what the scheduler asks for.  Topology is read on kernel events, and every
+    ``topology_interval_s`` for what has none (huge-page pools).  Masks are compared every ``masks_interval_s``; pages
+    every ``pages_interval_s``, stretched so that reading them takes at most ``pages_share`` of one pCPU.  ``repair``
+    lets it put back what drifted.  ``disk_dir`` holds guests' first disks, NAME.qcow2 or NAME.img, where they have one;
+    ``guests_dir`` is the file system whose size is reported.  ``textfile`` is for node_exporter.
+    """
+
+    scheduler: str = "http://127.0.0.1:8774"
+    token_file: str | None = None
+    ca_file: str | None = None
+    connect: str = "qemu:///system"
+    state_dir: str | None = None
+    report_interval_s: Seconds | None = None
+    topology_interval_s: Seconds = 60.0
+    masks_interval_s: Seconds = 5.0
+    pages_interval_s: Seconds = 300.0
+    pages_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.001
+    repair: bool = False
+    resume_guests_on_boot: bool = True
+    template: str = "plain"
+    virt_type: Literal["auto", "kvm", "qemu"] = "auto"
+    disk_dir: str | None = None
+    guests_dir: str = "/var/lib/libvirt/images"
+    textfile: str | None = None
+    metrics_listen: str | None = None

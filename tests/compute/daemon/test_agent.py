@@ -1,0 +1,43 @@
+"""The agent as a process, against a real scheduler and a real libvirtd."""
+
+from collections.abc import Callable
+
+from agent.compute.driver import Driver
+from agent.domain.ownership import read_instance
+from tests.compute.daemon.running import AgentProcess, domain_state, instance, wait_for, wait_status
+from tests.compute.guests import virsh
+from tests.scheduler.conftest import Service
+
+Agents = Callable[..., AgentProcess]
+Names = Callable[[str], str]
+
+
+def give(service: Service, name: str, flavor: str = "float") -> str:
+    """A new instance; answers its id."""
+    made = service.json("instance", "create", "--flavor", flavor, name)
+    made = made[0] if isinstance(made, list) else made
+    assert made["status"] == "SCHEDULED", made
+    return str(made["id"])
+
+
+def test_an_assignment_becomes_a_verified_guest_and_goes_again(
+    service: Service, agents: Agents, names: Names, libvirt: Driver
+) -> None:
+    name = names("life")
+    agent = agents()
+    agent.start()
+    agent.wait_up()
+    made = give(service, name)
+    wait_status(service, name, "ACTIVE")
+    assert domain_state(name) == "running"
+    assert libvirt.domain(name).uuid == made
+    assert read_instance(libvirt.xml(name)) == made
+    virsh("destroy", name)
+    wait_for(
+        "the log names the guest that was stopped", lambda: f"domain {name} is not running" in agent.log(), limit_s=70
+    )
+    assert service.run("instance", "delete", name).returncode == 0
+    wait_for("the instance is gone", lambda: not instance(service, name))
+    assert domain_state(name) == ""
+    assert agent.stop() == 0
+    assert "guests run on" in agent.log()
