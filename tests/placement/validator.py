@@ -357,17 +357,20 @@ def _small_memory(case: Case, cell: PlacedCell, host_cell: Cell, sizes: list[int
             yield f"guest cell {cell.guest_cell} has more memory than host cell {host_cell.id}"
         return
     total = next(pool.total for pool in host_cell.pages if pool.size_kib == sizes[0])
-    have = _free_pages(case, host_cell, sizes[0]) if cell.vcpus & case.dedicated_vcpus() else total
+    have = total if case.cpu_policy() == "shared" else _free_pages(case, host_cell, sizes[0])
     if cell.memory_kib > have * sizes[0]:
         yield f"host cell {host_cell.id} has {have * sizes[0]} KiB for {cell.memory_kib} KiB in small pages"
 
 
 def overcommit(case: Case) -> Iterator[str]:
-    """Floating vCPUs and the memory of their cells stay within the ratios, and never exceed the whole cell alone."""
+    """Floating vCPUs and the memory of their cells stay within the ratios, and never exceed the whole cell alone.
+
+    As in Nova, the ratios hold for every cell of a mixed guest, also for one whose vCPUs are all dedicated.
+    """
     for cell in case.placement.cells:
         floating = cell.vcpus - case.dedicated_vcpus()
         host_cell = case.host_cell(cell.host_cell)
-        if host_cell is None or not floating:
+        if host_cell is None or case.cpu_policy() == "dedicated":
             continue
         shared = len(set(host_cell.cpus) & set(case.host.shared()))
         if len(floating) > shared:
