@@ -5,6 +5,7 @@ its own under .cache, made on first use.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -44,12 +45,15 @@ def nova_python(cache: Path) -> Path:
     return python
 
 
-def ask(python: Path, program: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The oracle's answers, a case each."""
+def ask(
+    python: Path, program: Path, cases: list[dict[str, Any]], *, imports: Path | None = None
+) -> list[dict[str, Any]]:
+    """The oracle's answers, a case each; ``imports``: the folder of modules that the program needs beside its own."""
     lines = "\n".join(json.dumps(case) for case in cases)
     done = subprocess.run(
-        [python, program.name], cwd=program.parent, input=lines, capture_output=True, text=True, check=True
-    )
+        [python, program], cwd=imports or program.parent, input=lines, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(imports or program.parent)},
+    )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -58,9 +58,24 @@ def parse_locked(specs: Specs, page: int | PageWish | None) -> bool:
         raise BadRequest("hw_locked_memory", image_text, f"the flavor says hw:locked_memory={flavor_text}")
     if (flavor or image) and page is None:
         raise BadRequest("hw:locked_memory" if flavor else "hw_locked_memory", "yes", "needs hw:mem_page_size")
+    return bool(flavor or image or _encrypted(specs))
+
+
+def _encrypted(specs: Specs) -> bool:
+    """``hw:mem_encryption``: flavor and image may not differ, and the image must boot by UEFI, on q35 if it says."""
     flavor_text, image_text = specs.pair("mem_encryption")
-    encrypted = yes_or_no("hw:mem_encryption", flavor_text) or yes_or_no("hw_mem_encryption", image_text)
-    return bool(flavor or image or encrypted)
+    flavor = yes_or_no("hw:mem_encryption", flavor_text)
+    image = yes_or_no("hw_mem_encryption", image_text)
+    if not flavor and not image:
+        return False
+    if flavor is not None and image is not None and flavor != image:
+        raise BadRequest("hw_mem_encryption", image_text, f"the flavor says hw:mem_encryption={flavor_text}")
+    firmware, machine = specs.image.get("hw_firmware_type"), specs.image.get("hw_machine_type")
+    if firmware != "uefi":
+        raise BadRequest("hw_firmware_type", firmware or "absent", "does not go with encrypted memory", allowed="uefi")
+    if machine and "q35" not in machine:
+        raise BadRequest("hw_machine_type", machine, "does not go with encrypted memory", allowed="q35")
+    return True
 
 
 def parse_mempolicy(specs: Specs) -> MemPolicy:

@@ -99,6 +99,10 @@ def test_page_sizes(text: str, page: int | PageWish) -> None:
     assert parse({"hw:mem_page_size": text}).page == page
 
 
+def test_encrypted_memory_is_locked() -> None:
+    assert parse({"hw:mem_encryption": "true"}, {"hw_firmware_type": "uefi", "hw_machine_type": "pc-q35-8.0"}).locked
+
+
 def test_an_image_may_narrow_large_and_any() -> None:
     assert parse({"hw:mem_page_size": "large"}, {"hw_mem_page_size": "2MB"}).page == 2048
 
@@ -179,6 +183,9 @@ REFUSED = [
     ({}, {"hw_mem_page_size": "2MB"}, "hw_mem_page_size"),
     ({"hw:mem_page_size": "small"}, {"hw_mem_page_size": "2MB"}, "hw_mem_page_size"),
     ({"hw:locked_memory": "true"}, {}, "hw:locked_memory"),
+    ({"hw:mem_encryption": "true"}, {}, "hw_firmware_type"),
+    ({"hw:mem_encryption": "true"}, {"hw_mem_encryption": "no"}, "hw_mem_encryption"),
+    ({"hw:mem_encryption": "true"}, {"hw_firmware_type": "uefi", "hw_machine_type": "pc"}, "hw_machine_type"),
     ({"hw:numa_mempolicy": "bind"}, {}, "hw:numa_mempolicy"),
     ({"hw:cpu_sockets": "0"}, {}, "hw:cpu_sockets"),
     ({"hw:cpu_max_sockets": "2"}, {"hw_cpu_max_sockets": "3"}, "hw_cpu_max_sockets"),
