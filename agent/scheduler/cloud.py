@@ -43,12 +43,13 @@ class Cloud:
         self.groups: dict[str, GroupRecord] = {}
         self._hosts: dict[str, _Host] = {}
         self._host_of: dict[str, str] = {}
+        self._group_of: dict[str, str] = {}
         self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
 
     def put_host(self, record: HostRecord, instances: Iterable[InstanceRecord]) -> None:
         """Take in a host and all its instances, replacing what was known of it."""
         old = self._hosts.get(record.name)
-        for gone in old.instances.values() if old else ():
+        for gone in old.instances if old else ():
             self._forget(gone)
         usage = record.foreign
         held = {}
@@ -62,7 +63,7 @@ class Cloud:
 
     def remove_host(self, name: str) -> None:
         """Forget a host."""
-        for instance in self._hosts.pop(name).instances.values():
+        for instance in self._hosts.pop(name).instances:
             self._forget(instance)
         self.table.remove(name)
 
@@ -81,11 +82,11 @@ class Cloud:
     def drop_instance(self, id: str) -> None:
         """Forget an instance and give back what it held; nothing happens when it is not known."""
         name = self._host_of.get(id)
+        self._forget(id)
         host = self._hosts.get(name) if name is not None else None
         if name is None or host is None or id not in host.instances:
             return
         instance = host.instances.pop(id)
-        self._forget(instance)
         if instance.placement is not None:
             host.usage = release(host.usage, instance.placement)
         self._tabulate(name)
@@ -137,10 +138,10 @@ class Cloud:
             max_server_per_host=record.max_server_per_host,
         )
 
-    def other_hosts(self, group: str, instance: str) -> frozenset[str]:
-        """The hosts of a group's members beside one."""
+    def other_hosts(self, group: str, instance: str) -> list[str]:
+        """The hosts of a group's members beside one, one a member."""
         members = self._members.get(group, {})
-        return frozenset(host for member, host in members.items() if host is not None and member != instance)
+        return [host for member, host in members.items() if host is not None and member != instance]
 
     def fit(self, row: int, wanted: Wanted) -> Placement | Misfit:
         """The exact placement on one host.  An instance that is on this host already does not count against itself."""
@@ -197,12 +198,14 @@ class Cloud:
         if instance.host is not None:
             self._host_of[instance.id] = instance.host
         if instance.group is not None:
+            self._group_of[instance.id] = instance.group
             self._members[instance.group][instance.id] = instance.host
 
-    def _forget(self, instance: InstanceRecord) -> None:
-        self._host_of.pop(instance.id, None)
-        if instance.group is not None:
-            self._members[instance.group].pop(instance.id, None)
+    def _forget(self, id: str) -> None:
+        self._host_of.pop(id, None)
+        group = self._group_of.pop(id, None)
+        if group is not None:
+            self._members[group].pop(id, None)
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

@@ -51,7 +51,12 @@ def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
                 _write_secret(Path(service.token_file), made)
                 LOG.warning("the first operator token is in %s", service.token_file)
     scheduler = Scheduler(
-        engine, settings.scheduling, clock=time.time, new_id=lambda: str(uuid.uuid4()), changed=news.tell
+        engine,
+        settings.scheduling,
+        clock=time.time,
+        new_id=lambda: str(uuid.uuid4()),
+        changed=news.tell,
+        claim_s=service.claim_s,
     )
     return create_app(scheduler, service, news=news, insecure_loopback=insecure_loopback)
 

@@ -7,7 +7,7 @@ from agent.scheduler.filters.zones import zone_of
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, instances
 from agent.scheduler.store.database import transaction
-from agent.scheduler.store.records import AggregateRecord, GroupRecord, InstanceRecord
+from agent.scheduler.store.records import AggregateRecord, InstanceRecord
 
 
 def view_hosts(scheduler: Scheduler) -> list[HostView]:
@@ -91,20 +91,18 @@ def view_aggregate(record: AggregateRecord) -> AggregateView:
 
 
 def view_groups(scheduler: Scheduler) -> list[GroupView]:
-    """All server groups, by name."""
-    with scheduler.lock:
-        return [view_group(scheduler, record) for _, record in sorted(scheduler.cloud.groups.items())]
-
-
-def view_group(scheduler: Scheduler, record: GroupRecord) -> GroupView:
-    """One server group."""
-    group = scheduler.cloud.group(record.name)
-    return GroupView(
-        name=record.name,
-        policy=record.policy,
-        max_server_per_host=record.max_server_per_host,
-        members=tuple(sorted(group.members)) if group else (),
-    )
+    """All server groups, by name, with their members: those in ERROR are members too."""
+    with transaction(scheduler.engine) as connection:
+        groups, members = catalogue.load_groups(connection), catalogue.load_members(connection)
+    return [
+        GroupView(
+            name=group.name,
+            policy=group.policy,
+            max_server_per_host=group.max_server_per_host,
+            members=tuple(members.get(group.name, ())),
+        )
+        for group in groups
+    ]
 
 
 def view_zones(scheduler: Scheduler) -> list[ZoneView]:

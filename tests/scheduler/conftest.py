@@ -1,5 +1,6 @@
 """A scheduler service of its own on a free loopback port, and the command that talks to it."""
 
+import itertools
 import json
 import os
 import socket
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.postgres import Postgres
+
+NUMBERS = itertools.count(1)
 
 
 class Service:
@@ -65,6 +70,31 @@ class Service:
         done = self.run(*words, "-f", "json")
         assert done.returncode in (0, 3), done.stderr
         return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running cluster of the tests' own."""
+    made = Postgres()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> str:
+    """The address of a new empty database on it."""
+    return postgres.create(f"test{next(NUMBERS)}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, one of each kind."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    return f"sqlite:///{tmp_path}/cellwright.db"
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,8 @@ def test_columns_and_formats(cloud: Service) -> None:
     assert "allowed: name, zone" in wrong.stderr
 
 
-def test_what_is_claimed_survives_a_kill(tmp_path: Path) -> None:
-    service = Service(tmp_path)
+def test_what_is_claimed_survives_a_kill(tmp_path: Path, url: str) -> None:
+    service = Service(tmp_path, database=url)
     service.start()
     service.json("host", "add", "osdev-01", "--synthetic", NAMED["osdev-01"])
     service.json("flavor", "create", "--vcpus", "16", "--ram", "64", "--property", "hw:cpu_policy=dedicated", "p")

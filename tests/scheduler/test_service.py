@@ -1,8 +1,7 @@
-"""The scheduler over a real SQLite file: decide, claim, confirm, retry, move, delete, and start again from it."""
+"""The scheduler over real databases of both kinds: decide, claim, confirm, retry, move, delete, and start again."""
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,11 +34,6 @@ def start(url: str, clock: Clock) -> Scheduler:
     return Scheduler(
         open_database(url), SchedulingSettings(), clock=clock, new_id=lambda: f"{clock.now_s}-{next(numbers)}"
     )
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/cellwright.db"
 
 
 @pytest.fixture

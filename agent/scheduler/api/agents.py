@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -41,7 +42,7 @@ class Agents(Controller):
     async def assignments(self, state: State, host: str, after: int = -1, wait_s: float = 0.0) -> dict[str, Any]:
         """Everything the host should have.  With ``after`` the answer waits until something is newer, or ``wait_s``."""
         number = await state.news.wait(host, after, min(max(wait_s, 0.0), LONGEST_WAIT_S))
-        return {"number": number, "assignments": to_tree(state.scheduler.assignments(host))}
+        return {"number": number, "assignments": to_tree(await asyncio.to_thread(state.scheduler.assignments, host))}
 
     @post("/confirmations", status_code=204, sync_to_thread=True)
     def confirm(self, state: State, host: str, data: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from agent.scheduler.api.agents import Agents
 from agent.scheduler.api.auth import TokenMiddleware
 from agent.scheduler.api.instances import Instances
 from agent.scheduler.api.operate import Aggregates, Flavors, Groups, Hosts, Projects
+from agent.scheduler.follow import Follower
 from agent.scheduler.metrics import render_metrics
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
@@ -83,9 +84,12 @@ def metrics(state: State) -> str:
 async def _background(app: Litestar) -> AsyncIterator[None]:
     app.state.news.bind(asyncio.get_running_loop())
     task = asyncio.create_task(_expire(app))
+    follower = Follower(app.state.scheduler)
+    follower.start()
     try:
         yield
     finally:
+        follower.stop()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -94,7 +98,10 @@ async def _background(app: Litestar) -> AsyncIterator[None]:
 async def _expire(app: Litestar) -> None:
     while True:
         await asyncio.sleep(EXPIRE_EVERY_S)
-        await asyncio.to_thread(app.state.scheduler.expire)
+        try:
+            await asyncio.to_thread(app.state.scheduler.expire)
+        except CellwrightError as why:
+            LOG.warning("claims were not looked at: %s", why)
 
 
 def _answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Response[dict[str, object]]:

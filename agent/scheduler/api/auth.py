@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ LOOPBACK = Caller("operator", "loopback")
 
 
 class TokenMiddleware(AbstractAuthenticationMiddleware):
-    """Reads ``Authorization: Bearer TOKEN``; tokens that were right are remembered for this process."""
+    """Reads ``Authorization: Bearer TOKEN`` and looks the token up."""
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
         """The Caller, or 401."""
@@ -36,7 +37,7 @@ class TokenMiddleware(AbstractAuthenticationMiddleware):
         scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthorizedException
-        caller = find_caller(state.scheduler.engine, token)
+        caller = await asyncio.to_thread(find_caller, state.scheduler.engine, token)
         if caller is None:
             raise NotAuthorizedException
         return AuthenticationResult(user=caller, auth=None)

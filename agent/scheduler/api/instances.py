@@ -75,10 +75,7 @@ class Instances(Controller):
             raise BadInput(f"count {data.count}; allowed: 1 to {MOST_AT_ONCE}")
         asked = _request(scheduler, data)
         names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(data.count)]
-        made = [
-            scheduler.create(msgspec.structs.replace(asked, name=name), project=data.project, claim_s=service.claim_s)
-            for name in names
-        ]
+        made = [scheduler.create(msgspec.structs.replace(asked, name=name), project=data.project) for name in names]
         return [view_instance(scheduler, record) for record in made]
 
     @post("/explain", status_code=200, sync_to_thread=True)
@@ -93,8 +90,10 @@ class Instances(Controller):
         scheduler: Scheduler = state.scheduler
         record = _find(scheduler, id)
         request = msgspec.structs.replace(record.request, force_host=data.host)
-        if action in ("migrate", "evacuate"):
+        if action == "migrate":
             moved = scheduler.move(record.id, request=request)
+        elif action == "evacuate":
+            moved = scheduler.evacuate(record.id, request=request)
         elif action == "resize" and data.flavor is not None:
             flavor = _flavor(scheduler, data.flavor)
             moved = scheduler.move(record.id, request=msgspec.structs.replace(request, flavor=flavor), stay=True)

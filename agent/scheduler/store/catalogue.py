@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -19,6 +19,7 @@ from agent.scheduler.store.schema import (
     aggregate_hosts,
     aggregate_metadata,
     aggregates,
+    counters,
     flavors,
     groups,
     hosts,
@@ -28,6 +29,16 @@ from agent.scheduler.store.schema import (
 
 GROUP_POLICIES = ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 RESOURCES = ("cores", "ram_mb", "instances")
+
+
+def count_change(connection: Connection) -> None:
+    """Count a change of the catalogue; until commit, no other is made."""
+    connection.execute(update(counters).where(counters.c.name == "catalogue").values(number=counters.c.number + 1))
+
+
+def catalogue_number(connection: Connection) -> int:
+    """How many changes the catalogue has seen."""
+    return int(connection.execute(select(counters.c.number).where(counters.c.name == "catalogue")).scalar_one())
 
 
 def load_aggregates(connection: Connection) -> list[AggregateRecord]:
@@ -146,6 +157,15 @@ def load_groups(connection: Connection) -> list[GroupRecord]:
     return [GroupRecord(row.name, row.policy, row.max_server_per_host) for row in rows]
 
 
+def load_members(connection: Connection) -> dict[str, list[str]]:
+    """Group → the ids of its instances, in order."""
+    members: dict[str, list[str]] = defaultdict(list)
+    named = select(instances.c.id, instances.c.group_name).where(instances.c.group_name.is_not(None))
+    for row in connection.execute(named.order_by(instances.c.id)):
+        members[row.group_name].append(row.id)
+    return members
+
+
 def create_group(connection: Connection, group: GroupRecord) -> None:
     """A new server group; BadInput for a policy that is none."""
     if group.policy not in GROUP_POLICIES:
@@ -183,23 +203,28 @@ def set_quotas(connection: Connection, project: str, bounds: Mapping[str, int]) 
             connection.execute(insert(quotas).values(project=project, resource=resource, most=most))
 
 
-def project_use(connection: Connection, project: str) -> dict[str, int]:
-    """What a project uses of each resource; instances in ERROR without a host use nothing."""
-    counted = (instances.c.project == project) & (
-        (instances.c.status != InstanceStatus.ERROR.value) | instances.c.host.is_not(None)
+def project_use(connection: Connection, project: str, *, without: str = "") -> dict[str, int]:
+    """What a project's instances use of each resource, but for one; those in ERROR without a host use nothing."""
+    counted = (
+        (instances.c.project == project)
+        & (instances.c.id != without)
+        & ((instances.c.status != InstanceStatus.ERROR.value) | instances.c.host.is_not(None))
     )
     columns = (func.coalesce(func.sum(instances.c.vcpus), 0), func.coalesce(func.sum(instances.c.ram_mb), 0))
     row = connection.execute(select(*columns, func.count()).where(counted)).one()
     return dict(zip(RESOURCES, (int(value) for value in row), strict=True))
 
 
-def check_quota(connection: Connection, project: str, flavor: Flavor) -> None:
-    """Refuse an instance that would take its project over a quota; the project's quotas stay locked until commit."""
+def check_quota(connection: Connection, project: str, flavor: Flavor, *, instance: str = "", count: int = 1) -> None:
+    """Refuse what would take a project over a quota: ``count`` instances, or another flavor for an ``instance``.
+
+    The project's quotas stay locked until commit.
+    """
     bounds = connection.execute(select(quotas).where(quotas.c.project == project).with_for_update()).all()
     if not bounds:
         return
-    use = project_use(connection, project)
-    asked = dict(zip(RESOURCES, (flavor.vcpus, flavor.ram_mb, 1), strict=True))
+    use = project_use(connection, project, without=instance)
+    asked = dict(zip(RESOURCES, (flavor.vcpus * count, flavor.ram_mb * count, count), strict=True))
     for row in sorted(bounds, key=lambda row: RESOURCES.index(row.resource)):
         if use[row.resource] + asked[row.resource] > row.most:
             raise QuotaExceeded(
@@ -211,8 +236,9 @@ def check_quota(connection: Connection, project: str, flavor: Flavor) -> None:
 def lock_group(connection: Connection, name: str, *, seen: Collection[str], instance: str) -> None:
     """Hold a group until commit, and refuse a placement that its members' hosts, as they are now, no longer allow.
 
-    ``seen`` are the hosts of the other members that the decision knew of.  Only policies that must hold are checked:
-    for affinity and anti-affinity what was seen must be what is, so that two schedulers cannot both be first.
+    ``seen`` are the hosts of the other members that the decision knew of, one a member.  Only policies that must hold
+    are checked: for affinity and anti-affinity what was seen must be what is, so that two schedulers cannot both be
+    first.
     """
     group = connection.execute(select(groups).where(groups.c.name == name).with_for_update()).one_or_none()
     if group is None:
@@ -220,9 +246,9 @@ def lock_group(connection: Connection, name: str, *, seen: Collection[str], inst
     if group.policy not in ("affinity", "anti-affinity"):
         return
     placed = (instances.c.group_name == name) & instances.c.host.is_not(None) & (instances.c.id != instance)
-    now = set(connection.execute(select(instances.c.host).where(placed)).scalars())
-    if now != set(seen):
-        raise ClaimLost(*sorted(now ^ set(seen)))
+    now, known = Counter(connection.execute(select(instances.c.host).where(placed)).scalars()), Counter(seen)
+    if now != known:
+        raise ClaimLost(*sorted((now - known) + (known - now)))
 
 
 def _aggregate_id(connection: Connection, name: str) -> int:

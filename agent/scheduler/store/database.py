@@ -8,13 +8,25 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
 from agent.core.errors import BadInput, Unreachable
+from agent.scheduler.store.records import ClaimLost
 
 __all__ = ["Connection", "Engine", "migrate", "open_database", "transaction"]
+
+RACES = ("40001", "40P01")
+"""PostgreSQL's serialization failure and deadlock: nothing is wrong, another was there at the same time."""
+
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
+}
+"""A scheduler that vanished with its machine must not hold its locks for the hours that TCP takes to notice."""
 
 ALLOWED = "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 
@@ -29,7 +41,8 @@ def open_database(url: str) -> Engine:
             raise BadInput(f"database {parsed.render_as_string()}: allowed: {ALLOWED}")
         if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        shared = parsed.get_backend_name() == "postgresql"
+        engine = create_engine(url, pool_pre_ping=shared, connect_args=POSTGRESQL_OPTIONS if shared else {})
     except (ArgumentError, NoSuchModuleError) as why:
         raise BadInput(f"database {url!r} is no database URL; allowed: {ALLOWED}") from why
     if engine.dialect.name == "sqlite":
@@ -52,16 +65,28 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267)")
         config.attributes["connection"] = connection
+        found = MigrationContext.configure(connection).get_current_revision()
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        if found is not None and found not in known:
+            raise BadInput(
+                f"database {engine.url.render_as_string()}: its schema {found} is from a newer cellwright; "
+                f"this one knows up to {known[0]}"
+            )
         command.upgrade(config, revision)
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, rolled back when anything is raised; a database that went away is Unreachable."""
+    """One transaction, rolled back when anything is raised; a database that went away is Unreachable.
+
+    ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.
+    """
     try:
         with engine.begin() as connection:
             yield connection
-    except OperationalError as why:
+    except (OperationalError, InterfaceError) as why:
+        if getattr(why.orig, "sqlstate", None) in RACES:
+            raise ClaimLost from why
         raise Unreachable(f"database: {str(why.orig).strip().splitlines()[0]}") from why
 
 

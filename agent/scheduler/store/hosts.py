@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from agent.core import codec
 from agent.core.errors import BadInput
@@ -38,15 +39,24 @@ def save_host(connection: Connection, host: HostRecord) -> None:
         _save_pools(connection, host.name, host.topology)
 
 
-def touch_host(connection: Connection, name: str, at_s: float) -> bool:
-    """Note a sign of life; False when the host is not known."""
-    return bool(connection.execute(update(hosts).where(hosts.c.name == name).values(last_seen_s=at_s)).rowcount)
+def save_heartbeats(connection: Connection, heard: Mapping[str, float]) -> None:
+    """Note when hosts were last heard from, host → seconds since the epoch; a later time that is kept stays."""
+    if heard:
+        connection.execute(_HEARD, [{"b_name": name, "b_at_s": at_s} for name, at_s in sorted(heard.items())])
+
+
+def load_pulse(connection: Connection) -> list[tuple[str, int, float]]:
+    """(name, generation, last heard from) of every host: enough to know which to read again."""
+    rows = connection.execute(select(hosts.c.name, hosts.c.generation, hosts.c.last_seen_s))
+    return [(row.name, row.generation, row.last_seen_s) for row in rows]
 
 
 def enable_host(connection: Connection, name: str, *, enabled: bool, reason: str = "") -> None:
     """Let new guests onto a host or keep them off; BadInput when it is not known."""
     done = connection.execute(
-        update(hosts).where(hosts.c.name == name).values(enabled=enabled, disabled_reason=reason[:255])
+        update(hosts)
+        .where(hosts.c.name == name)
+        .values(enabled=enabled, disabled_reason=reason[:255], generation=hosts.c.generation + 1)
     )
     if not done.rowcount:
         raise BadInput(f"host {name} is not known")
@@ -54,6 +64,7 @@ def enable_host(connection: Connection, name: str, *, enabled: bool, reason: str
 
 def delete_host(connection: Connection, name: str) -> None:
     """Forget a host; BadInput when it is not known or still has instances."""
+    connection.execute(select(hosts.c.name).where(hosts.c.name == name).with_for_update())
     held = connection.execute(select(instances.c.id).where(instances.c.host == name)).scalars().all()
     if held:
         raise BadInput(f"host {name} still has {len(held)} instances, {held[0]} among them; delete or move them first")
@@ -62,15 +73,23 @@ def delete_host(connection: Connection, name: str) -> None:
         raise BadInput(f"host {name} is not known")
 
 
-def load_host(connection: Connection, name: str) -> HostRecord | None:
-    """One host, or None."""
-    row = connection.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
+def load_host(connection: Connection, name: str, *, lock: bool = False) -> HostRecord | None:
+    """One host, or None; ``lock`` keeps others from changing it until commit."""
+    query = select(hosts).where(hosts.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _record(row)
 
 
 def load_hosts(connection: Connection) -> list[HostRecord]:
     """All hosts, by name."""
     return [_record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]
+
+
+_HEARD = (
+    update(hosts)
+    .where(hosts.c.name == bindparam("b_name"), hosts.c.last_seen_s < bindparam("b_at_s"))
+    .values(last_seen_s=bindparam("b_at_s"))
+)
 
 
 def _record(row: Row[Any]) -> HostRecord:

@@ -1,6 +1,7 @@
 """Instances in the database, and their claims.
 
-A claim is one transaction: the host's generation must still be the one that the placement was computed on, every pCPU
+An instance is changed only from the state it was read in: its generation must still be the same (Overtaken).  A claim
+is one transaction: the host's generation must still be the one that the placement was computed on, every pCPU
 is inserted (the primary key refuses a second owner), every pool is charged (its check refuses what is not there), and
 the instance row changes.  All of it or nothing.
 """
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -19,21 +21,32 @@ from agent.core.decision import Decision
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
-from agent.scheduler.store.records import ClaimLost, InstanceRecord
+from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
 from agent.scheduler.store.schema import hosts, instances, pcpus, pools
 
 
 def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
-    """A new instance; its claim, if it has a placement, is taken by ``claim``."""
-    connection.execute(_INSERT, {"id": instance.id, **_values(instance, decision)})
+    """A new instance; its claim, if it has a placement, is taken by ``claim``.  ClaimLost when its host is gone."""
+    try:
+        connection.execute(_INSERT, {"id": instance.id, **_values(instance, decision)})
+    except IntegrityError as why:
+        raise ClaimLost(instance.host or "") from why
 
 
-def update_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
-    """Replace what is kept of an instance; the trace of its decision stays unless a new one is given."""
-    values = {"b_id": instance.id, **_values(instance, decision)}
+def update_instance(
+    connection: Connection, instance: InstanceRecord, decision: Decision | None = None
+) -> InstanceRecord:
+    """Replace what is kept of an instance, and answer it with its new generation.
+
+    The trace of its decision stays unless a new one is given.  Overtaken when it is not any more what was read.
+    """
+    changed = replace(instance, generation=instance.generation + 1)
+    values = {"b_id": instance.id, "b_generation": instance.generation, **_values(changed, decision)}
     if decision is None:
         del values["decision"]
-    connection.execute(_UPDATE, values)
+    if not connection.execute(_UPDATE, values).rowcount:
+        raise Overtaken
+    return changed
 
 
 def claim(connection: Connection, instance: str, placement: Placement, *, generation: int) -> None:
@@ -50,16 +63,22 @@ def claim(connection: Connection, instance: str, placement: Placement, *, genera
         raise ClaimLost(placement.host) from why
 
 
-def release(connection: Connection, instance: str, placement: Placement) -> None:
-    """Give everything back."""
+def release(connection: Connection, instance: str, placement: Placement) -> int:
+    """Give everything back; the answer is the host's new generation."""
+    generation = touch(connection, placement.host)
     connection.execute(delete(pcpus).where(pcpus.c.instance == instance, pcpus.c.host == placement.host))
     _charge(connection, placement, -1)
-    connection.execute(_BUMP, {"b_name": placement.host})
+    return generation
 
 
-def delete_instance(connection: Connection, instance: str) -> None:
+def touch(connection: Connection, host: str) -> int:
+    """Let other schedulers know that something is new on a host, and hold it until commit; its new generation."""
+    return int(connection.execute(_BUMP, {"b_name": host}).scalar_one())
+
+
+def delete_instance(connection: Connection, instance: InstanceRecord) -> None:
     """Forget an instance; its claim must have been released."""
-    connection.execute(delete(instances).where(instances.c.id == instance))
+    connection.execute(delete(instances).where(instances.c.id == instance.id))
 
 
 def load_instance(connection: Connection, id: str) -> InstanceRecord | None:
@@ -114,9 +133,16 @@ _BUMP_IF = (
     .where(hosts.c.name == bindparam("b_name"), hosts.c.generation == bindparam("b_generation"))
     .values(generation=hosts.c.generation + 1)
 )
-_BUMP = update(hosts).where(hosts.c.name == bindparam("b_name")).values(generation=hosts.c.generation + 1)
+_BUMP = (
+    update(hosts)
+    .where(hosts.c.name == bindparam("b_name"))
+    .values(generation=hosts.c.generation + 1)
+    .returning(hosts.c.generation)
+)
 _INSERT = insert(instances)
-_UPDATE = update(instances).where(instances.c.id == bindparam("b_id"))
+_UPDATE = update(instances).where(
+    instances.c.id == bindparam("b_id"), instances.c.generation == bindparam("b_generation")
+)
 _INSERT_PCPU = insert(pcpus)
 _CHARGE = (
     update(pools)
@@ -148,6 +174,7 @@ def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, An
         "created_s": instance.created_s,
         "updated_s": instance.updated_s,
         "expires_s": instance.expires_s,
+        "generation": instance.generation,
     }
 
 
@@ -172,4 +199,5 @@ def _record(row: Row[Any]) -> InstanceRecord:
         created_s=row.created_s,
         updated_s=row.updated_s,
         expires_s=row.expires_s,
+        generation=row.generation,
     )

@@ -23,10 +23,18 @@ class ClaimLost(Exception):
         self.hosts = hosts
 
 
+class Overtaken(Exception):
+    """An instance was changed or deleted by another scheduler after it was read.
+
+    Handled by the scheduler's own loop; never shown.
+    """
+
+
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A host as it is kept.  ``agent`` is False for a host that was added by hand, for trials.
 
-    ``generation`` grows with every claim and report: a claim that was computed on an older one is refused.
+    ``generation`` grows with everything that another scheduler must know of a host: claims, reports, deletions of its
+    guests.  A claim that was computed on an older one is refused.
     """
 
     name: str
@@ -45,7 +53,10 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance as it is kept; times are seconds since the epoch, ``expires_s`` bounds an unconfirmed claim."""
+    """An instance as it is kept; times are seconds since the epoch, ``expires_s`` bounds an unconfirmed claim.
+
+    ``generation`` grows with every change: one that was made on an older state is refused.
+    """
 
     id: str
     name: str
@@ -60,6 +71,7 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_s: float
     updated_s: float
     expires_s: float | None = None
+    generation: int = 0
 
 
 class GroupRecord(msgspec.Struct, frozen=True):

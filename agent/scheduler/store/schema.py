@@ -63,6 +63,7 @@ instances = Table(
     Column("created_s", Float, nullable=False),
     Column("updated_s", Float, nullable=False),
     Column("expires_s", Float),
+    Column("generation", BigInteger, nullable=False, default=0, server_default="0"),
     Index("instances_host", "host"),
     Index("instances_group", "group_name"),
     Index("instances_project", "project"),
@@ -138,6 +139,13 @@ quotas = Table(
     Column("resource", String(32), nullable=False),
     Column("most", BigInteger, nullable=False),
     PrimaryKeyConstraint("project", "resource"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 tokens = Table(

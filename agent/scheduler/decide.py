@@ -1,0 +1,134 @@
+"""Decide and claim: select a host in memory, take it in one transaction, and select again when somebody was first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from agent.core.decision import Decision
+from agent.core.errors import BadInput, BadRequest
+from agent.core.placement import Placement
+from agent.core.request import Request
+from agent.core.wire import InstanceStatus
+from agent.placement.language import parse_guest
+from agent.scheduler.select import select
+from agent.scheduler.state import State
+from agent.scheduler.store import catalogue, instances
+from agent.scheduler.store.database import transaction
+from agent.scheduler.store.records import ClaimLost, InstanceRecord
+from agent.scheduler.wanted import Wanted
+
+MOST_RACES = 20
+
+
+class Decisions(State):
+    """Creates instances, and finds places for those that must move."""
+
+    def create(self, request: Request, *, project: str = "") -> InstanceRecord:
+        """Schedule and claim one new instance; one that fits nowhere is kept in ERROR with the reason."""
+        parse_guest(request)
+        with self.lock:
+            now = self._clock()
+            instance = InstanceRecord(
+                id=self._new_id(),
+                name=request.name,
+                project=project,
+                status=InstanceStatus.SCHEDULED,
+                group=self._group_name(request),
+                request=request,
+                created_s=now,
+                updated_s=now,
+            )
+            placed, decision = self._claim(instance, self._wanted(request, project, instance), old=None)
+            if placed is not None:
+                return placed
+            failed = replace(instance, status=InstanceStatus.ERROR, reason=decision.trace.sentence())
+            with transaction(self.engine) as connection:
+                instances.insert_instance(connection, failed, decision)
+            self.cloud.put_instance(failed)
+            return failed
+
+    def decide(self, request: Request, *, project: str = "", instance: InstanceRecord | None = None) -> Decision:
+        """What would be decided now; nothing is claimed."""
+        with self.lock:
+            return self._select(self._wanted(request, project, instance))
+
+    def _claim(
+        self, instance: InstanceRecord, wanted: Wanted, *, old: InstanceRecord | None
+    ) -> tuple[InstanceRecord | None, Decision]:
+        """Select and claim until both agree; None when nothing fits.  ``old`` is what a moving instance was."""
+        started = self._timer()
+        for _ in range(MOST_RACES):
+            decision = self._select(wanted)
+            placement = decision.placement
+            try:
+                placed = None if placement is None else self._take(instance, placement, decision, old=old)
+            except ClaimLost as why:
+                self.tally.lost()
+                self.refresh(sorted({*why.hosts, placement.host if placement else ""} - {""}))
+                wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=wanted.tried)
+            else:
+                self.tally.decided(decision, self._timer() - started)
+                return placed, decision
+        raise BadInput(f"instance {instance.name}: {MOST_RACES} claims in a row were lost to others; try again")
+
+    def _take(
+        self, instance: InstanceRecord, placement: Placement, decision: Decision, *, old: InstanceRecord | None
+    ) -> InstanceRecord:
+        """All that a placement changes, in one transaction; locks in this order: group, quota, instance, hosts."""
+        generation = self.known_host(placement.host).generation
+        now, left = self._clock(), 0
+        placed = replace(instance, host=placement.host, placement=placement, updated_s=now, reason="")
+        placed = replace(placed, expires_s=now + self.claim_s)
+        with transaction(self.engine) as connection:
+            if instance.group is not None:
+                seen = self.cloud.other_hosts(instance.group, instance.id)
+                catalogue.lock_group(connection, instance.group, seen=seen, instance=instance.id)
+            if old is None or old.request.flavor != placed.request.flavor:
+                catalogue.check_quota(connection, instance.project, instance.request.flavor, instance=instance.id)
+            if old is None:
+                instances.insert_instance(connection, placed, decision)
+            else:
+                placed = instances.update_instance(connection, placed, decision)
+                if old.placement is not None:
+                    left = instances.release(connection, old.id, old.placement)
+                    generation += old.host == placement.host
+            instances.claim(connection, placed.id, placement, generation=generation)
+        self.cloud.put_instance(placed)
+        if old is not None and old.host is not None and old.host != placement.host:
+            self._moved_on(old.host, left)
+        self.cloud.set_generation(placement.host, generation + 1)
+        self._changed(placement.host)
+        return placed
+
+    def _select(self, wanted: Wanted) -> Decision:
+        self.tick()
+        return select(
+            self.cloud.table,
+            wanted,
+            filters=self._filters,
+            weighers=self._weighers,
+            settings=self.settings,
+            fit=self.cloud.fit,
+        )
+
+    def _wanted(
+        self, request: Request, project: str, instance: InstanceRecord | None, tried: Iterable[str] = ()
+    ) -> Wanted:
+        name = self._group_name(request)
+        return Wanted(
+            request=request,
+            instance=instance.id if instance else "",
+            project=project,
+            group=self.cloud.group(name) if name else None,
+            tried=frozenset(tried),
+        )
+
+    def _group_name(self, request: Request) -> str | None:
+        name = request.group or request.hints.get("group")
+        if name is not None and str(name) not in self.cloud.groups:
+            raise BadRequest(
+                "group", name, "no such server group", allowed=", ".join(sorted(self.cloud.groups)) or None
+            )
+        return None if name is None else str(name)

@@ -1,0 +1,247 @@
+"""What one scheduler process knows: the cloud in memory, kept in step with the store that decides.
+
+Reports, operators' changes and other schedulers' changes come in here.  All methods may be called from several threads;
+one lock orders them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from agent.core.errors import BadInput
+from agent.core.wire import InstanceStatus
+from agent.scheduler.cloud import Cloud
+from agent.scheduler.presence import Presence
+from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
+from agent.scheduler.store import catalogue, hosts, instances
+from agent.scheduler.store.database import Connection, Engine, transaction
+from agent.scheduler.store.records import HostRecord, InstanceRecord, Overtaken
+from agent.scheduler.tally import Tally
+from agent.settings.scheduling import SchedulingSettings
+
+WAITING = (InstanceStatus.SCHEDULED, InstanceStatus.BUILDING)
+"""An instance that its host's agent has not confirmed yet."""
+
+
+class State:
+    """The memory of one scheduler.
+
+    ``clock`` answers seconds since the epoch, ``new_id`` a fresh instance id; ``changed`` is told hosts with something
+    new for their agents.  ``claim_s`` bounds how long an agent may leave a claim unconfirmed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: SchedulingSettings,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        changed: Callable[[str], None] = lambda host: None,
+        timer: Callable[[], float] = time.perf_counter,
+        claim_s: float = 300.0,
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.claim_s = claim_s
+        self.cloud = Cloud()
+        self.tally = Tally()
+        self.lock = threading.RLock()
+        self._clock = clock
+        self._new_id = new_id
+        self._changed = changed
+        self._timer = timer
+        self._filters = chosen_filters(settings, all_filters())
+        self._weighers = chosen_weighers(settings, all_weighers())
+        self._catalogue_number = -1
+        self._presence = Presence()
+        self._heard: dict[str, float] = {}
+        self.load()
+
+    def load(self) -> None:
+        """Read everything from the store, replacing what is in memory."""
+        with self.lock, transaction(self.engine) as connection:
+            self.cloud = Cloud()
+            by_host: dict[str | None, list[InstanceRecord]] = {}
+            for instance in instances.load_instances(connection):
+                by_host.setdefault(instance.host, []).append(instance)
+            for host in hosts.load_hosts(connection):
+                self.cloud.put_host(host, by_host.get(host.name, ()))
+            for instance in by_host.get(None, ()):
+                self.cloud.put_instance(instance)
+            self._load_catalogue(connection)
+
+    def tick(self) -> None:
+        """Tell the host table what time it is."""
+        self.cloud.table.now_s = self._clock()
+
+    def known_host(self, name: str) -> HostRecord:
+        """What is known of a host; BadInput when nothing is."""
+        record = self.cloud.host(name)
+        if record is None:
+            raise BadInput(f"host {name} is not known")
+        return record
+
+    def instance(self, id: str) -> InstanceRecord:
+        """One instance as the store has it; BadInput when it is not known."""
+        found = self._find(id)
+        if found is None:
+            raise BadInput(f"instance {id} is not known")
+        return found
+
+    def refresh(self, names: Iterable[str]) -> None:
+        """Read some hosts again: another scheduler changed them."""
+        with self.lock, transaction(self.engine) as connection:
+            for name in names:
+                self._refresh(connection, name)
+
+    def follow_host(self, name: str, generation: int | None) -> None:
+        """Another scheduler says that a host is at a generation, or gone (None): read it again unless that is known."""
+        with self.lock:
+            known = self.cloud.host(name)
+            if generation is None or known is None or known.generation < generation:
+                self.refresh([name])
+                self._changed(name)
+
+    def follow_catalogue(self) -> None:
+        """Another scheduler changed aggregates or groups: read them again if that is not known."""
+        with self.lock, transaction(self.engine) as connection:
+            if catalogue.catalogue_number(connection) != self._catalogue_number:
+                self._load_catalogue(connection)
+
+    def catch_up(self) -> None:
+        """Share heartbeats with other schedulers, and read again whatever they changed, heard of or not."""
+        with self.lock:
+            heard, self._heard = self._heard, {}
+        with transaction(self.engine) as connection:
+            hosts.save_heartbeats(connection, heard)
+        with transaction(self.engine) as connection:
+            pulse = hosts.load_pulse(connection)
+        for name, generation, seen_s in pulse:
+            self.follow_host(name, generation)
+            with self.lock:
+                if self.cloud.host(name) is not None:
+                    self.cloud.table.seen(name, seen_s)
+        for gone in {record.name for record in self.cloud.hosts()} - {name for name, _, _ in pulse}:
+            self.follow_host(gone, None)
+        self.follow_catalogue()
+
+    def change_catalogue(self, change: Callable[[Connection], object]) -> None:
+        """Run a change of aggregates, flavors, groups, quotas or tokens in one transaction, then take it in."""
+        with self.lock:
+            with transaction(self.engine) as connection:
+                catalogue.count_change(connection)
+                change(connection)
+            with transaction(self.engine) as connection:
+                self._load_catalogue(connection)
+
+    def put_host(self, host: HostRecord) -> None:
+        """A host's report, or a host added by hand: kept and taken in; what it runs of ours stays."""
+        with self.lock:
+            with transaction(self.engine) as connection:
+                old = hosts.load_host(connection, host.name, lock=True)
+                if old is not None:
+                    host = replace(host, generation=old.generation + 1, topology=host.topology or old.topology)
+                    host = replace(host, enabled=old.enabled, disabled_reason=old.disabled_reason)
+                hosts.save_host(connection, host)
+                held = instances.load_instances(connection, host=host.name)
+            self.cloud.put_host(host, held)
+
+    def hear(self, host: str, agent: str, running: tuple[str, ...]) -> None:
+        """Who reports for a host, and which of our instances it runs; BadInput when another agent speaks for it.
+
+        Claims of running guests do not expire any more.
+        """
+        with self.lock:
+            self._presence.hear(
+                host, agent, running, now_s=self._clock(), silent_after_s=self.settings.service_down_time_s
+            )
+            if self.cloud.host(host) is not None:
+                self._keep_running(host, running)
+
+    def report(self, host: HostRecord) -> None:
+        """An agent's report: a heartbeat when nothing changed, else the host is kept anew."""
+        with self.lock:
+            host = replace(host, last_seen_s=self._clock())
+            known = self.cloud.host(host.name)
+            if known is not None:
+                same = replace(
+                    host,
+                    enabled=known.enabled,
+                    disabled_reason=known.disabled_reason,
+                    generation=known.generation,
+                    last_seen_s=known.last_seen_s,
+                )
+                if same == known:
+                    self.seen(host.name)
+                    return
+            self.put_host(host)
+
+    def seen(self, name: str) -> None:
+        """A heartbeat without news."""
+        with self.lock:
+            self.known_host(name)
+            self._heard[name] = self._clock()
+            self.cloud.table.seen(name, self._heard[name])
+
+    def remove_host(self, name: str) -> None:
+        """Forget a host without instances."""
+        with self.lock:
+            with transaction(self.engine) as connection:
+                hosts.delete_host(connection, name)
+            if self.cloud.host(name) is not None:
+                self.cloud.remove_host(name)
+
+    def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
+        """Let new guests onto a host, or keep them off."""
+        with self.lock, transaction(self.engine) as connection:
+            hosts.enable_host(connection, name, enabled=enabled, reason=reason)
+            self._refresh(connection, name)
+
+    def _keep_running(self, host: str, running: Iterable[str]) -> None:
+        """Running guests' claims that nobody confirmed yet stop expiring: it is the agent's turn to say more."""
+        held = {instance.id: instance for instance in self.cloud.instances(host)}
+        for instance in map(held.get, running):
+            if instance is not None and instance.status in WAITING and instance.expires_s is not None:
+                try:
+                    self._update(replace(instance, expires_s=None))
+                except Overtaken:
+                    self.refresh([host])
+
+    def _update(self, changed: InstanceRecord) -> InstanceRecord:
+        """Keep a change of an instance that moves no claim; Overtaken when another changed it first."""
+        with transaction(self.engine) as connection:
+            changed = instances.update_instance(connection, replace(changed, updated_s=self._clock()))
+        self.cloud.put_instance(changed)
+        if changed.host is not None:
+            self._changed(changed.host)
+        return changed
+
+    def _moved_on(self, host: str, generation: int) -> None:
+        """A change of ours brought a host to a generation; where others were there too, it is read again."""
+        if generation == self.known_host(host).generation + 1:
+            self.cloud.set_generation(host, generation)
+        else:
+            self.refresh([host])
+        self._changed(host)
+
+    def _find(self, id: str) -> InstanceRecord | None:
+        with transaction(self.engine) as connection:
+            return instances.load_instance(connection, id)
+
+    def _refresh(self, connection: Connection, name: str) -> None:
+        record = hosts.load_host(connection, name)
+        if record is None:
+            if self.cloud.host(name) is not None:
+                self.cloud.remove_host(name)
+            return
+        self.cloud.put_host(record, instances.load_instances(connection, host=name))
+
+    def _load_catalogue(self, connection: Connection) -> None:
+        self._catalogue_number = catalogue.catalogue_number(connection)
+        self.cloud.set_aggregates(catalogue.load_aggregates(connection))
+        self.cloud.set_groups(catalogue.load_groups(connection))
