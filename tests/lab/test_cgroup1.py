@@ -1,0 +1,37 @@
+"""On a host with cgroups of version 1 a pCPU that went offline is lost to the guest when it comes back.
+
+There the kernel takes the pCPU out of every cpuset and never puts it back; version 2 remembers what was asked for.
+"""
+
+import pytest
+
+from tests.lab.guests import make_request, parse_cpus, started
+from tests.lab.machine import Machine
+
+pytestmark = pytest.mark.parametrize("lab", ["2n-cgroup1"], indirect=True)
+
+PUT_BACK = """\
+cd /sys/fs/cgroup/cpuset/machine.slice
+for folder in . machine-qemu*old.scope machine-qemu*old.scope/libvirt; do
+    cat ../cpuset.cpus >"$folder/cpuset.cpus"
+done
+"""
+"""Every cpuset above those of the guest's threads lost the pCPU too; libvirt does not touch these."""
+
+
+def test_a_pcpu_that_came_back_is_drift_until_it_is_repaired(lab: Machine) -> None:
+    with started(lab, make_request("old", 2, {"hw:cpu_policy": "dedicated"})) as guest:
+        (cpu,) = parse_cpus(guest.placement["cells"][0]["pins"]["0"])
+        assert guest.read_vcpus()[0] == {cpu}
+        assert guest.verify()["proven"]
+        online = f"/sys/devices/system/cpu/cpu{cpu}/online"
+        lab.shell(f"echo 0 >{online}; echo 1 >{online}")
+        assert guest.read_vcpus()[0] != {cpu}
+        causes = {finding["role"]: finding["cause"] for finding in guest.verify(status=4)["findings"]}
+        assert "went offline and came back" in causes["vcpu"]
+        assert "cpuset" in causes["emulator"]
+        assert "failed to set cpuset.cpus" in lab.run("cellwright", "repair", "old", status=4).stdout
+        lab.shell(PUT_BACK)
+        lab.run("cellwright", "repair", "old")
+        assert guest.read_vcpus()[0] == {cpu}
+        assert guest.verify()["ok"]
