@@ -17,7 +17,8 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pins`` maps each vCPU to its pCPUs: one when dedicated, the host cell's shared pCPUs when floating.  ``page_kib``
     is the page size asked for, None when the request named none; ``pool_kib`` the size of the pages that hold the
-    memory either way (None: the host told no pools).  ``dedicated`` holds the vCPUs that own their pCPU; None stands
+    memory either way (None: the host told no pools), ``base_page_kib`` that of the host's ordinary pages, which is 64 on
+    some ARM and POWER hosts.  ``dedicated`` holds the vCPUs that own their pCPU; None stands
     for all of a dedicated guest's and none of a floating one's.  ``reserved`` is this host cell's part of the
     placement's.  ``distances`` is what the guest is told: guest cell → ACPI distance (10 is itself); empty when it is
     told nothing.
@@ -29,6 +30,7 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     memory_kib: int
     page_kib: int | None = None
     pool_kib: int | None = None
+    base_page_kib: int = 4
     policy: CpuPolicy
     pins: dict[int, CpuSet]
     dedicated: CpuSet | None = None
@@ -37,8 +39,8 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def huge(self) -> bool:
-        """Whether the pages come from a huge-page pool: 4, 16 and 64 KiB are the base page sizes of Linux."""
-        return self.page_kib not in (None, 4, 16, 64)
+        """Whether the pages that were asked for come from a huge-page pool."""
+        return self.page_kib is not None and self.page_kib > self.base_page_kib
 
     def owning(self) -> CpuSet:
         """The vCPUs that own the pCPU they are pinned to."""

@@ -66,13 +66,15 @@ def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, c
         owned = dict(zip(cell.dedicated, plan.pins, strict=True))
         pins = {vcpu: single[owned[vcpu]] if vcpu in owned else room.cell.shared_set for vcpu in cell.vcpus}
     page = None if guest.page is None else resolve_page(room, guest, cell.memory_kib)
+    base = next(iter(room.pools), None)
     return PlacedCell(
         guest_cell=number,
         host_cell=room.cell.id,
         vcpus=cell.vcpus,
         memory_kib=cell.memory_kib,
         page_kib=page,
-        pool_kib=page or next(iter(room.pools), None),
+        pool_kib=page or base,
+        base_page_kib=base or 4,
         policy=guest.cpu_policy,
         pins=pins,
         dedicated=cell.dedicated if guest.cpu_policy is CpuPolicy.MIXED else None,
