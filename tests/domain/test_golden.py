@@ -13,8 +13,11 @@ from agent.domain.parse import parse_domain
 from agent.domain.render import render_domain, strip_domain
 from agent.domain.sections import OWNED
 from agent.domain.templates import TEMPLATES
-from tests.domain.cases import CASES, Case, renamed
+from tests.domain.cases import CASES as HAND_MADE
+from tests.domain.cases import Case, renamed
+from tests.domain.placed import PLACED
 
+CASES = {**HAND_MADE, **PLACED}
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 
