@@ -9,6 +9,8 @@ NAMED = {
     # the same, new style: four cores a cell for floating guests and the emulator, the rest for pinned ones
     "osdev-split": "socket:2 core:18 thread:2 memory:195236MiB,196608MiB name:osdev-split"
     " dedicated:4-17,40-53,22-35,58-71 shared:0-3,36-39,18-21,54-57",
+    "osdev-split-huge": "socket:2 core:18 thread:2 memory:195236MiB,196608MiB name:osdev-split-huge"
+    " pages:2M=16384,1G=32 dedicated:4-17,40-53,22-35,58-71 shared:0-3,36-39,18-21,54-57",
     "tiny": "core:2 thread:2 memory:4GiB name:tiny",
     "no-smt": "socket:2 core:8 memory:32GiB name:no-smt",
     "no-smt-16": "cell:2 core:16 memory:32GiB name:no-smt-16",

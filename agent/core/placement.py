@@ -17,10 +17,10 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pins`` maps each vCPU to its pCPUs: one when dedicated, the host cell's shared pCPUs when floating.  ``page_kib``
     is the page size asked for, None when the request named none; ``pool_kib`` the size of the pages that hold the
-    memory either way (None: the host told no pools); ``base_page_kib`` that of the host's ordinary pages, which is 64 on
-    some ARM and POWER hosts.  ``dedicated`` holds the vCPUs that own their pCPU; None stands for all of a dedicated
-    guest's and none of a floating one's.  ``reserved`` is this host cell's part of the placement's.  ``distances`` is
-    what the guest is told: guest cell → ACPI distance (10 is itself); empty when it is told nothing.
+    memory either way (None: the host told no pools); ``base_page_kib`` that of the host's ordinary pages, 64 on some
+    ARM and POWER hosts.  ``dedicated`` holds the vCPUs that own their pCPU; None stands for all of a dedicated guest's
+    and none of a floating one's.  ``reserved`` is this host cell's part of the placement's.  ``distances`` is what the
+    guest is told: guest cell → ACPI distance (10 is itself); empty when it is told nothing.
     """
 
     guest_cell: int

@@ -16,6 +16,7 @@ DIFFERENCES = {
     "shares": "Nova writes none since cgroup v2 broke guests of ten vCPUs; ours are capped at what cgroup v2 takes",
     "iothreadpin": "Nova gives every guest one I/O thread; we give it those that the placement has",
     "page": "Nova writes a <page> for each guest cell, we one for each size with all its cells in nodeset",
+    "distances": "Nova tells a guest of several cells nothing about their distance, we tell what the host has",
     "unit": "we say KiB on <cell memory>, which is what it means without a unit",
 }
 
