@@ -18,6 +18,8 @@ from agent.core.errors import BadInput
 HIGHEST_CPU = 1 << 16
 """CPU numbers from here on are refused: the kernel's largest NR_CPUS is 8,192; a typo must not allocate gigabytes."""
 
+HEXADECIMAL = "0123456789abcdefABCDEF"
+
 
 class BadCpuList(BadInput):
     """A text that is no CPU list; ``text`` is the whole of it and ``position`` where reading stopped."""
@@ -65,19 +67,12 @@ class CpuSet(Set[int]):
 
         An empty or blank text is the empty set, as in sysfs.  Raises BadCpuList, which names the text and position.
         """
-        return cls.of_mask(_parse_list(text))
+        return cls.of_mask(parse_list(text))
 
     @classmethod
     def from_mask(cls, text: str) -> CpuSet:
         """Read a hexadecimal mask: ``0xff``, ``ff`` or the 32-bit words of sysfs, ``00000001,00000000``."""
-        body = text.strip()
-        words = body.removeprefix("0x").split(",")
-        for number, word in enumerate(words):
-            if not word or word.strip("0123456789abcdefABCDEF") or (len(word) > 8 and len(words) > 1):
-                raise BadCpuList(text, text.find(word), f"word {number} is not a hexadecimal mask")
-        if len(words) == 1:
-            return cls.of_mask(_bounded(int(words[0], 16), text))
-        return cls.of_mask(_bounded(int("".join(word.zfill(8) for word in words), 16), text))
+        return cls.of_mask(parse_mask(text))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("CpuSet is immutable")
@@ -173,14 +168,41 @@ def format_list(mask: int) -> str:
     return ",".join(parts)
 
 
-def _mask_of(cpus: Iterable[int]) -> int:
-    return cpus.mask if isinstance(cpus, CpuSet) else CpuSet(cpus).mask
-
-
-def _bounded(mask: int, text: str) -> int:
+def parse_mask(text: str) -> int:
+    """As CpuSet.from_mask, for who handles thousands of masks: bit N of the answer is CPU N."""
+    words = text.strip().removeprefix("0x").split(",")
+    digits = "".join(words)
+    whole = len(words) == 1 or (len(words[0]) <= 8 and {*map(len, words[1:])} == {8})  # as the kernel writes them
+    if not whole or not digits or digits.strip(HEXADECIMAL):
+        for number, word in enumerate(words):
+            if not word or word.strip(HEXADECIMAL) or (len(word) > 8 and len(words) > 1):
+                raise BadCpuList(text, text.find(word), f"word {number} is not a hexadecimal mask")
+        digits = "".join(word.zfill(8) for word in words)
+    mask = int(digits, 16)
     if mask.bit_length() > HIGHEST_CPU:
         raise BadCpuList(text, 0, f"CPU numbers end at {HIGHEST_CPU - 1}")
     return mask
+
+
+def parse_list(text: str) -> int:
+    """As CpuSet.parse, for who handles thousands of lists: bit N of the answer is CPU N."""
+    mask = 0
+    if text.isascii():
+        for item in text.split(","):  # what the kernel writes; everything else goes the long way
+            low, dash, high = item.partition("-")
+            if not low.isdigit() or len(item) > 9 or (dash and not high.isdigit()):
+                return _parse_list(text)
+            first = int(low)
+            last = int(high) if dash else first
+            if not first <= last < HIGHEST_CPU:
+                return _parse_list(text)
+            mask |= (2 << last) - (1 << first)
+        return mask
+    return _parse_list(text)
+
+
+def _mask_of(cpus: Iterable[int]) -> int:
+    return cpus.mask if isinstance(cpus, CpuSet) else CpuSet(cpus).mask
 
 
 def _parse_list(text: str) -> int:

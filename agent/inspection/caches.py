@@ -1,7 +1,8 @@
 """Which pCPUs share a cache: sys/devices/system/cpu/cpuN/cache/indexM.
 
 Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
-a group.  Of the caches inside one core, which are most of the files, those of the first, the middle and the last core
+a group, its size each time (stacked L3s are larger than their neighbours), its level and type once an index and kind
+of core.  Of the caches inside one core, which are most of the files, those of the first, the middle and the last core
 of each kind are read; when the three have the same ones, every core of the kind is taken to have them, else all are
 read.
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
@@ -42,6 +43,7 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     for core in cores:
         kinds.setdefault(core.kind, []).append(core)
     for alike in kinds.values():
+        reader.shapes = {}
         samples = {0, len(alike) // 2, len(alike) - 1}
         private = [reader.read_core(alike[number]) for number in sorted(samples)]
         expected = private[0] if all(found == private[0] for found in private) else None
@@ -60,6 +62,8 @@ class _Reader:
         self.online = online
         self.caches: list[CacheFacts] = []
         self.covered: list[int] = []
+        self.shapes: dict[int, tuple[int, str]] = {}
+        """Index → level and type, on the kind of core that is being read."""
 
     def read_core(self, core: CoreFacts, private: dict[int, Described] | None = None) -> dict[int, Described]:
         """Add the caches of a core's threads; those that no other core shares are answered by index.
@@ -83,17 +87,24 @@ class _Reader:
                 else:
                     folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
                     answer = self._read_shared(folder, cpu, covered)
-                    level = None if answer is None else self.root.parsed(folder + "level", parse_number)
-                    kind = None if level is None else self.root.line(folder + "type")
-                    if answer is None or level is None or kind is None:
+                    shape = None if answer is None else self.shapes.get(index) or self._read_shape(folder, index)
+                    if answer is None or shape is None:
                         break
-                    described, shared = (level, kind, self.root.parsed(folder + "size", parse_kib)), answer
+                    described, shared = (*shape, self.root.parsed(folder + "size", parse_kib)), answer
                     if shared & self.online == core.cpus:
                         found[index] = described
                 self.covered[index : index + 1] = [covered | shared]
                 self.caches.append(CacheFacts(*described, shared & self.online))
                 index += 1
         return found
+
+    def _read_shape(self, folder: str, index: int) -> tuple[int, str] | None:
+        level = self.root.parsed(folder + "level", parse_number)
+        kind = None if level is None else self.root.line(folder + "type")
+        if level is None or kind is None:
+            return None
+        self.shapes[index] = level, kind
+        return level, kind
 
     def _read_shared(self, folder: str, cpu: int, covered: int) -> int | None:
         """Who shares the cache.  The mask is believed before the list, which some kernels get wrong for the shared L1

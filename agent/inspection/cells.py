@@ -12,15 +12,17 @@ FOLDER = "sys/devices/system/node"
 
 
 class CellFacts:
-    """One cell: its CPUs as a mask (offline ones possibly among them), distances by cell, and its meminfo."""
+    """One cell: its CPUs as a mask (offline ones possibly among them), distances by cell, total and free KiB."""
 
-    __slots__ = ("cpus", "distances", "id", "meminfo")
+    __slots__ = ("cpus", "distances", "id", "memory")
 
-    def __init__(self, id: int, cpus: int, distances: dict[int, int] | None, meminfo: dict[str, int] | None) -> None:
+    def __init__(
+        self, id: int, cpus: int, distances: dict[int, int] | None, memory: tuple[int, int | None] | None
+    ) -> None:
         self.id = id
         self.cpus = cpus
         self.distances = distances
-        self.meminfo = meminfo
+        self.memory = memory
 
 
 def read_cells(root: Root) -> list[CellFacts]:
@@ -53,9 +55,10 @@ def parse_cell_folders(names: list[str]) -> list[int]:
 def parse_distances(text: str) -> list[int]:
     """A row of the distance matrix (ACPI SLIT): a number for each online cell, in the order of their ids."""
     words = text.split()
-    if not words or not all(_is_id(word) for word in words):
+    digits = "".join(words)
+    if not (digits.isascii() and digits.isdigit() and max(map(len, words)) < 7):
         raise BadInput(f"not a row of distances: {text[:60]!r}")
-    return [int(word) for word in words]
+    return [*map(int, words)]
 
 
 def _by_cell(row: list[int] | None, columns: list[int], ids: list[int], file: str) -> dict[int, int] | None:
@@ -63,7 +66,8 @@ def _by_cell(row: list[int] | None, columns: list[int], ids: list[int], file: st
         return None
     if len(row) != len(columns):
         raise BadInput(f"{file}: {len(row)} distances for {len(ids)} cells")
-    return {cell: distance for cell, distance in zip(columns, row, strict=True) if cell in ids}
+    found = dict(zip(columns, row, strict=True))
+    return found if columns is ids else {cell: found[cell] for cell in ids if cell in found}
 
 
 def _is_id(text: str) -> bool:

@@ -27,7 +27,7 @@ def read_devices(root: Root) -> list[tuple[int | None, _Plain]]:
     folder = "sys/bus/pci/devices"
     names: dict[str, list[str]] | None = None
     found = []
-    for address in sorted(root.names(folder) or (), key=address_key):
+    for address in root.names(folder) or ():
         path = f"{folder}/{address}"
         identity = parse_modalias(root.line(f"{path}/modalias"))
         if identity is None or identity[2] in _PASSED_OVER:
@@ -48,6 +48,7 @@ def read_devices(root: Root) -> list[tuple[int | None, _Plain]]:
             "physical_function": _last(root.link(f"{path}/physfn")),
         }
         found.append((_cell(root.line(f"{path}/numa_node")), device))
+    found.sort(key=lambda item: address_key(str(item[1]["pci"])))
     return found
 
 

@@ -64,10 +64,16 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     unknown += [name for name, found in (("hostname", hostname), ("arch", arch), ("kernel", kernel)) if found is None]
     cells = _cells(root, cpus.online, page_kib, arch, unknown)
     housed = 0
-    for facts, cell in cells:
+    for facts, _ in cells:
         housed |= facts.cpus
-        cell["cores"] = [_core(core, core.cpus & facts.cpus) for core in cores if core.cpus & facts.cpus]
-        cell["caches"] = [_cache(cache, cache.cpus & facts.cpus) for cache in caches if cache.cpus & facts.cpus]
+    by_position = [cell for _, cell in cells]
+    parts = [facts.cpus for facts, _ in cells]
+    for core in cores:
+        for position, share in _shares(parts, core.cpus):
+            by_position[position]["cores"].append(_core(core, share))
+    for cache in caches:
+        for position, share in _shares(parts, cache.cpus):
+            by_position[position]["caches"].append(_cache(cache, share))
     placed, unplaced = place_devices(read_devices(root), [facts.id for facts, _ in cells])
     for facts, cell in cells:
         cell["devices"] = placed[facts.id]
@@ -92,7 +98,7 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         "cores": len(cores),
         "threads_per_core": threads,
         "smt": threads > 1,
-        "cells": [cell for _, cell in cells],
+        "cells": by_position,
         "outside_cells": [_core(core, core.cpus & outside) for core in cores if core.cpus & outside],
         "dedicated_set": None,
         "shared_set": None,
@@ -144,8 +150,8 @@ def _cells(
         found = [CellFacts(0, online, None, None)]
     elif any(cell.distances is None for cell in found):
         unknown.append("distances")
-    if len(found) == 1 and found[0].meminfo is None:
-        found[0].meminfo = root.parsed("proc/meminfo", parse_meminfo)
+    if len(found) == 1 and found[0].memory is None:
+        found[0].memory = root.parsed("proc/meminfo", parse_meminfo)
     folders = [f"sys/devices/system/node/node{cell.id}/hugepages" if numa else HUGE_OF_HOST for cell in found]
     sizes: list[int] = []
     for folder in folders:
@@ -158,14 +164,14 @@ def _cells(
     if page_kib is None:
         page_kib = base_page_kib(arch, sizes)
         unknown.append("base page size" if page_kib is None else f"base page size (taken as {page_kib} KiB)")
-    if any(cell.meminfo is None for cell in found):
+    if any(cell.memory is None for cell in found):
         unknown.append("memory")
     cells = []
+    names = {cell.id: str(cell.id) for cell in found}
     for facts, folder in zip(found, folders, strict=True):
         facts.cpus &= online
         pools = read_huge_pools(root, folder, sizes)
-        total = facts.meminfo.get("MemTotal") if facts.meminfo else None
-        free = facts.meminfo.get("MemFree") if facts.meminfo else None
+        total, free = facts.memory or (None, None)
         if total is not None and page_kib:
             base = max(0, total - sum(size * count for size, count, _ in pools)) // page_kib
             pools.insert(0, (page_kib, base, None if free is None else free // page_kib))
@@ -174,7 +180,7 @@ def _cells(
             "cpus": format_list(facts.cpus),
             "memory_kib": total,
             "free_kib": free,
-            "distances": {str(other): distance for other, distance in (facts.distances or {}).items()},
+            "distances": {names[other]: distance for other, distance in (facts.distances or {}).items()},
             "pages": [{"size_kib": size, "total": count, "free": left} for size, count, left in pools],
             "cores": [],
             "caches": [],
@@ -182,6 +188,17 @@ def _cells(
         }
         cells.append((facts, cell))
     return cells
+
+
+def _shares(parts: list[int], cpus: int) -> list[tuple[int, int]]:
+    """(position, CPUs) of each part that has some of ``cpus``; nearly always it is one part that has them all."""
+    found = []
+    for position, part in enumerate(parts):
+        if shared := cpus & part:
+            found.append((position, shared))
+            if shared == cpus:
+                break
+    return found
 
 
 def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:

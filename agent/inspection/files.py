@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # typing costs as much to import as a small host takes to rea
 ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, ESRCH, EACCES, EPERM, EINVAL, EIO))
 """Errors that mean "this kernel does not tell": no such file, a device or process that has gone, no value in it."""
 
+# a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
+_HOW = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 PAGE = 4096
 LONGEST = 64 << 20
 """Bytes; /proc/cpuinfo of 8,192 CPUs has a fifth of this.  A longer file is no kernel file."""
@@ -51,8 +53,7 @@ class Root:
     def read(self, path: str, limit: int = LONGEST) -> bytes | None:
         """The bytes of a file, the first ``limit`` of them when it has more; None when it cannot be had."""
         try:
-            # a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
-            fd = os.open(self.prefix + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(self.prefix + path, _HOW)
         except ValueError as why:
             raise BadInput(f"{self.prefix + path!r}: {why}") from why
         except OSError as why:
@@ -117,11 +118,11 @@ class Root:
 
     def parsed(self, path: str, parse: Callable[[str], T]) -> T | None:
         """What ``parse`` makes of the file's text; its BadInput comes out with the file's name before it."""
-        text = self.text(path)
-        if text is None:
+        data = self.read(path)
+        if data is None:
             return None
         try:
-            return parse(text)
+            return parse(data.rstrip(b"\0\n ").decode("utf-8", "replace"))
         except BadInput as why:
             raise BadInput(f"{self.prefix}{path}: {why}") from why
 

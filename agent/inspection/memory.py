@@ -12,19 +12,22 @@ from agent.inspection.values import parse_number
 HUGE = "hugepages-"
 
 
-def parse_meminfo(text: str) -> dict[str, int]:
-    """KiB (or a count, where the kernel gives no unit) by name, of /proc/meminfo and of a cell's meminfo alike."""
-    found = {}
-    for line in text.splitlines():
-        head, colon, tail = line.partition(":")
-        words = tail.split()
-        if not colon or not words or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 19:
-            continue  # "total: used: free:" of Linux 2.4, or a line cut off
-        name = head.rpartition(" ")[2]
-        found[name] = int(words[0]) if words[1:] != ["B"] else int(words[0]) >> 10
-    if "MemTotal" not in found:
+def parse_meminfo(text: str) -> tuple[int, int | None]:
+    """Total and free memory in KiB, of /proc/meminfo and of a cell's meminfo alike; free is None where not told."""
+    total = _kib_of(text, "MemTotal:")
+    if total is None:
         raise BadInput(f"no MemTotal in {len(text)} characters; a meminfo file has one")
-    return found
+    return total, _kib_of(text, "MemFree:")
+
+
+def _kib_of(text: str, key: str) -> int | None:
+    """The number of one line; two of the forty are wanted, so the others are not even split."""
+    at = text.find(key)
+    end = text.find("\n", at)
+    words = text[at + len(key) : end if end >= 0 else None].split() if at >= 0 else []
+    if not words or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 19:
+        return None  # absent, or cut off
+    return int(words[0]) >> 10 if words[1:] == ["B"] else int(words[0])
 
 
 def read_huge_pools(root: Root, folder: str, sizes: list[int]) -> list[tuple[int, int, int | None]]:

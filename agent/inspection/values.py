@@ -6,7 +6,7 @@ sets are int masks here (bit N is CPU N): a report handles thousands of them.
 
 from __future__ import annotations
 
-from agent.core.cpuset import CpuSet
+from agent.core.cpuset import parse_list, parse_mask
 from agent.core.errors import BadInput
 
 
@@ -31,14 +31,12 @@ def known_id(number: int) -> int | None:
 
 def parse_cpu_list(text: str) -> int:
     """A kernel CPU list (``0-3,8``); ``(null)``, which nohz_full says when it is not set, is the empty set."""
-    body = text.strip()
-    return 0 if body == "(null)" else CpuSet.parse(body).mask
+    return 0 if text.endswith("(null)") and text.strip() == "(null)" else parse_list(text)
 
 
 def parse_cpu_mask(text: str) -> int:
     """A kernel CPU mask: 32-bit hexadecimal words, ``00000001,00000000``; the only form on kernels before 2.6.26."""
-    body = text.strip()
-    return CpuSet.from_mask(body).mask if body else 0
+    return parse_mask(text) if text.strip() else 0
 
 
 def parse_kib(text: str) -> int:
