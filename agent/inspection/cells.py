@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _collections_abc import Callable
+
 from agent.core.errors import BadInput
 from agent.inspection.cpus import bits, parse_folders
 from agent.inspection.files import Root, Vanished
@@ -36,10 +38,11 @@ def read_cells(root: Root) -> list[CellFacts]:
         # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
         possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
         columns = list(bits(possible)) if possible else ids
+    forms = [("cpulist", parse_cpu_list), ("cpumap", parse_cpu_mask)]
     return [
         CellFacts(
             cell,
-            _read_cpus(root, f"{FOLDER}/node{cell}"),
+            _read_cpus(root, f"{FOLDER}/node{cell}", forms),
             _by_cell(row, columns, ids, f"{root.prefix}{FOLDER}/node{cell}/distance"),
             root.parsed(f"{FOLDER}/node{cell}/meminfo", parse_meminfo),
         )
@@ -74,14 +77,17 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 7
 
 
-def _read_cpus(root: Root, folder: str) -> int:
-    """The cell's CPUs: a list since 2.6.26, a mask before, links ``cpuN`` where a tree was saved with neither."""
-    cpus = root.parsed(f"{folder}/cpulist", parse_cpu_list)
-    if cpus is None:
-        cpus = root.parsed(f"{folder}/cpumap", parse_cpu_mask)
-    if cpus is None:
-        names = root.names(folder)
-        if names is None:
-            raise Vanished(root.prefix + folder)
-        cpus = parse_folders(names)
-    return cpus
+def _read_cpus(root: Root, folder: str, forms: list[tuple[str, Callable[[str], int]]]) -> int:
+    """The cell's CPUs: a list since 2.6.26, a mask before, links ``cpuN`` where a tree was saved with neither.
+
+    ``forms`` is turned when the first one is absent, so that the other cells are asked for the right one at once.
+    """
+    for name, parse in tuple(forms):
+        cpus = root.parsed(f"{folder}/{name}", parse)
+        if cpus is not None:
+            return cpus
+        forms.append(forms.pop(0))
+    names = root.names(folder)
+    if names is None:
+        raise Vanished(root.prefix + folder)
+    return parse_folders(names)

@@ -41,6 +41,9 @@ def read_cpuinfo(root: Root, *, whole: bool) -> CpuInfo | None:
     text = root.text(FILE, LONGEST if whole else BEGINNING)
     if not text:
         return None
+    end = text.find("\n\n")
+    if not whole and end > 0 and "\nflags" in text[:end]:
+        text = text[:end]  # x86: the first paragraph says everything; elsewhere it may stand at the end
     try:
         return parse_cpuinfo(text)
     except BadInput as why:

@@ -153,14 +153,13 @@ def _cells(
     if len(found) == 1 and found[0].memory is None:
         found[0].memory = root.parsed("proc/meminfo", parse_meminfo)
     folders = [f"sys/devices/system/node/node{cell.id}/hugepages" if numa else HUGE_OF_HOST for cell in found]
-    sizes: list[int] = []
-    for folder in folders:
-        sizes = read_huge_sizes(root, folder)
-        if sizes:
-            break
-    else:
-        if len(found) == 1 and numa:
-            folders, sizes = [HUGE_OF_HOST], read_huge_sizes(root, HUGE_OF_HOST)
+    # every cell with memory has the same sizes, which are the host's
+    first = next((at for at, cell in enumerate(found) if cell.memory is None or cell.memory[0]), 0)
+    sizes = read_huge_sizes(root, folders[first])
+    if not sizes and numa:
+        sizes = read_huge_sizes(root, HUGE_OF_HOST)
+        if len(found) == 1:
+            folders = [HUGE_OF_HOST]
     if page_kib is None:
         page_kib = base_page_kib(arch, sizes)
         unknown.append("base page size" if page_kib is None else f"base page size (taken as {page_kib} KiB)")
