@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from agent.cli.documents import load_flavor, load_limits, load_request, load_usage
+from agent.cli.documents import load_flavor, load_request
 from agent.cli.hosts import add_host_options, load_host
+from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.core.codec import encode
 from agent.placement.capacity import Capacity, capacity
+from agent.placement.language import check_request
 
 MISFIT = 3
 
@@ -23,8 +25,7 @@ def configure(parser: ArgumentParser) -> None:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--flavor", metavar="FILE", help="a flavor: .json, .toml or .yaml; - is JSON on stdin")
     wanted.add_argument("--request", metavar="FILE", help="a request: the same, with image properties and hints")
-    parser.add_argument("--usage", metavar="FILE", help="what guests hold already (JSON); default: nothing")
-    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    add_usage_options(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 
@@ -32,7 +33,8 @@ def run(args: Namespace) -> int:
     """Print how many fit."""
     host = load_host(args)
     request = load_flavor(args.flavor) if args.flavor is not None else load_request(args.request)
-    answer = capacity(host, load_usage(args.usage), request, load_limits(args.limits))
+    check_request(request)
+    answer = capacity(host, usage_of(args, host), request, limits_of(args))
     sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
     return MISFIT if answer.count == 0 else 0
 

@@ -12,8 +12,9 @@ from argparse import ArgumentParser, Namespace
 
 import msgspec
 
-from agent.cli.documents import load_limits, load_request, load_usage
+from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
+from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.cli.place import render_table as render_answer
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
@@ -21,6 +22,7 @@ from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.core.topology import HostTopology
 from agent.core.units import format_kib
+from agent.core.usage import Usage
 
 MISFIT = 3
 IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
@@ -31,9 +33,8 @@ def configure(parser: ArgumentParser) -> None:
     add_host_options(parser)
     parser.add_argument("--request", metavar="FILE", required=True, help="a request: .json, .toml or .yaml; - is JSON")
     held = parser.add_mutually_exclusive_group()
-    held.add_argument("--usage", metavar="FILE", help="what guests hold already (JSON); default: nothing")
+    add_usage_options(parser, beside=held)
     held.add_argument("--guests", metavar="FILE.jsonl", help="the Placement of each guest on the host, one a line")
-    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 
@@ -43,10 +44,10 @@ def run(args: Namespace) -> int:
     from agent.placement.language import check_request, parse_guest
     from agent.placement.nearest import changes
 
-    host, limits, request = load_host(args), load_limits(args.limits), load_request(args.request)
+    host, limits, request = load_host(args), limits_of(args), load_request(args.request)
     check_request(request)
     guests = () if args.guests is None else _load_guests(args.guests)
-    usage = load_usage(args.usage)
+    usage = usage_of(args, host) if args.guests is None else Usage()
     for guest in guests:
         usage = claim(usage, guest)
     answer = place(host, usage, request, limits)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.cli.hosts import add_settings_options, load_host, load_settings
+from agent.cli.hosts import SOURCES, add_settings_options, load_host, load_settings
 from agent.core.codec import decode_answer
 from agent.core.errors import BadInput, Unreachable
 from agent.core.placement import Misfit, Placement
@@ -17,6 +17,8 @@ from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 
 if TYPE_CHECKING:
+    from argparse import _MutuallyExclusiveGroup as ArgumentGroup
+
     from agent.compute.driver import Driver
 
 
@@ -25,7 +27,7 @@ def add_wanted_options(parser: ArgumentParser, *, settings: str = "--config") ->
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON on stdin")
     wanted.add_argument("--placement", metavar="FILE", help="an answer of `cellwright place` for this host")
-    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    add_limits_option(parser)
     add_settings_options(parser, file=settings)
 
 
@@ -52,7 +54,50 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
     if name is not None:
         request = msgspec.structs.replace(request, name=name)
     check_request(request)
-    return place(host, sum_usage(claimants), request, _limits(args), guests=guests_of(claimants))
+    return place(host, sum_usage(claimants), request, limits_of(args), guests=guests_of(claimants))
+
+
+def add_usage_options(parser: ArgumentParser, *, beside: ArgumentGroup | None = None) -> None:
+    """Add what guests hold already, from a file (in the group ``beside``) or from libvirt, and what they may hold."""
+    (beside or parser).add_argument(
+        "--usage", metavar="FILE", help="what guests hold already (JSON); default: see --connect"
+    )
+    parser.add_argument(
+        "--connect",
+        metavar="URI",
+        default="qemu:///system",
+        help="libvirt whose running guests count as used on this host (default: %(default)s); '' counts none",
+    )
+    add_limits_option(parser)
+
+
+def add_limits_option(parser: ArgumentParser) -> None:
+    """Add ``--limits``."""
+    parser.add_argument(
+        "--limits",
+        metavar="FILE",
+        help="overcommit ratios and what the host keeps (JSON); default: what the settings say",
+    )
+
+
+def usage_of(args: Namespace, host: HostTopology) -> Usage:
+    """What guests hold: as the file says, or on the live host what runs there; nothing on any other host."""
+    from agent.cli.documents import load_usage
+
+    if args.usage is not None or not args.connect or any(getattr(args, source) is not None for source in SOURCES):
+        return load_usage(args.usage)
+    return running_usage(args.connect, host)
+
+
+def limits_of(args: Namespace) -> Limits | None:
+    """Ratios, reservations and packing: of ``--limits``, else of the settings; None where neither is there."""
+    from agent.cli.documents import load_limits
+    from agent.settings.sets import limits
+
+    if args.limits is not None:
+        return load_limits(args.limits)
+    settings = load_settings(args)
+    return None if settings is None else limits(settings)
 
 
 def running_usage(uri: str, host: HostTopology) -> Usage:
@@ -86,16 +131,6 @@ def print_misfit(answer: Misfit) -> int:
 
     sys.stdout.write(render_table(answer))
     return MISFIT
-
-
-def _limits(args: Namespace) -> Limits | None:
-    from agent.cli.documents import load_limits
-    from agent.settings.sets import limits
-
-    if args.limits is not None:
-        return load_limits(args.limits)
-    settings = load_settings(args)
-    return None if settings is None else limits(settings)
 
 
 def _named(placement: Placement, name: str | None) -> Placement:

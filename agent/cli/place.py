@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from agent.cli.documents import load_limits, load_request, load_usage
+from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
+from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
 from agent.core.cpuset import CpuSet
@@ -34,21 +35,14 @@ def configure(parser: ArgumentParser) -> None:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON on stdin")
     wanted.add_argument("--requests", metavar="FILE.jsonl", help="one JSON request a line, placed in turn; - is stdin")
-    parser.add_argument("--usage", metavar="FILE", help="what guests hold already (JSON); default: see --connect")
-    parser.add_argument(
-        "--connect",
-        metavar="URI",
-        default="qemu:///system",
-        help="libvirt whose running guests count as used on this host (default: %(default)s); '' counts none",
-    )
-    parser.add_argument("--limits", metavar="FILE", help="overcommit ratios and what the host keeps (JSON)")
+    add_usage_options(parser)
     parser.add_argument("--format", choices=("table", "json"), help="default: table; with --requests always json")
 
 
 def run(args: Namespace) -> int:
     """Print the answer; the exit code says whether everything fits."""
     host = load_host(args)
-    usage, limits = usage_of(args, host), load_limits(args.limits)
+    usage, limits = usage_of(args, host), limits_of(args)
     if args.requests is not None:
         return _place_many(host, usage, limits, args.requests)
     from agent.placement import place
@@ -63,17 +57,6 @@ def run(args: Namespace) -> int:
         answer = msgspec.structs.replace(answer, nearest=nearest(host, usage, request, limits))
     sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
     return 0 if answer.fits else MISFIT
-
-
-def usage_of(args: Namespace, host: HostTopology) -> Usage:
-    """What guests hold: as the file says, or on the live host what runs there."""
-    from agent.cli.hosts import SOURCES
-
-    if args.usage is not None or not args.connect or any(getattr(args, source) is not None for source in SOURCES):
-        return load_usage(args.usage)
-    from agent.cli.live import running_usage
-
-    return running_usage(args.connect, host)
 
 
 def _place_many(host: HostTopology, usage: Usage, limits: Limits | None, path: str) -> int:

@@ -38,7 +38,7 @@ def read_cells(root: Root) -> list[CellFacts]:
         # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
         possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
         columns = list(bits(possible)) if possible else ids
-    forms = [("cpulist", parse_cpu_list), ("cpumap", parse_cpu_mask)]
+    forms: list[tuple[str, Callable[[str], int]]] = [("cpulist", parse_cpu_list), ("cpumap", parse_cpu_mask)]
     return [
         CellFacts(
             cell,

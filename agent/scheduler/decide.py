@@ -11,7 +11,7 @@ from agent.core.errors import BadInput, BadRequest
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
-from agent.placement.language import parse_guest
+from agent.placement.language import check_request
 from agent.scheduler.select import select
 from agent.scheduler.state import State
 from agent.scheduler.store import catalogue, instances
@@ -27,7 +27,7 @@ class Decisions(State):
 
     def create(self, request: Request, *, project: str = "") -> InstanceRecord:
         """Schedule and claim one new instance; one that fits nowhere is kept in ERROR with the reason."""
-        parse_guest(request)
+        check_request(request)
         with self.lock:
             now = self._clock()
             instance = InstanceRecord(

@@ -13,7 +13,7 @@ from agent.core import codec
 from agent.core.errors import BadInput, QuotaExceeded
 from agent.core.request import Flavor, Request
 from agent.core.wire import InstanceStatus
-from agent.placement.language import parse_guest
+from agent.placement.language import check_request
 from agent.scheduler.store.records import AggregateRecord, ClaimLost, GroupRecord
 from agent.scheduler.store.schema import (
     aggregate_hosts,
@@ -131,7 +131,7 @@ def create_flavor(connection: Connection, flavor: Flavor) -> None:
     """A new flavor; one that no host could serve is refused."""
     if not flavor.name:
         raise BadInput("a flavor needs a name")
-    parse_guest(Request(flavor=flavor))
+    check_request(Request(flavor=flavor))
     _insert(connection, flavors, f"flavor {flavor.name}", {"name": flavor.name, "document": codec.encode(flavor)})
 
 
@@ -141,7 +141,7 @@ def set_flavor(connection: Connection, name: str, properties: Mapping[str, str |
     specs = {**old.extra_specs, **{key: value for key, value in properties.items() if value is not None}}
     kept = {key: value for key, value in specs.items() if properties.get(key, "") is not None}
     new = msgspec.structs.replace(old, extra_specs=kept)
-    parse_guest(Request(flavor=new))
+    check_request(Request(flavor=new))
     connection.execute(update(flavors).where(flavors.c.name == name).values(document=codec.encode(new)))
 
 
