@@ -1,13 +1,14 @@
 # make install   the command in .venv/bin/cellwright, with every Debian package it needs
 # make run       this machine's topology, a guest placed, started, proven to be pinned, and taken away again
 # make test      everything, linters and the booted lab included
+# make install-system   units, manual pages, completion and templates below DESTDIR; without one, also the command's link
 # make bench     every speed claim of the README, measured here and now
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test bench packages clean
+.PHONY: install install-system run test bench packages clean
 
 install: packages $(STAMP)
 
@@ -21,6 +22,31 @@ $(STAMP): pyproject.toml | packages
 	@$(VENV)/bin/pip install -q -e '.[host,scheduler]' --group dev
 	@$(VENV)/bin/python -m compileall -q agent
 	@touch $(STAMP)
+
+DESTDIR ?=
+PREFIX ?= /usr/local
+UNITDIR ?= /etc/systemd/system
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+# expects the packages to be there: `make install` first, or a build that has them
+install-system:
+	@install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)/usr/lib/sysusers.d $(DESTDIR)/usr/lib/tmpfiles.d $(DESTDIR)/etc/cellwright/conf.d
+	@install -m 644 systemd/*.service systemd/*.timer $(DESTDIR)$(UNITDIR)
+	@install -m 644 systemd/cellwright.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/cellwright.conf
+	@install -m 644 systemd/cellwright.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/cellwright.conf
+	@install -d $(SHARE)/cellwright/templates $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 \
+	  $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	@install -m 644 templates/*.xml $(SHARE)/cellwright/templates
+	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && \
+	  $(VENV)/bin/python manual/generate.py man $$built/man && \
+	  $(VENV)/bin/python manual/generate.py completion $$built && \
+	  for section in 1 5 8; do install -m 644 $$built/man/*.$$section $(SHARE)/man/man$$section || exit 1; done && \
+	  install -m 644 $$built/cellwright.bash $(SHARE)/bash-completion/completions/cellwright && \
+	  install -m 644 $$built/_cellwright $(SHARE)/zsh/site-functions/_cellwright && \
+	  install -m 644 $$built/cellwright.fish $(SHARE)/fish/vendor_completions.d/cellwright.fish
+	@if [ -z "$(DESTDIR)" ]; then \
+	  install -d $(PREFIX)/bin && ln -sf $(CURDIR)/$(VENV)/bin/cellwright $(PREFIX)/bin/cellwright && \
+	  systemd-sysusers cellwright.conf && systemd-tmpfiles --create cellwright.conf; fi
 
 run: install
 	@examples/first-light.sh

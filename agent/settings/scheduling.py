@@ -50,10 +50,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     listen: str = "127.0.0.1:8774"
-    database: str = "sqlite:////var/lib/cellwright/scheduler.db"
+    database: str = "sqlite:////var/lib/cellwright-scheduler/scheduler.db"
     region: str = "RegionOne"
     peers: dict[str, str] = {}
-    token_file: str = "/var/lib/cellwright/operator.token"
+    token_file: str = "/var/lib/cellwright-scheduler/operator.token"
     tls_certificate: str | None = None
     tls_key: str | None = None
     claim_s: float = 300.0

@@ -1,0 +1,177 @@
+"""Manual pages and shell completion out of the command's own parsers: ``generate.py man|completion FOLDER``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, HelpFormatter, _StoreAction, _SubParsersAction
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import shtab
+from argparse_manpage.manpage import Manpage
+from msgspec import NODEFAULT
+from msgspec.structs import fields
+
+from agent import __version__
+from agent.cli.main import EXIT_CODES, VERBS
+from agent.core.codec import to_tree
+from agent.settings.document import Settings
+
+DAEMONS = ("agent", "scheduler")
+FILES = """.TP
+.I /etc/cellwright/cellwright.toml
+the settings; see
+.BR cellwright.toml (5)
+.TP
+.I /etc/cellwright/conf.d/*.toml
+drop-ins, read after it in the order of their names"""
+SIGNALS = {
+    "agent": """.TP
+.B SIGHUP
+reads the settings again
+.TP
+.B SIGTERM
+ends the agent; guests run on
+.TP
+.B /var/lib/cellwright/agent.json
+what the agent remembers; it may be deleted, domains say themselves whose they are""",
+    "scheduler": """.TP
+.B SIGTERM
+answers what was asked, lets waiting agents go, and ends""",
+}
+
+
+def parser_of(verb: str) -> ArgumentParser:
+    """The parser that the command makes for a verb."""
+    module = import_module("agent.cli." + verb.replace("-", "_"))
+    parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=HelpFormatter)
+    module.configure(parser)
+    return parser
+
+
+def whole_parser() -> ArgumentParser:
+    """One parser with a subcommand a verb, for completion."""
+    parser = ArgumentParser(prog="cellwright", description="Places and proves virtual machines on NUMA cells and pCPUs")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="verb")
+    for verb, line in VERBS.items():
+        import_module("agent.cli." + verb.replace("-", "_")).configure(commands.add_parser(verb, help=line))
+    return parser
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """File name and text of every manual page."""
+    yield "cellwright.1", _main_page()
+    yield "cellwright.toml.5", _settings_page()
+    for verb, line in VERBS.items():
+        parser = parser_of(verb)
+        parser.prog = f"cellwright-{verb}"
+        page = Manpage(parser, _data=_data(line, 8 if verb in DAEMONS else 1))
+        page.synopsis = ["cellwright", verb, *page.synopsis[2:]]
+        if verb in DAEMONS:
+            page.add_section("signals and files", "=", SIGNALS[verb] + "\n" + FILES)
+        page.add_section("exit status", "=", _sentence(EXIT_CODES))
+        page.add_section("see also", "=", ".BR cellwright (1),\n.BR cellwright.toml (5)")
+        yield f"cellwright-{verb}.{8 if verb in DAEMONS else 1}", str(page)
+
+
+def fish(parser: ArgumentParser) -> str:
+    """Completion for fish, which shtab does not write."""
+    lines = [
+        f"complete -c cellwright -f -n __fish_use_subcommand -a {verb} -d {_quote(line)}"
+        for verb, line in VERBS.items()
+    ]
+    for verb, command in _commands(parser).items():
+        seen = f"__fish_seen_subcommand_from {verb}"
+        actions = _commands(command)
+        for name, inner in actions.items():
+            shown = f"{seen}; and not __fish_seen_subcommand_from {' '.join(actions)}"
+            lines.append(f"complete -c cellwright -f -n {_quote(shown)} -a {name} -d {_quote(inner.description)}")
+        for option in [*_options(command), *(one for inner in actions.values() for one in _options(inner))]:
+            lines.append(f"complete -c cellwright -n {_quote(seen)} {option}")
+    return "\n".join(dict.fromkeys(lines)) + "\n"
+
+
+def _options(parser: ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        words = [f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}" for word in action.option_strings]
+        if words:
+            takes = " -r" if isinstance(action, _StoreAction) else ""
+            choices = f" -a {_quote(' '.join(map(str, action.choices)))}" if action.choices else ""
+            yield f"{' '.join(words)}{takes}{choices} -d {_quote((action.help or '') % vars_of(action))}"
+
+
+def vars_of(action: object) -> dict[str, object]:
+    """What a help text may name with ``%(…)s``."""
+    return {key: value for key, value in vars(action).items() if isinstance(key, str)}
+
+
+def _commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    groups = (action for action in parser._actions if isinstance(action, _SubParsersAction))
+    return {name: command for group in groups for name, command in group.choices.items()}
+
+
+def _quote(text: str | None) -> str:
+    return "'" + " ".join((text or "").split()).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _data(line: str, section: int) -> dict[str, object]:
+    return {
+        "description": line,
+        "manual_section": section,
+        "project_name": "cellwright",
+        "version": __version__,
+        "manual_title": "Cellwright",
+    }
+
+
+def _escape(text: str) -> str:
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("``", "")
+    return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in text.splitlines())
+
+
+def _sentence(text: str) -> str:
+    return _escape(text[0].upper() + text[1:] + ".")
+
+
+def _main_page() -> str:
+    lines = [f'.TH CELLWRIGHT 1 "" "cellwright {__version__}" "Cellwright"', ".SH NAME"]
+    lines += ["cellwright \\- places virtual machines on NUMA cells and pCPUs, and proves that they stay there"]
+    lines += [".SH SYNOPSIS", ".B cellwright", ".I VERB", "[options]", ".SH VERBS"]
+    for verb, line in VERBS.items():
+        lines += [".TP", f".BR cellwright\\-{_escape(verb)} ({8 if verb in DAEMONS else 1})", _escape(line)]
+    lines += [".SH EXIT STATUS", _sentence(EXIT_CODES), ".SH FILES", FILES]
+    return "\n".join(lines) + "\n"
+
+
+def _settings_page() -> str:
+    lines = [f'.TH CELLWRIGHT.TOML 5 "" "cellwright {__version__}" "Cellwright"', ".SH NAME"]
+    lines += ["cellwright.toml \\- settings of agent, scheduler and command", ".SH DESCRIPTION"]
+    lines += ["TOML, one table a section.  An unknown section or key is refused.", ".B cellwright config check"]
+    lines += ["reads the files and says which one decided what.", ".SH FILES", FILES]
+    for section in fields(Settings):
+        kind = type(section.default)
+        lines += [f".SH [{section.name}]", _escape(" ".join((kind.__doc__ or "").split()))]
+        for key in fields(kind):
+            default = key.default if key.default is not NODEFAULT else key.default_factory()
+            shown = to_tree(default)
+            lines += [".TP", f".B {_escape(key.name)}", f"default: {_escape(str('unset' if shown is None else shown))}"]
+    return "\n".join(lines) + "\n"
+
+
+def main(what: str, folder: Path) -> None:
+    """Write the pages, or the completions, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if what == "man":
+        for name, text in pages():
+            (folder / name).write_text(text)
+    else:
+        parser = whole_parser()
+        (folder / "cellwright.bash").write_text(shtab.complete(parser, "bash"))
+        (folder / "_cellwright").write_text(shtab.complete(parser, "zsh"))
+        (folder / "cellwright.fish").write_text(fish(parser))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
