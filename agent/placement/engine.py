@@ -27,7 +27,7 @@ from agent.placement.choice import price_cell, price_pair
 from agent.placement.cores import Plan, plan_cores
 from agent.placement.devices import choose_devices
 from agent.placement.matching import find_violators
-from agent.placement.packing import Counted, count_blocks, pair_room_lost
+from agent.placement.packing import Counted, count_blocks, kib_per_dedicated, pair_room_lost
 from agent.placement.reasons import contended, explain_refusal
 from agent.placement.room import Room
 from agent.placement.rules import Refusal, find_refusal
@@ -191,13 +191,7 @@ def _units(room: Room) -> tuple[int, Counted | None]:
     """
     kept: tuple[int, Counted | None] | None = room.__dict__.get("_units")
     if kept is None:
-        kib_per_pcpu = max(
-            1,
-            min(
-                (cell.memory_kib // pcpus for cell in room.cells if (pcpus := cell.cell.dedicated.bit_count())),
-                default=1,
-            ),
-        )
+        kib_per_pcpu = kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in room.cells)
         free = [
             max(0, min(cell.free.bit_count(), (cell.memory_kib - cell.memory_used_kib) // kib_per_pcpu))
             for cell in room.cells

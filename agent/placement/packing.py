@@ -10,7 +10,7 @@ array with one int a host: nothing here but ``+ - // abs``, so both work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Column: TypeAlias = Any
@@ -26,6 +26,14 @@ KIN = 2
 def units(pcpus: Column, memory_kib: Column, kib_per_pcpu: int) -> Column:
     """What of a cell can be given away as pCPUs with their usual share of memory: the scarcer of the two."""
     return _smaller(pcpus, memory_kib // kib_per_pcpu)
+
+
+def kib_per_dedicated(cells: Iterable[tuple[int, int]]) -> int:
+    """The usual share of memory on a host: what a dedicated pCPU of its poorest cell has.
+
+    ``cells`` are (KiB, dedicated pCPUs) of every cell; those without dedicated pCPUs do not count.
+    """
+    return max(1, min((memory_kib // pcpus for memory_kib, pcpus in cells if pcpus), default=1))
 
 
 def pair_room(cells: Sequence[Column]) -> Column:

@@ -1,14 +1,18 @@
 """Columns over the cells of all hosts: one row a host, one place a cell, so that the table can say no without a fit.
 
-What they say is necessary and not sufficient: a cell with enough free pCPUs may still lack whole cores.  The exact fit
-runs only on hosts that these columns leave standing.
+What they say is necessary and not sufficient: a cell with enough of everything may still lack pages in one pool and
+cores in one L3 group at once.  They never say no where the exact fit says yes.  A place is contiguous in memory, so
+that arithmetic over all hosts' first cells, then all hosts' second cells, runs at the memory's speed.
 """
 
 from __future__ import annotations
 
+from math import floor
+
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.placement import packing
 from agent.placement.room import CellRoom, Room
 
 Grid = NDArray[np.int64]
@@ -16,32 +20,68 @@ NOWHERE = -1
 """What a place holds that is no cell of its host: too little for anything."""
 
 FAR = 255
+PLENTY = 1 << 62
 
-GRIDS = ("free", "whole", "group_free", "memory_kib", "devices")
+GRIDS = (
+    "free",
+    "whole",
+    "siblings",
+    "plain",
+    "group_free",
+    "memory_kib",
+    "memory_all_kib",
+    "large_kib",
+    "floating",
+    "overcommit_kib",
+    "units",
+    "devices",
+)
 
 
 class CellColumns:
-    """``free`` dedicated pCPUs, free ``whole`` cores, the most free pCPUs in one L3 group (``group_free``), free
-    ``memory_kib`` and ``devices`` of each cell; ``nearest`` is each host's least distance between two cells.
+    """One grid a quantity.
+
+    ``free`` dedicated pCPUs; free ``whole`` cores that ``isolate`` may have; the most pCPUs in equal ``siblings`` for
+    ``require``; ``plain`` where ``isolate`` leaves nothing idle that is the operator's; the most free pCPUs in one L3
+    group (``group_free``); ``memory_kib`` free in the smallest pages, or ``memory_all_kib`` there are; ``large_kib`` in
+    the best larger pool; ``floating`` vCPUs and ``overcommit_kib`` that the ratios still allow; ``units`` of
+    agent.placement.packing; ``devices``.  ``pages(size)`` has the free KiB of one pool size.  One value a host:
+    ``nearest``, the least distance between two cells, and ``kib_per_pcpu``, a unit's memory.
     """
 
     free: Grid
     whole: Grid
+    siblings: Grid
+    plain: Grid
     group_free: Grid
     memory_kib: Grid
+    memory_all_kib: Grid
+    large_kib: Grid
+    floating: Grid
+    overcommit_kib: Grid
+    units: Grid
     devices: Grid
     nearest: NDArray[np.float64]
+    kib_per_pcpu: NDArray[np.int64]
 
     def __init__(self) -> None:
+        self.version = 0
         self._size = 0
-        self._grids = {name: np.full((16, 2), NOWHERE, dtype=np.int64) for name in GRIDS}
+        self._grids = {name: _grid(16, 2) for name in GRIDS}
+        self._pages: dict[int, Grid] = {}
         self._nearest = np.full(16, float(FAR))
+        self._kib_per_pcpu = np.ones(16, dtype=np.int64)
         self._expose()
 
     @property
     def width(self) -> int:
         """The most cells of any host so far."""
-        return self._grids["free"].shape[1]
+        return int(self._grids["free"].shape[1])
+
+    def pages(self, size_kib: int) -> Grid | None:
+        """The free KiB of each cell in pages of one size; None when no host has such pages."""
+        grid = self._pages.get(size_kib)
+        return None if grid is None else grid[: self._size]
 
     def resize(self, size: int) -> None:
         """Follow the host table's number of rows."""
@@ -53,37 +93,82 @@ class CellColumns:
 
     def put(self, row: int, room: Room | None) -> None:
         """Take in what is left on a host; None when its topology is not known."""
+        self.version += 1
         cells = room.cells if room else ()
         if len(cells) > self.width:
             self._grow(len(self._nearest), len(cells))
-        for grid in self._grids.values():
+        kib_per_pcpu = packing.kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in cells)
+        measured = [_measure(cell, kib_per_pcpu) for cell in cells]
+        absent = (NOWHERE,) * (self.width - len(cells))
+        for number, grid in enumerate(self._grids.values()):
+            grid[row] = (*(values[number] for values in measured), *absent)
+        for grid in self._pages.values():
             grid[row] = NOWHERE
         for place, cell in enumerate(cells):
-            for name, value in zip(GRIDS, _measure(cell), strict=True):
-                self._grids[name][row, place] = value
+            for size, (_, free) in cell.pools.items():
+                if size not in self._pages:
+                    self._pages[size] = _grid(len(self._nearest), self.width)
+                self._pages[size][row, place] = free * size
         self._nearest[row] = _nearest(room) if room else FAR
+        self._kib_per_pcpu[row] = kib_per_pcpu
 
     def _grow(self, rows: int, width: int) -> None:
-        for name, grid in self._grids.items():
-            grown = np.full((rows, width), NOWHERE, dtype=np.int64)
-            grown[: grid.shape[0], : grid.shape[1]] = grid
-            self._grids[name] = grown
-        nearest = np.full(rows, float(FAR))
+        self._grids = {name: _grown(grid, rows, width) for name, grid in self._grids.items()}
+        self._pages = {size: _grown(grid, rows, width) for size, grid in self._pages.items()}
+        nearest, kib_per_pcpu = np.full(rows, float(FAR)), np.ones(rows, dtype=np.int64)
         nearest[: len(self._nearest)] = self._nearest
-        self._nearest = nearest
+        kib_per_pcpu[: len(self._nearest)] = self._kib_per_pcpu
+        self._nearest, self._kib_per_pcpu = nearest, kib_per_pcpu
         self._expose()
 
     def _expose(self) -> None:
         for name, grid in self._grids.items():
             setattr(self, name, grid[: self._size])
         self.nearest = self._nearest[: self._size]
+        self.kib_per_pcpu = self._kib_per_pcpu[: self._size]
 
 
-def _measure(room: CellRoom) -> tuple[int, int, int, int, int]:
+def _grid(rows: int, width: int) -> Grid:
+    return np.full((rows, width), NOWHERE, dtype=np.int64, order="F")
+
+
+def _grown(grid: Grid, rows: int, width: int) -> Grid:
+    grown = _grid(rows, width)
+    grown[: grid.shape[0], : grid.shape[1]] = grid
+    return grown
+
+
+def _measure(room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
+    """One cell's values, in the order of GRIDS."""
     cell, free = room.cell, room.free
-    whole = sum(core & free == core for core in cell.cores)
-    group = max((mask & free).bit_count() for mask in cell.group_masks) if cell.group_masks else free.bit_count()
-    return free.bit_count(), whole, group, room.memory_kib - room.memory_used_kib, cell.device_count
+    count = free.bit_count()
+    threads = [(core & free).bit_count() for core in cell.cores]
+    most = max(threads, default=0)
+    free_kib = room.memory_kib - room.memory_used_kib
+    memory_kib, memory_all_kib = free_kib, room.memory_kib
+    larger: list[int] = []
+    if room.pools:
+        (size, (total, left)), *rest = room.pools.items()
+        memory_kib, memory_all_kib = left * size, total * size
+        larger = [pages * size for size, (_, pages) in rest]
+    floating = cell.shared.bit_count()
+    if room.floating_limit is not None:
+        floating = min(floating, floor(room.floating_limit - room.floating_vcpus))
+    limit = room.memory_limit_kib
+    return (
+        count,
+        sum(core & free == core for core in cell.isolable),
+        max((n * sum(have >= n for have in threads) for n in range(2, most + 1)), default=0),
+        int(cell.legacy or cell.threads_per_core < 2),
+        max((mask & free).bit_count() for mask in cell.group_masks) if cell.group_masks else count,
+        memory_kib,
+        memory_all_kib,
+        max(larger, default=0),
+        floating,
+        PLENTY if limit is None else floor(limit - room.memory_used_kib),
+        max(0, min(count, free_kib // kib_per_pcpu)),
+        cell.device_count,
+    )
 
 
 def _nearest(room: Room) -> int:

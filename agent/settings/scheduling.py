@@ -34,8 +34,8 @@ DEFAULT_MULTIPLIERS = {
     "num_instances_weight_multiplier": 0.0,
     "build_failure_weight_multiplier": 1_000_000.0,
     "hypervisor_version_weight_multiplier": 1.0,
-    "cell_pairs_weight_multiplier": 4.0,
-    "cell_fragmentation_weight_multiplier": 2.0,
+    "cell_pairs_weight_multiplier": 100_000.0,
+    "cell_fragmentation_weight_multiplier": 2_000.0,
     "l3_weight_multiplier": 1.0,
     "distance_weight_multiplier": 1.0,
     "device_locality_weight_multiplier": 1.0,
@@ -66,7 +66,11 @@ class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``multipliers`` overrides single entries of DEFAULT_MULTIPLIERS; an aggregate's metadata of the same key overrides
     both for its hosts, the least value winning where a host is in several aggregates.  ``tries`` bounds how many hosts
-    are asked for an exact fit before the request is given up.
+    are asked for an exact fit before the request is given up.  ``numa_exact`` has the NUMATopology filter ask every
+    host for the exact fit, as Nova's does: slower, and no host is weighed that cannot take the guest.
+
+    The cells' multipliers make an order: pair room before everything but failed builds, then how full a cell becomes,
+    then RAM, CPU and the rest, each 1 at most.  They weigh dedicated guests alone; 0 turns them off.
     """
 
     filters: tuple[str, ...] = DEFAULT_FILTERS
@@ -85,6 +89,7 @@ class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_weight_of_unavailable: float = -10000.0
     service_down_time_s: float = 60.0
     alternates: int = 2
+    numa_exact: bool = False
     tries: int = 100
 
     def multiplier(self, key: str) -> float:

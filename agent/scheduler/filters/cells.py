@@ -1,16 +1,19 @@
-"""NUMATopology: the host must have cells for the guest's cells, as far as the columns can tell.
+"""NUMATopology: the host must have cells for the guest's cells.
 
-Every guest cell needs a host cell with enough free dedicated pCPUs and memory, and as many cells must do for the least
-of them as the guest has cells.  The exact fit has the last word on the hosts that are tried.
+By columns first: every guest cell needs a host cell with enough of everything, and there must be as many cells that do
+for some of them as the guest has cells.  The columns never refuse a host that the exact fit accepts; the exact fit has
+the last word on the hosts that are tried.  With ``numa_exact`` it has it here, on every host, as in Nova.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from agent.core.guest import Shape
-from agent.core.policy import ThreadPolicy
+from agent.core.guest import GuestTopology, PageWish, Shape
+from agent.core.policy import CpuPolicy, ThreadPolicy
+from agent.placement.engine import fit
 from agent.scheduler.aggregates import Mask
+from agent.scheduler.cells import CellColumns, Grid
 from agent.scheduler.filters import Filter
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
@@ -18,31 +21,83 @@ from agent.settings.scheduling import SchedulingSettings
 
 
 def cells_that_do(table: HostTable, wanted: Wanted, shape: Shape) -> Mask:
-    """Host × cell: whether a guest cell of this shape may go there."""
-    cells, guest = table.cells, wanted.guest
+    """Host × cell: whether a guest cell of this shape may go there; worked out once a decision."""
+    kept: dict[tuple[int, Shape], Mask] = wanted.__dict__.setdefault("_cells_that_do", {})
+    key = (table.cells.version, shape)
+    if key not in kept:
+        kept[key] = _do(table.cells, wanted.guest, shape)
+    return kept[key]
+
+
+def _do(cells: CellColumns, guest: GuestTopology, shape: Shape) -> Mask:
+    memory = _memory(cells, guest)
+    if memory is None:
+        return np.zeros_like(cells.free, dtype=np.bool_)
     needed = shape.dedicated + shape.extra
-    do = cells.free >= needed
-    if needed and guest.thread_policy is ThreadPolicy.ISOLATE:
-        do &= cells.whole >= shape.dedicated
-    if shape.dedicated:
-        do &= cells.memory_kib >= shape.memory_kib
+    do = memory >= shape.memory_kib
+    do &= cells.free >= (needed if guest.cpu_policy is not CpuPolicy.SHARED else 0)
+    if guest.cpu_policy is not CpuPolicy.SHARED:
+        if guest.thread_policy is ThreadPolicy.ISOLATE:
+            do &= cells.whole >= shape.dedicated
+            if not guest.idle_siblings:
+                do &= cells.plain > 0
+        elif guest.thread_policy is ThreadPolicy.REQUIRE:
+            do &= cells.siblings >= max(shape.dedicated, 1)
+        if guest.l3 is not None and guest.l3.relation == "one":
+            do &= cells.group_free >= needed
+    if guest.cpu_policy is not CpuPolicy.DEDICATED:
+        do &= cells.floating >= shape.floating
+        do &= cells.overcommit_kib >= shape.memory_kib
     return np.asarray(do, dtype=np.bool_)
+
+
+def _memory(cells: CellColumns, guest: GuestTopology) -> Grid | None:
+    """The KiB of memory that such a guest could have of each cell; None when no host has its pages."""
+    if guest.page is None:
+        return cells.memory_all_kib if guest.cpu_policy is CpuPolicy.SHARED else cells.memory_kib
+    if guest.page is PageWish.SMALL:
+        return cells.memory_kib
+    if guest.page is PageWish.LARGE:
+        return cells.large_kib
+    if guest.page is PageWish.ANY:
+        return np.maximum(cells.memory_kib, cells.large_kib)
+    return cells.pages(guest.page)
 
 
 def _cells(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
     guest = wanted.guest
-    shapes = [guest.shapes[kind] for kind in guest.kinds]
-    if not shapes:
+    if not guest.cells:
         return None
-    if wanted.guest.auto_cells:
-        return np.asarray(table.has_topology)
     passes = np.asarray(table.has_topology).copy()
-    fewest = np.zeros(table.size, dtype=np.int64)
-    for shape in dict.fromkeys(shapes):
-        count = cells_that_do(table, wanted, shape).sum(axis=1)
-        passes &= count >= sum(shape == other for other in shapes)
-        fewest = np.maximum(fewest, count)
-    return np.asarray(passes & (fewest >= len(shapes)), dtype=np.bool_)
+    if guest.auto_cells:
+        if guest.cpu_policy is not CpuPolicy.SHARED:
+            dedicated = sum(shape.dedicated + shape.extra for shape in guest.cell_shapes)
+            passes &= np.maximum(table.cells.free, 0).sum(axis=1) >= dedicated
+    else:
+        some: Mask | None = None
+        for kind, shape in enumerate(guest.shapes):
+            do = cells_that_do(table, wanted, shape)
+            passes &= _count(do) >= guest.kinds.count(kind)
+            some = do if some is None else some | do
+        if some is not None and len(guest.shapes) > 1:
+            passes &= _count(some) >= len(guest.cells)
+    return _exactly(table, wanted, passes) if settings.numa_exact else passes
+
+
+def _count(do: Mask) -> Grid:
+    """How many cells of each host do."""
+    count = do[:, 0].astype(np.int64)
+    for place in range(1, do.shape[1]):
+        count += do[:, place]
+    return count
+
+
+def _exactly(table: HostTable, wanted: Wanted, passes: Mask) -> Mask:
+    """The hosts of a mask that the exact fit accepts."""
+    for row in np.flatnonzero(passes).tolist():
+        room = table.at(row).room
+        passes[row] = room is not None and fit(room, wanted.guest).fits
+    return passes
 
 
 def _wants_cells(wanted: Wanted, settings: SchedulingSettings) -> str:
@@ -50,7 +105,7 @@ def _wants_cells(wanted: Wanted, settings: SchedulingSettings) -> str:
         f"{shape.dedicated + shape.extra} free dedicated pCPUs and {shape.memory_kib // 1024} MiB"
         if shape.dedicated
         else f"room for {shape.floating} floating vCPUs"
-        for shape in wanted.guest.shapes
+        for shape in wanted.guest.cell_shapes
     ]
     return "cells with " + ", ".join(parts) if parts else "nothing"
 

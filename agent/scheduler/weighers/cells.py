@@ -1,55 +1,102 @@
 """What Nova's weighers do not see: the cells.  Pair room kept, tightness, L3 groups, distance, devices nearby.
 
-Guests without cells of their own score nothing here.  The arithmetic of pairs is that of agent.placement.packing, which
-the engine also follows among the cells of one host.
+Only guests with dedicated pCPUs are weighed here: where they are does not slow others, so they are packed, and room
+stays for guests of two cells.  Floating guests share, and are spread by RAM and CPU as in Nova.  So are guests of
+groups with a soft policy: their group's wish and Nova's weighers decide between hosts.  The arithmetic is that of
+agent.placement.packing, which the engine also follows among the cells of one host: CellPairs and CellFragmentation are
+its ``cost``, first and second number, and their default multipliers keep that order: one block of pair room outweighs
+all pCPUs left over, one pCPU left over outweighs RAM, CPU and the other weighers of size 1.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
-from agent.placement.packing import pair_room
+from agent.core.guest import Shape
+from agent.placement.packing import BLOCKS
 from agent.scheduler.aggregates import Column
+from agent.scheduler.cells import Grid
 from agent.scheduler.filters.cells import cells_that_do
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
+SOFT = ("soft-affinity", "soft-anti-affinity")
+MOST_PAIRS = 6
+"""Guests of two cells are weighed by pairs where there are no more pairs of cells than on a host of four."""
 
-def _dedicated(wanted: Wanted) -> bool:
-    return bool(wanted.guest.shapes) and wanted.guest.shapes[0].dedicated > 0
+NEVER = np.iinfo(np.int64).max
+
+
+def _packed(wanted: Wanted) -> bool:
+    guest = wanted.guest
+    soft = wanted.group is not None and wanted.group.policy in SOFT
+    return bool(guest.shapes) and guest.shapes[0].dedicated > 0 and not guest.auto_cells and not soft
 
 
 def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
-    """Minus the pair room that a one-cell guest destroys on its best cell; nothing for guests of several cells."""
-    if not _dedicated(wanted) or len(wanted.guest.cells) != 1:
+    """Minus the pair room that the guest destroys on its best cell, or its best pair of cells."""
+    if not _packed(wanted):
         return None
-    shape = wanted.guest.shapes[0]
-    does = cells_that_do(table, wanted, shape)
-    needed = shape.dedicated + shape.extra
-    places = [np.maximum(table.cells.free[:, place], 0) for place in range(table.cells.width)]
-    before = pair_room(places)
-    best = np.full(table.size, np.inf)
-    for place, free in enumerate(places):
-        after = pair_room([free - needed if other == place else kept for other, kept in enumerate(places)])
-        best = np.where(does[:, place], np.minimum(best, before - after), best)
-    return np.asarray(-np.where(np.isinf(best), 0.0, best), dtype=np.float64)
+    width = table.cells.width
+    units = [np.maximum(table.cells.units[:, place], 0) for place in range(width)]
+    shapes = wanted.guest.cell_shapes
+    if len(shapes) > 2 or (len(shapes) == 2 and width * (width - 1) // 2 > MOST_PAIRS):
+        return None
+    least = np.full(table.size, NEVER)
+    before = _pair_room(units)
+    for places in combinations(range(width), len(shapes)):
+        does, after = np.ones(table.size, dtype=np.bool_), list(units)
+        for place, shape in zip(places, shapes, strict=True):
+            does &= cells_that_do(table, wanted, shape)[:, place]
+            after[place] = _left(table, shape, place)
+        np.minimum(least, before - _pair_room(after), out=least, where=does)
+    least[least == NEVER] = 0
+    return -least.astype(np.float64)
+
+
+def _left(table: HostTable, shape: Shape, place: int) -> Grid:
+    """The units that a guest cell leaves on each host's cell at a place."""
+    cells = table.cells
+    memory_kib = cells.memory_kib[:, place] - shape.memory_kib
+    left = np.minimum(cells.free[:, place] - (shape.dedicated + shape.extra), memory_kib // cells.kib_per_pcpu)
+    return np.asarray(np.maximum(left, 0), dtype=np.int64)
+
+
+def _pair_room(cells: list[Grid]) -> Grid:
+    """``packing.pair_room`` over all hosts at once."""
+    room: Grid = np.zeros_like(cells[0])
+    for size in BLOCKS:
+        blocks = [free // size for free in cells]
+        if len(blocks) == 2:
+            room += size * np.minimum(*blocks)
+            continue
+        total, largest = blocks[0], blocks[0]
+        for other in blocks[1:]:
+            total, largest = total + other, np.maximum(largest, other)
+        room += size * np.minimum(total // 2, total - largest)
+    return room
 
 
 def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
-    """Minus the pCPUs left over on the tightest cell that does: full cells are filled up, whole ones stay whole."""
-    if not _dedicated(wanted):
+    """Minus the units left over on the tightest cell that does: full cells are filled up, whole ones stay whole."""
+    if not _packed(wanted):
         return None
     shape = wanted.guest.shapes[0]
     does = cells_that_do(table, wanted, shape)
-    left = np.where(does, table.cells.free - shape.dedicated - shape.extra, np.iinfo(np.int64).max).min(axis=1)
-    return np.where(does.any(axis=1), -left, 0).astype(np.float64)
+    least = np.full(table.size, NEVER)
+    for place in range(table.cells.width):
+        np.minimum(least, _left(table, shape, place), out=least, where=does[:, place])
+    least[least == NEVER] = 0
+    return -least.astype(np.float64)
 
 
 def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """1 where each guest cell can be inside one L3 group of a cell that does, else 0."""
-    if not _dedicated(wanted):
+    if not _packed(wanted):
         return None
     inside = np.ones(table.size, dtype=np.bool_)
     for kind, shape in enumerate(wanted.guest.shapes):
@@ -60,9 +107,7 @@ def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Colum
 
 def _distance(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Minus the host's least distance between two cells, for guests of several cells."""
-    if len(wanted.guest.cells) < 2:
-        return None
-    return np.asarray(-table.cells.nearest, dtype=np.float64)
+    return -table.cells.nearest if len(wanted.guest.cells) > 1 else None
 
 
 def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
