@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TARGET = "opt/cellwright"
+HALT = bytes(0x10000 - 16) + bytes.fromhex("faf4ebfd") + bytes(12)
+"""Firmware that stops at once (cli; hlt; jump back): a guest whose BIOS runs takes a whole pCPU under emulation."""
 FOLDERS = ("agent", "templates", "systemd")
 
 
@@ -27,6 +29,9 @@ def pack_checkout() -> bytes:
                 path = Path(str(file.locate()))
                 if ".." not in file.parts and path.is_file():
                     tar.add(path, f"{TARGET}/site-packages/{file}")
+        firmware = tarfile.TarInfo("usr/share/lab/halt.bin")
+        firmware.size, firmware.mode = len(HALT), 0o644
+        tar.addfile(firmware, io.BytesIO(HALT))
     return whole.getvalue()
 
 
