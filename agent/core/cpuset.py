@@ -155,6 +155,8 @@ EMPTY = CpuSet()
 
 def format_list(mask: int) -> str:
     """Kernel list text of a mask: ranges as ``a-b``, neighbours joined, ascending."""
+    if mask and not mask & (mask - 1):
+        return str(mask.bit_length() - 1)  # a pin, most often
     parts = []
     base = 0
     while mask:

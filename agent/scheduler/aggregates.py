@@ -50,7 +50,7 @@ class Membership(msgspec.Struct, frozen=True):
         As in Nova, a host that has one value that is no number falls back to its default.  ``whole`` reads integers.
         Without any aggregate that has the key the answer is ``default`` itself, unexpanded.
         """
-        having = self.having(key)
+        having = self.having(key) if self.rows else ()
         if not having:
             return default
         low = np.full(self.size, np.inf)

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from agent.core.decision import Decision
 from agent.core.errors import BadInput, BadRequest
+from agent.core.guest import GuestTopology
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
-from agent.placement.language import check_request
 from agent.scheduler.select import select
 from agent.scheduler.state import State
 from agent.scheduler.store import catalogue, instances
@@ -27,8 +27,8 @@ class Decisions(State):
 
     def create(self, request: Request, *, project: str = "") -> InstanceRecord:
         """Schedule and claim one new instance; one that fits nowhere is kept in ERROR with the reason."""
-        check_request(request)
         with self.lock:
+            meant = self._meanings.of(request)
             now = self._clock()
             instance = InstanceRecord(
                 id=self._new_id(),
@@ -40,7 +40,7 @@ class Decisions(State):
                 created_s=now,
                 updated_s=now,
             )
-            placed, decision = self._claim(instance, self._wanted(request, project, instance), old=None)
+            placed, decision = self._claim(instance, self._wanted(request, project, instance, meant=meant), old=None)
             if placed is not None:
                 return placed
             failed = replace(instance, status=InstanceStatus.ERROR, reason=decision.trace.sentence())
@@ -114,11 +114,18 @@ class Decisions(State):
         )
 
     def _wanted(
-        self, request: Request, project: str, instance: InstanceRecord | None, tried: Iterable[str] = ()
+        self,
+        request: Request,
+        project: str,
+        instance: InstanceRecord | None,
+        tried: Iterable[str] = (),
+        *,
+        meant: GuestTopology | None = None,
     ) -> Wanted:
         name = self._group_name(request)
         return Wanted(
             request=request,
+            meant=meant,
             instance=instance.id if instance else "",
             project=project,
             group=self.cloud.group(name) if name else None,

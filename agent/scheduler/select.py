@@ -37,7 +37,8 @@ def candidates(
     """The rows that pass every filter, ascending, and what each filter removed; the weights are not in it yet."""
     passes = table.alive.copy()
     hosts = int(passes.sum())
-    passes &= _base(table, wanted)
+    if wanted.request.ignore_hosts or wanted.forced:
+        passes &= _base(table, wanted)
     ignored = hosts - int(passes.sum())
     steps = []
     if not wanted.forced:

@@ -21,6 +21,7 @@ from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
 from agent.scheduler.store.records import HostRecord, InstanceRecord, Overtaken
 from agent.scheduler.tally import Tally
+from agent.scheduler.wanted import Meanings
 from agent.settings.scheduling import SchedulingSettings
 
 WAITING = (InstanceStatus.SCHEDULED, InstanceStatus.BUILDING)
@@ -59,6 +60,7 @@ class State:
         self._weighers = chosen_weighers(settings, all_weighers())
         self._catalogue_number = -1
         self._presence = Presence()
+        self._meanings = Meanings()
         self._heard: dict[str, float] = {}
         self.load()
 

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.core.guest import GuestTopology
 from agent.core.request import Request, spec_text
-from agent.placement.language import parse_guest
+from agent.placement.language import check_name, check_request, parse_guest
 
 ALIASES = {
     "hw_architecture": {"i386": "i686", "i486": "i686", "i586": "i686", "x86_32": "i686", "amd64": "x86_64"},
@@ -29,11 +29,34 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     max_server_per_host: int = 1
 
 
+class Meanings:
+    """What requests mean, kept for those that are asked again: a cloud has few flavors and images."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, GuestTopology] = {}
+
+    def of(self, request: Request) -> GuestTopology:
+        """The guest topology of a request as a user hands it in; BadRequest when it means nothing."""
+        key = msgspec.json.encode((request.flavor, request.image))
+        guest = self._kept.get(key)
+        if guest is None:
+            check_request(request)
+            guest = parse_guest(request)
+            if len(self._kept) >= self.MOST:
+                self._kept.clear()
+            self._kept[key] = guest
+        check_name(request.name)
+        return guest if guest.name == request.name else msgspec.structs.replace(guest, name=request.name)
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One instance to be scheduled.
 
     ``instance`` is its id: a host that already runs it (a resize in place) is not refused by anti-affinity.  ``tried``
-    names hosts that refused it before.  ``devices`` counts PCI devices asked for, by (vendor, product).
+    names hosts that refused it before.  ``meant`` is what the request means, where that is known.  ``devices`` counts
+    PCI devices asked for, by (vendor, product).
     """
 
     request: Request
@@ -43,6 +66,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     tried: frozenset[str] = frozenset()
     rebuild: bool = False
     devices: dict[tuple[str, str], int] = {}
+    meant: GuestTopology | None = None
 
     @cached_property
     def extra_specs(self) -> dict[str, str]:
@@ -68,7 +92,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def guest(self) -> GuestTopology:
         """What the request means; BadRequest when it means nothing."""
-        return parse_guest(self.request)
+        return self.meant or parse_guest(self.request)
 
     @property
     def forced(self) -> tuple[str, ...]:

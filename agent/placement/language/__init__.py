@@ -88,7 +88,11 @@ def _check_sizes(request: Request) -> None:
     ):
         if not least <= value <= most:
             raise BadRequest(f"flavor.{key}", value, "is out of range", allowed=f"{least} to {most}")
-    name = request.name
+    check_name(request.name)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a guest."""
     if len(name) > MOST_NAME or any(char in "/\\<>'\"&" or not char.isprintable() for char in name):
         raise BadRequest("name", name, "is no name for a guest", allowed="printable, without / \\ < > & and quotes")
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
@@ -14,6 +14,7 @@ from agent.core.errors import BadInput, QuotaExceeded
 from agent.core.request import Flavor, Request
 from agent.core.wire import InstanceStatus
 from agent.placement.language import check_request
+from agent.scheduler.store.prepared import Prepared
 from agent.scheduler.store.records import AggregateRecord, ClaimLost, GroupRecord
 from agent.scheduler.store.schema import (
     aggregate_hosts,
@@ -220,7 +221,7 @@ def check_quota(connection: Connection, project: str, flavor: Flavor, *, instanc
 
     The project's quotas stay locked until commit.
     """
-    bounds = connection.execute(select(quotas).where(quotas.c.project == project).with_for_update()).all()
+    bounds = _LOCK_QUOTAS.run(connection, {"b_project": project}).all()
     if not bounds:
         return
     use = project_use(connection, project, without=instance)
@@ -231,6 +232,9 @@ def check_quota(connection: Connection, project: str, flavor: Flavor, *, instanc
                 f"project {project}: {row.resource} quota is {row.most}, {use[row.resource]} in use, "
                 f"{asked[row.resource]} more wanted"
             )
+
+
+_LOCK_QUOTAS = Prepared(select(quotas).where(quotas.c.project == bindparam("b_project")).with_for_update())
 
 
 def lock_group(connection: Connection, name: str, *, seen: Collection[str], instance: str) -> None:

@@ -21,6 +21,7 @@ from agent.core.decision import Decision
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
+from agent.scheduler.store.prepared import Prepared
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
 from agent.scheduler.store.schema import hosts, instances, pcpus, pools
 
@@ -28,7 +29,7 @@ from agent.scheduler.store.schema import hosts, instances, pcpus, pools
 def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
     """A new instance; its claim, if it has a placement, is taken by ``claim``.  ClaimLost when its host is gone."""
     try:
-        connection.execute(_INSERT, {"id": instance.id, **_values(instance, decision)})
+        _INSERT.run(connection, {"id": instance.id, **_values(instance, decision)})
     except IntegrityError as why:
         raise ClaimLost(instance.host or "") from why
 
@@ -42,22 +43,22 @@ def update_instance(
     """
     changed = replace(instance, generation=instance.generation + 1)
     values = {"b_id": instance.id, "b_generation": instance.generation, **_values(changed, decision)}
-    if decision is None:
-        del values["decision"]
-    if not connection.execute(_UPDATE, values).rowcount:
+    statement = _UPDATE if decision is None else _UPDATE_WITH_DECISION
+    if not statement.run(connection, values).rowcount:
         raise Overtaken
     return changed
 
 
 def claim(connection: Connection, instance: str, placement: Placement, *, generation: int) -> None:
     """Take everything a placement needs on its host, or raise ClaimLost with nothing taken."""
-    moved = connection.execute(_BUMP_IF, {"b_name": placement.host, "b_generation": generation})
+    moved = _BUMP_IF.run(connection, {"b_name": placement.host, "b_generation": generation})
     if not moved.rowcount:
         raise ClaimLost(placement.host)
     try:
-        owned = [{"host": placement.host, "pcpu": pcpu, "instance": instance} for pcpu in placement.owned()]
-        if owned:
-            connection.execute(_INSERT_PCPU, owned)
+        owned = placement.owned()
+        _INSERT_PCPU.run_many(
+            connection, ({"host": placement.host, "pcpu": pcpu, "instance": instance} for pcpu in owned)
+        )
         _charge(connection, placement, +1)
     except IntegrityError as why:
         raise ClaimLost(placement.host) from why
@@ -73,7 +74,7 @@ def release(connection: Connection, instance: str, placement: Placement) -> int:
 
 def touch(connection: Connection, host: str) -> int:
     """Let other schedulers know that something is new on a host, and hold it until commit; its new generation."""
-    return int(connection.execute(_BUMP, {"b_name": host}).scalar_one())
+    return int(_BUMP.run(connection, {"b_name": host}).scalar_one())
 
 
 def delete_instance(connection: Connection, instance: InstanceRecord) -> None:
@@ -124,27 +125,30 @@ def _charge(connection: Connection, placement: Placement, sign: int) -> None:
         for (cell, size), count in sorted(pages_of(placement).items())
     ]
     for charge in charges:
-        if not connection.execute(_CHARGE, charge).rowcount and sign > 0:
+        if not _CHARGE.run(connection, charge).rowcount and sign > 0:
             raise ClaimLost(placement.host)
 
 
-_BUMP_IF = (
+_COLUMNS = [column.name for column in instances.c if column.name not in ("id", "decision")]
+_BUMP_IF = Prepared(
     update(hosts)
     .where(hosts.c.name == bindparam("b_name"), hosts.c.generation == bindparam("b_generation"))
     .values(generation=hosts.c.generation + 1)
 )
-_BUMP = (
+_BUMP = Prepared(
     update(hosts)
     .where(hosts.c.name == bindparam("b_name"))
     .values(generation=hosts.c.generation + 1)
     .returning(hosts.c.generation)
 )
-_INSERT = insert(instances)
-_UPDATE = update(instances).where(
+_INSERT = Prepared(insert(instances), ["id", "decision", *_COLUMNS])
+_OF_GENERATION = update(instances).where(
     instances.c.id == bindparam("b_id"), instances.c.generation == bindparam("b_generation")
 )
-_INSERT_PCPU = insert(pcpus)
-_CHARGE = (
+_UPDATE = Prepared(_OF_GENERATION, _COLUMNS)
+_UPDATE_WITH_DECISION = Prepared(_OF_GENERATION, ["decision", *_COLUMNS])
+_INSERT_PCPU = Prepared(insert(pcpus), ["host", "pcpu", "instance"])
+_CHARGE = Prepared(
     update(pools)
     .where(
         pools.c.host == bindparam("b_host"),
