@@ -78,6 +78,12 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     for facts, cell in cells:
         cell["devices"] = placed[facts.id]
     outside = cpus.online & ~housed
+    if outside:
+        unknown.append(f"cells of pCPUs {format_list(outside)}")
+    if any(core.die is None for core in cores):
+        unknown.append("dies")
+    if any(core.core is None for core in cores):
+        unknown.append("core ids")
     threads = max(core.cpus.bit_count() for core in cores)
     return {
         "schema": "cellwright.topology/1",
@@ -160,6 +166,8 @@ def _cells(
         sizes = read_huge_sizes(root, HUGE_OF_HOST)
         if len(found) == 1:
             folders = [HUGE_OF_HOST]
+    if not sizes:
+        unknown.append("huge pages (no hugepages folder: this kernel has none, or the tree was saved without)")
     if page_kib is None:
         page_kib = base_page_kib(arch, sizes)
         unknown.append("base page size" if page_kib is None else f"base page size (taken as {page_kib} KiB)")
