@@ -1,7 +1,7 @@
 """Snapshots: exactly the kernel files that a report read, in a tar archive, so that any host can be read elsewhere.
 
 ``Recorder`` is a Root that remembers what was asked of it; ``write_snapshot`` packs that, without serial numbers, MAC
-addresses and UUIDs unless told to keep them.  ``agent.inspection.archive`` reads it back.
+addresses, UUIDs and the names of processes unless told to keep them.  ``agent.inspection.archive`` reads it back.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ MAC = re.compile(rb"\b[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\b")
 SERIAL = re.compile(rb"(?im)^([^:\n]*\bserial\b[^:\n]*[:=][ \t]*)\S.*$|(\bidentification *= *)[0-9A-Fa-f]+")
 """``Serial : …`` of ARM and Alpha, and ``identification = …``, which holds the machine's serial number on s390."""
 SERIAL_FILES = re.compile(r"(^|/)(serial(_number)?|\w+_serial|uevent|unique_id|wwid)$")
+
+PROCESS = re.compile(r"proc/(\d+)(/|$)")
+TELLING = (b"irqbalance\n",)
+"""Names of processes that a report asks for; of the others only the first stays, by whose folder processes are known."""
 
 
 class Recorder(Root):
@@ -90,13 +94,16 @@ class Recorder(Root):
 def write_snapshot(recorder: Recorder, path: str, *, full: bool = False) -> int:
     """Pack what was recorded into ``path`` (.tar.zst or .tar.gz); the answer is how many files it holds.
 
-    Without ``full``, serial numbers, MAC addresses and UUIDs are overwritten with zeros.
+    Without ``full``, serial numbers, MAC addresses and UUIDs are overwritten with zeros, and processes left out.
     """
     if not path.endswith(ENDINGS):
         raise BadInput(f"{path}: a snapshot's name ends with one of {', '.join(ENDINGS)}")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted(recorder.folders | recorder.files.keys() | recorder.links.keys()):
+        names = sorted(recorder.folders | recorder.files.keys() | recorder.links.keys())
+        if not full:
+            names = [name for name in names if not _is_private(name, recorder.files)]
+        for name in names:
             member = tarfile.TarInfo(name if full else redact(name.encode()).decode())
             member.mode = 0o644
             data = recorder.files.get(name)
@@ -117,7 +124,12 @@ def write_snapshot(recorder: Recorder, path: str, *, full: bool = False) -> int:
     except OSError as why:
         scratch.unlink(missing_ok=True)
         raise CellwrightError(f"{path}: {why.strerror}") from why
-    return len(recorder.files)
+    return len(recorder.files.keys() & set(names))
+
+
+def _is_private(name: str, files: dict[str, bytes]) -> bool:
+    process = PROCESS.match(name)
+    return process is not None and process[1] != "1" and files.get(f"proc/{process[1]}/comm") not in TELLING
 
 
 def redact(data: bytes) -> bytes:
