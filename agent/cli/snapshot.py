@@ -1,7 +1,7 @@
 """Pack exactly the kernel files that topology, its numastat view and doctor read, to read this host elsewhere.
 
 Every verb takes the file as --snapshot FILE and answers as on this host.  Serial numbers, MAC addresses, UUIDs and the
-names of processes are left out unless --full asks for them.  Exit codes: 0 written, 1 it cannot be written, 2 bad input.
+names of processes are left out unless --full asks for them.  Exit codes: 0 written, 1 not written, 2 bad input.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ SERIAL_FILES = re.compile(r"(^|/)(serial(_number)?|\w+_serial|uevent|unique_id|w
 
 PROCESS = re.compile(r"proc/(\d+)(/|$)")
 TELLING = (b"irqbalance\n",)
-"""Names of processes that a report asks for; of the others only the first stays, by whose folder processes are known."""
+"""Names of processes that a report asks for; of the others only the first stays, which tells that there are some."""
 
 
 class Recorder(Root):

@@ -19,7 +19,8 @@ def render_numactl(host: HostTopology) -> str:
         lines.append(f"node {cell.id} size: {_mb(cell.memory_kib)}")
         lines.append(f"node {cell.id} free: {_mb(cell.free_kib)}")
     # numactl takes a kernel without NUMA for one node, 10 from itself, and a distance of 0 for not known
-    distances = {cell.id: cell.distances or ({cell.id: 10} if len(ids) == 1 else {}) for cell in host.cells}
+    no_numa = len(ids) == 1 and any(phrase.startswith("NUMA") for phrase in host.unknown)
+    distances = {cell.id: cell.distances or ({cell.id: 10} if no_numa else {}) for cell in host.cells}
     if not distances[ids[-1]].get(ids[0]):
         lines.append("No distance information available.")
     else:

@@ -23,8 +23,8 @@ PARTIAL = {
 
 @pytest.fixture(scope="session")
 def expected(shared_data: Path) -> dict[str, bytes]:
-    """SOURCE/MACHINE.expect/… → content, of what the peers say: oracle.json, and hwloc's own XML in peers/."""
-    return dict(members(shared_data / "hosts/hosts.tar.xz", ("/oracle.json", "/peers/hwloc.xml")))
+    """SOURCE/MACHINE.expect/… → content, of what the peers say: oracle.json; in peers/ what hwloc and numactl print."""
+    return dict(members(shared_data / "hosts/hosts.tar.xz", ("/oracle.json", "/peers/hwloc.xml", "/peers/numactl.H")))
 
 
 @pytest.fixture(scope="session")
