@@ -46,6 +46,9 @@ VERBS: dict[str, str] = {
 
 EXIT_CODES = """exit codes: 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable"""
 
+SCHEDULER_PACKAGES = ("numpy", "sqlalchemy", "alembic", "psycopg", "litestar", "uvicorn", "prometheus_client")
+"""Packages that come with the extra ``scheduler``; the others come with ``host``."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the answer is the process's exit code."""
@@ -66,6 +69,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except ModuleNotFoundError as why:
+        package = (why.name or "").partition(".")[0]
+        if package == "agent":
+            raise  # a fault of ours, and no missing package
+        extra = "scheduler" if package in SCHEDULER_PACKAGES else "host"
+        return complain(f"{verb} needs {package}, which is not installed: pip install 'cellwright[{extra}]'", 1)
     except OSError as why:
         return complain(f"{why.filename or 'output'}: {why.strerror}", 1)
     except KeyboardInterrupt:
