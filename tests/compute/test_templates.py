@@ -80,7 +80,8 @@ def test_a_guest_of_every_template_starts_where_it_was_placed(
     assert seen(guest)[Role.IOTHREAD, 1] == (str(FIRST), "other", 0)
     assert seen(guest)[Role.EMULATOR, None][1:] == ("other", 0)
     (cell,) = guest.cells
-    assert (cell.local_ratio, cell.ok) == (1.0, True)
+    assert cell.ok
+    assert cell.local_ratio in (None, 1.0), "None: it was let run so shortly ago that nothing is resident yet"
 
 
 def set_scheduler(tid: int, policy: int, priority: int) -> None:
