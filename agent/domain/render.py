@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import msgspec
+from lxml import etree
 
 from agent.core.errors import BadInput
 from agent.core.placement import Placement
 from agent.core.units import format_kib
-from agent.domain.document import Document, Element
+from agent.domain.document import Document, Element, parse_xml
+from agent.domain.edits import is_empty, merge_edits
 from agent.domain.layout import DOMAIN_ORDER, put, swap, take
 from agent.domain.metadata import Intent, find_intent, read_intent, write_intent
 from agent.domain.names import check_name
@@ -62,7 +64,10 @@ def graft_domain(
 
 
 def strip_domain(xml: bytes | str, *, source: str = "domain XML") -> str:
-    """The domain XML without anything of ours, and with what it had before; BadInput when nothing of ours is in it."""
+    """The domain XML without anything of ours, and with what it had before; BadInput when nothing of ours is in it.
+
+    What somebody changed beside our pins since, in whatever section, stays changed.
+    """
     document = Document(xml, source=source)
     if find_intent(document.root) is None:
         raise BadInput(f"{source}: no placement of ours is in its metadata, so there is nothing to take out")
@@ -97,10 +102,32 @@ def _strip(document: Document) -> str:
         alias = node.find("alias")
         if alias is not None and (alias.get("name") or "").startswith(ALIAS):
             take(node)
+    now = {name: found for name in intent.displaced if (found := root.find(name)) is not None}
     for name in (*OWNED, "metadata"):
         if name in intent.displaced:
             _restore(document, name, intent.displaced[name])
+    _keep_edits(document, intent, now)
     return document.text()
+
+
+def _keep_edits(document: Document, intent: Intent, now: dict[str, Element]) -> None:
+    """Bring what others changed in our sections over to the restored ones; ``now`` are the sections before that."""
+    root = document.root
+    wrote = parse_xml(document.text(), source=document.source)
+    for write in SECTIONS.values():
+        write(wrote, intent.placement)
+    for name in OWNED:
+        if name in _CONTAINERS or name not in now:
+            continue
+        was, ours = root.find(name), wrote.find(name)
+        nothing: Element = etree.Element(name)
+        merged = merge_edits(nothing if was is None else was, nothing if ours is None else ours, now[name])
+        if merged is None:
+            continue
+        if was is not None:
+            swap(was, merged)
+        elif not is_empty(merged):
+            put(root, merged, DOMAIN_ORDER)
 
 
 def _restore(document: Document, name: str, text: str | None) -> None:

@@ -106,6 +106,42 @@ def test_what_the_user_adds_later_survives_unpinning() -> None:
     assert strip_domain(added) == UGLY.replace("</devices>", "<watchdog model='itco'/></devices>")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "stays"),
+    [
+        ("<shares>777</shares>", "<shares>500</shares>", "<shares>500</shares>"),
+        ("<global_quota  >-1</global_quota>", "", ""),
+        ("</cputune>", "<emulator_quota>5000</emulator_quota></cputune>", "<emulator_quota>5000</emulator_quota>"),
+        ('current="2"', 'current="3"', 'current="3"'),
+        ("<acpi/>", "<acpi/><hyperv><relaxed state='on'/></hyperv>", "<relaxed state='on'/>"),
+        ("<model fallback='allow'>Haswell</model>", "<model fallback='allow'>Icelake</model>", ">Icelake</model>"),
+        ("mode='custom'", "mode='maximum'", "maximum"),
+    ],
+    ids=["changed", "removed", "added", "attribute", "another section", "text", "attribute of a section"],
+)
+def test_what_somebody_edits_inside_our_sections_survives_unpinning_and_pinning_again(
+    old: str, new: str, stays: str
+) -> None:
+    once = graft_domain(PLACED, UGLY)
+    assert old in once
+    edited = once.replace(old, new)
+    for after in (strip_domain(edited), strip_domain(graft_domain(PLACED, edited))):
+        assert stays.replace("'", '"') in after.replace("'", '"')
+        assert (old in after) == (old in new)
+        assert 'cpuset="0"' not in after.replace("'", '"')
+        assert "vcpupin vcpu='0' cpuset='1-4,^2'" in after.replace('"', "'"), "the pins from before us are back"
+
+
+def test_a_section_that_we_added_goes_unless_somebody_used_it() -> None:
+    bare = "<domain type='kvm'>\n  <name>a</name>\n  <memory>4194304</memory>\n  <vcpu>4</vcpu>\n</domain>"
+    once = graft_domain(PLACED, bare)
+    assert strip_domain(once) == bare
+    edited = once.replace("</cputune>", "  <emulator_quota>5000</emulator_quota>\n  </cputune>")
+    after = strip_domain(edited)
+    assert "<cputune>\n    <emulator_quota>5000</emulator_quota>\n  </cputune>" in after
+    assert "numatune" not in after
+
+
 def test_new_controllers_take_free_indexes() -> None:
     after = graft_domain(PLACED, UGLY)
     assert '<controller type="pci" index="10" model="pcie-expander-bus">' in after
