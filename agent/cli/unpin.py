@@ -1,8 +1,9 @@
 """Take our pins away from a domain: its configuration and the masks of its threads are again as before the first pin.
 
 Where the journal knows the domain, its configuration comes back byte for byte.  Where it does not, our metadata in the
-domain remembers what was there, and whatever somebody changed beside the pins since stays changed.  Exit codes: 0 done, 1 it failed and was put back, 2 nothing of ours is in it, or
-somebody changed it since (--force), 5 libvirt is not reachable.
+domain remembers what was there, and whatever somebody changed beside the pins since stays changed.  Exit codes: 0 done,
+1 it failed and was put back, 2 nothing of ours is in it, or somebody changed it since (--force), 5 libvirt is not
+reachable.
 """
 
 from __future__ import annotations

@@ -67,7 +67,10 @@ def check_started(libvirt: Driver, name: str) -> GuestVerdict | None:
     """The verdict on a guest's threads; CellwrightError with the findings when one is not where it should be."""
     if libvirt.domain(name).pid is None:
         return None
-    verdict = verify_host(libvirt, names=[name], quick=True).guests[0]
+    judged = verify_host(libvirt, names=[name], quick=True)
+    if not judged.guests:
+        raise CellwrightError(f"domain {name}: it could not be checked: {'; '.join(judged.not_checked)}")
+    (verdict,) = judged.guests
     if verdict.findings:
         raise CellwrightError(
             f"domain {name}: libvirt started it, but not where it was placed: "

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from agent.compute.domains import Domain, NoSuchDomain
 from agent.compute.driver import Driver
-from agent.core.errors import CellwrightError
+from agent.core.errors import BadInput, CellwrightError
 from agent.core.observation import HostObservation
 from agent.core.verdict import Verdict
 from agent.domain.parse import parse_domain, parse_intent
@@ -35,40 +35,51 @@ def observe_host(
 ) -> tuple[HostObservation, dict[str, Expectation]]:
     """What is, and what should be.  Every running guest is in it; the memory only of those in ``names``.
 
-    A guest that goes away while it is read is named in ``not_checked`` when it was asked for.  With ``must_run``, a
-    guest of ``names`` that does not run from the start is an error.
+    A guest that goes away while it is read, or whose XML makes no sense, is named in ``not_checked`` when it was asked
+    for.  With ``must_run``, a guest of ``names`` that does not run from the start is an error.
     """
     domains = libvirt.domains()
     if must_run:
         _check_running(libvirt, domains, names)
-    expectations, gone = read_expectations(libvirt, domains)
+    expectations, untold = read_expectations(libvirt, domains, next_start=not quick)
     observation = read_observation(
         Root(),
         [domain for domain in domains if domain.name in expectations],
         memory_of=() if quick else names,
         quick=quick,
         hostname=libvirt.hostname(),
-        not_checked=tuple(f"{name}: {why}" for name, why in sorted(gone.items()) if names is None or name in names),
+        not_checked=tuple(f"{name}: {why}" for name, why in sorted(untold.items()) if names is None or name in names),
     )
     return observation, expectations
 
 
-def read_expectations(libvirt: Driver, domains: Sequence[Domain]) -> tuple[dict[str, Expectation], dict[str, str]]:
-    """What each domain should be, by name, and why some could not be told."""
+def read_expectations(
+    libvirt: Driver, domains: Sequence[Domain], *, next_start: bool
+) -> tuple[dict[str, Expectation], dict[str, str]]:
+    """What each domain should be, by name, and why some could not be told.
+
+    ``next_start`` reads the configuration of guests of ours too.
+    """
     expectations: dict[str, Expectation] = {}
-    gone: dict[str, str] = {}
+    untold: dict[str, str] = {}
     for domain in domains:
+        source = f"domain {domain.name}"
         try:
             xml = libvirt.xml(domain.name)
+            configured = parse_domain(xml, source=source)
+            intent = parse_intent(xml, source=source)
+            later = next_start and intent is not None and domain.persistent
+            expectations[domain.name] = Expectation(
+                placement=intent.placement if intent else configured,
+                foreign=intent is None,
+                configured=configured,
+                next_start=parse_domain(libvirt.xml(domain.name, config=True), source=source) if later else None,
+            )
         except NoSuchDomain:
-            gone[domain.name] = "it ended while it was read"
-            continue
-        configured = parse_domain(xml, source=f"domain {domain.name}")
-        intent = parse_intent(xml, source=f"domain {domain.name}")
-        expectations[domain.name] = Expectation(
-            placement=intent.placement if intent else configured, foreign=intent is None, configured=configured
-        )
-    return expectations, gone
+            untold[domain.name] = "it ended while it was read"
+        except BadInput as why:
+            untold[domain.name] = str(why)
+    return expectations, untold
 
 
 def read_observation(

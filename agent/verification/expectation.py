@@ -14,12 +14,13 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``placement`` is the intent that was stored when the guest was placed; for a foreign guest it is what its own XML
     asks for, and ``foreign`` is true.  ``configured`` is what libvirt's live XML asks for now: it differs from the
-    intent when somebody used virsh.
+    intent when somebody used virsh.  ``next_start`` is what its persistent configuration asks for, where it was read.
     """
 
     placement: Placement
     foreign: bool = False
     configured: Placement | None = None
+    next_start: Placement | None = None
 
 
 def expect_mask(wanted: Placement, thread: ObservedThread) -> CpuSet | None:

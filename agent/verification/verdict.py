@@ -10,6 +10,7 @@ from agent.verification.cause import with_cause
 from agent.verification.expectation import Expectation
 from agent.verification.memory import check_cells, find_elsewhere, find_memory_findings, find_unproven
 from agent.verification.neighbours import check_neighbours
+from agent.verification.next_start import find_next_start
 from agent.verification.threads import check_threads, find_thread_findings, find_unproven_threads
 
 
@@ -65,6 +66,7 @@ def _check_guest(
     if not quick:
         more_findings, notices = check_neighbours(guest.name, expectations, observation)
         findings += more_findings
+    notices += find_next_start(guest.name, expectation)
     findings += _other_host(guest.name, expectation, observation)
     explained = tuple(with_cause(finding, expectation, observation, before) for finding in findings)
     return GuestVerdict(
