@@ -5,7 +5,7 @@ Everything here can be thrown away and read again from the store; the store deci
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 import msgspec
@@ -13,9 +13,10 @@ import msgspec
 from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Misfit, Placement, Reason
+from agent.core.topology import Device, HostTopology
 from agent.core.usage import Usage
 from agent.placement.engine import fit
-from agent.placement.layout import layout_of
+from agent.placement.layout import Layout, compile_layout
 from agent.placement.room import Room, measure_room
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.store.records import AggregateRecord, GroupRecord, HostRecord, InstanceRecord
@@ -26,10 +27,22 @@ ALWAYS_S = float("inf")
 """When a host without an agent was last heard from: it cannot fall silent."""
 
 
+class _Model(msgspec.Struct, frozen=True):
+    """What hosts of one hardware model share; ``ram_mb`` is all their cells have, ``devices`` are those by product."""
+
+    topology: HostTopology
+    layout: Layout
+    vcpus: int
+    ram_mb: int
+    devices: tuple[Device, ...]
+
+
 class _Host(msgspec.Struct):
     """A host, what it runs of ours, and the usage that follows; ``room`` is measured when first asked for."""
 
     record: HostRecord
+    model: _Model | None
+    layout: Layout | None
     instances: dict[str, InstanceRecord] = {}
     usage: Usage = Usage()
     room: Room | None = None
@@ -42,6 +55,7 @@ class Cloud:
         self.table = HostTable()
         self.groups: dict[str, GroupRecord] = {}
         self._hosts: dict[str, _Host] = {}
+        self._models: dict[str, _Model] = {}
         self._host_of: dict[str, str] = {}
         self._group_of: dict[str, str] = {}
         self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -58,7 +72,14 @@ class Cloud:
             self._remember(instance)
             if instance.placement is not None:
                 usage = claim(usage, instance.placement)
-        self._hosts[record.name] = _Host(record, held, usage)
+        model = self._model(record)
+        layout = None
+        if model is not None:
+            record = msgspec.structs.replace(
+                record, topology=msgspec.structs.replace(model.topology, hostname=record.name)
+            )
+            layout = msgspec.structs.replace(model.layout, hostname=record.name)
+        self._hosts[record.name] = _Host(record, model, layout, held, usage)
         self._tabulate(record.name)
 
     def remove_host(self, name: str) -> None:
@@ -154,8 +175,8 @@ class Cloud:
         return fit(self._room(host, own), wanted.guest, guests=guests)
 
     def _room(self, host: _Host, own: InstanceRecord | None) -> Room:
-        assert host.record.topology is not None
-        layout, limits = layout_of(host.record.topology), host.record.facts.limits
+        assert host.layout is not None
+        layout, limits = host.layout, host.record.facts.limits
         if own is not None and own.placement is not None:
             return measure_room(layout, release(host.usage, own.placement), limits)
         if host.room is None:
@@ -166,23 +187,20 @@ class Cloud:
         host = self._hosts[name]
         record, flavors = host.record, [instance.request.flavor for instance in host.instances.values()]
         host.room = None
-        topology = record.topology
-        ram_mb = (
-            sum(cell.memory_kib or 0 for cell in topology.cells) // 1024 - record.reserved_ram_mb if topology else 0
-        )
+        model = host.model
+        ram_mb = model.ram_mb - record.reserved_ram_mb if model else 0
         used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors)
-        devices: dict[tuple[str, str], int] = defaultdict(int)
-        for cell in topology.cells if topology else ():
-            for device in cell.devices:
-                if device.vendor and device.product and device.pci not in host.usage.devices:
-                    devices[device.vendor, device.product] += 1
+        devices: Counter[tuple[str, str]] = Counter()
+        for device in model.devices if model else ():
+            if device.pci not in host.usage.devices:
+                devices[device.vendor or "", device.product or ""] += 1
         self.table.put(
             HostRow(
                 name=name,
                 facts=record.facts,
-                topology=topology,
-                room=self._room(host, None) if topology else None,
-                vcpus=len(topology.dedicated() | topology.shared()) if topology else 0,
+                topology=record.topology,
+                room=self._room(host, None) if model else None,
+                vcpus=model.vcpus if model else 0,
                 vcpus_used=sum(flavor.vcpus for flavor in flavors) + record.foreign_vcpus,
                 ram_mb=ram_mb,
                 free_ram_mb=ram_mb - sum(flavor.ram_mb for flavor in flavors) - record.foreign_ram_mb,
@@ -190,9 +208,26 @@ class Cloud:
                 instances=frozenset(host.instances),
                 devices=devices,
                 enabled=record.enabled,
-                last_seen_s=record.last_seen_s if record.agent else ALWAYS_S,
+                last_seen_s=self._last_seen_s(record),
             )
         )
+
+    def _model(self, record: HostRecord) -> _Model | None:
+        """What a host shares with others of its model; compiled for the first of them."""
+        model = self._models.get(record.model) if record.model else None
+        if model is None and record.topology is not None:
+            model = _compile_model(record.topology)
+            if record.model:
+                self._models[record.model] = model
+        return model
+
+    def _last_seen_s(self, record: HostRecord) -> float:
+        """When a host was last heard from: heartbeats reach the table before the record."""
+        if not record.agent:
+            return ALWAYS_S
+        row = self.table.row_of.get(record.name)
+        heard_s = 0.0 if row is None else float(self.table.last_seen_s[row])
+        return record.last_seen_s if heard_s == ALWAYS_S else max(record.last_seen_s, heard_s)
 
     def _remember(self, instance: InstanceRecord) -> None:
         if instance.host is not None:
@@ -206,6 +241,16 @@ class Cloud:
         group = self._group_of.pop(id, None)
         if group is not None:
             self._members[group].pop(id, None)
+
+
+def _compile_model(topology: HostTopology) -> _Model:
+    return _Model(
+        topology=topology,
+        layout=compile_layout(topology),
+        vcpus=len(topology.dedicated() | topology.shared()),
+        ram_mb=sum(cell.memory_kib or 0 for cell in topology.cells) // 1024,
+        devices=tuple(d for cell in topology.cells for d in cell.devices if d.vendor and d.product),
+    )
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

@@ -149,7 +149,7 @@ class State:
                 if old is not None:
                     host = replace(host, generation=old.generation + 1, topology=host.topology or old.topology)
                     host = replace(host, enabled=old.enabled, disabled_reason=old.disabled_reason)
-                hosts.save_host(connection, host)
+                host = hosts.save_host(connection, host)
                 held = instances.load_instances(connection, host=host.name)
             self.cloud.put_host(host, held)
 

@@ -78,6 +78,7 @@ def take_report(scheduler: Scheduler, report: HostReport) -> bool:
     record = HostRecord(
         name=report.hostname,
         topology=report.topology or (known.topology if known else None),
+        model=known.model if known and report.topology is None else "",
         digest=report.digest,
         facts=report.facts,
         foreign=report.foreign,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.core import codec
 from agent.core.errors import BadInput
@@ -13,11 +16,16 @@ from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
 from agent.scheduler.store.records import HostRecord
-from agent.scheduler.store.schema import hosts, instances, pools
+from agent.scheduler.store.schema import hosts, instances, pools, topologies
 
 
-def save_host(connection: Connection, host: HostRecord) -> None:
-    """Insert a host or replace what is known of it; its pools of huge pages follow its topology."""
+def save_host(connection: Connection, host: HostRecord) -> HostRecord:
+    """Insert a host or replace what is known of it; its pools of huge pages follow its topology.
+
+    The answer is the host as it is kept: without what changes by the minute, and with its model.
+    """
+    if host.topology is not None:
+        host = _save_model(connection, host, host.topology)
     values = {
         "digest": host.digest,
         "facts": codec.encode(host.facts),
@@ -32,11 +40,12 @@ def save_host(connection: Connection, host: HostRecord) -> None:
         "generation": host.generation,
     }
     if host.topology is not None:
-        values["topology"] = codec.encode(host.topology)
+        values["model"] = host.model
     if not connection.execute(update(hosts).where(hosts.c.name == host.name).values(values)).rowcount:
         connection.execute(insert(hosts).values(name=host.name, **values))
     if host.topology is not None:
         _save_pools(connection, host.name, host.topology)
+    return host
 
 
 def save_heartbeats(connection: Connection, heard: Mapping[str, float]) -> None:
@@ -77,12 +86,13 @@ def load_host(connection: Connection, name: str, *, lock: bool = False) -> HostR
     """One host, or None; ``lock`` keeps others from changing it until commit."""
     query = select(hosts).where(hosts.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else _record(row)
+    return None if row is None else _Reader(connection).record(row)
 
 
 def load_hosts(connection: Connection) -> list[HostRecord]:
     """All hosts, by name."""
-    return [_record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name))]
+    reader = _Reader(connection)
+    return [reader.record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name)).all()]
 
 
 _HEARD = (
@@ -92,24 +102,63 @@ _HEARD = (
 )
 
 
-def _record(row: Row[Any]) -> HostRecord:
-    source = f"database: host {row.name}"
-    topology = None if row.topology is None else codec.decode(row.topology, HostTopology, source=source)
-    return HostRecord(
-        name=row.name,
-        topology=topology,
-        digest=row.digest,
-        facts=codec.decode(row.facts, HostFacts, source=source),
-        foreign=codec.decode(row.foreign_usage, Usage, source=source),
-        foreign_vcpus=row.foreign_vcpus,
-        foreign_ram_mb=row.foreign_ram_mb,
-        reserved_ram_mb=row.reserved_ram_mb,
-        enabled=row.enabled,
-        disabled_reason=row.disabled_reason,
-        agent=row.agent,
-        last_seen_s=row.last_seen_s,
-        generation=row.generation,
+class _Reader:
+    """Reads many hosts at once: equal documents are decoded once, and hosts of one model share their topology."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._models: dict[str, HostTopology] = {}
+        self._facts: dict[bytes, HostFacts] = {}
+        self._usages: dict[bytes, Usage] = {}
+
+    def record(self, row: Row[Any]) -> HostRecord:
+        """A row of ``hosts`` as a value."""
+        source = f"database: host {row.name}"
+        facts, foreign = self._facts.get(row.facts), self._usages.get(row.foreign_usage)
+        if facts is None:
+            facts = self._facts[row.facts] = codec.decode(row.facts, HostFacts, source=source)
+        if foreign is None:
+            foreign = self._usages[row.foreign_usage] = codec.decode(row.foreign_usage, Usage, source=source)
+        return HostRecord(
+            name=row.name,
+            topology=None if row.model is None else replace(self._model(row.model), hostname=row.name),
+            model=row.model or "",
+            digest=row.digest,
+            facts=facts,
+            foreign=foreign,
+            foreign_vcpus=row.foreign_vcpus,
+            foreign_ram_mb=row.foreign_ram_mb,
+            reserved_ram_mb=row.reserved_ram_mb,
+            enabled=row.enabled,
+            disabled_reason=row.disabled_reason,
+            agent=row.agent,
+            last_seen_s=row.last_seen_s,
+            generation=row.generation,
+        )
+
+    def _model(self, digest: str) -> HostTopology:
+        model = self._models.get(digest)
+        if model is None:
+            query = select(topologies.c.document).where(topologies.c.digest == digest)
+            document = self._connection.execute(query).scalar_one()
+            model = codec.decode(document, HostTopology, source=f"database: topology {digest}")
+            self._models[digest] = model
+        return model
+
+
+def _save_model(connection: Connection, host: HostRecord, topology: HostTopology) -> HostRecord:
+    cells = tuple(
+        replace(cell, free_kib=None, pages=tuple(replace(pool, free=None) for pool in cell.pages))
+        for cell in topology.cells
     )
+    model = replace(topology, hostname="", collected_at=None, cells=cells)
+    document = codec.encode(model)
+    digest = sha256(document).hexdigest()
+    if connection.execute(select(topologies.c.digest).where(topologies.c.digest == digest)).first() is None:
+        values = {"digest": digest, "document": document}
+        made = sqlite if connection.dialect.name == "sqlite" else postgresql
+        connection.execute(made.insert(topologies).values(values).on_conflict_do_nothing())
+    return replace(host, topology=replace(model, hostname=host.name), model=digest)
 
 
 def _save_pools(connection: Connection, name: str, topology: HostTopology) -> None:

@@ -33,12 +33,14 @@ class Overtaken(Exception):
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A host as it is kept.  ``agent`` is False for a host that was added by hand, for trials.
 
+    ``model`` is the digest of the topology without the host's name: hosts of one hardware model share it.
     ``generation`` grows with everything that another scheduler must know of a host: claims, reports, deletions of its
     guests.  A claim that was computed on an older one is refused.
     """
 
     name: str
     topology: HostTopology | None = None
+    model: str = ""
     digest: str = ""
     facts: HostFacts = HostFacts()
     foreign: Usage = Usage()

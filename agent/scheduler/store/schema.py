@@ -25,11 +25,18 @@ from sqlalchemy.types import BigInteger
 
 metadata = MetaData()
 
+topologies = Table(
+    "topologies",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+
 hosts = Table(
     "hosts",
     metadata,
     Column("name", String(255), primary_key=True),
-    Column("topology", LargeBinary),
+    Column("model", String(64)),
     Column("digest", String(64), nullable=False, default=""),
     Column("facts", LargeBinary, nullable=False),
     Column("foreign_usage", LargeBinary, nullable=False),
