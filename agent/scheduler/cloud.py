@@ -64,9 +64,11 @@ class Cloud:
         """Take in a host and all its instances, replacing what was known of it."""
         old = self._hosts.get(record.name)
         for gone in old.instances if old else ():
-            self._forget(gone)
-        usage = record.foreign
-        held = {}
+            if self._host_of.get(gone) == record.name:
+                self._forget(gone)
+        held: dict[str, InstanceRecord] = {}
+        instances = tuple(instances)
+        usage = _besides(record.foreign, [i.placement for i in instances if i.placement is not None])
         for instance in instances:
             held[instance.id] = instance
             self._remember(instance)
@@ -84,8 +86,9 @@ class Cloud:
 
     def remove_host(self, name: str) -> None:
         """Forget a host."""
-        for instance in self._hosts.pop(name).instances:
-            self._forget(instance)
+        for gone in self._hosts.pop(name).instances:
+            if self._host_of.get(gone) == name:
+                self._forget(gone)
         self.table.remove(name)
 
     def put_instance(self, instance: InstanceRecord) -> None:
@@ -99,6 +102,12 @@ class Cloud:
         if instance.placement is not None:
             host.usage = claim(host.usage, instance.placement)
         self._tabulate(instance.host)
+
+    def holds(self, instance: InstanceRecord) -> bool:
+        """Whether an instance is known where it is, with the placement that it has."""
+        host = self._hosts.get(instance.host or "")
+        known = host.instances.get(instance.id) if host is not None else None
+        return known is not None and known.placement == instance.placement
 
     def drop_instance(self, id: str) -> None:
         """Forget an instance and give back what it held; nothing happens when it is not known."""
@@ -251,6 +260,15 @@ def _compile_model(topology: HostTopology) -> _Model:
         ram_mb=sum(cell.memory_kib or 0 for cell in topology.cells) // 1024,
         devices=tuple(d for cell in topology.cells for d in cell.devices if d.vendor and d.product),
     )
+
+
+def _besides(foreign: Usage, placements: list[Placement]) -> Usage:
+    """What others hold but for what is claimed: a pCPU that somebody took beside us is counted once, as ours."""
+    owned, devices = CpuSet(), {device.pci for placement in placements for device in placement.devices}
+    for placement in placements:
+        owned = owned | placement.owned()
+    cells = tuple(msgspec.structs.replace(cell, pinned=cell.pinned - owned) for cell in foreign.cells)
+    return msgspec.structs.replace(foreign, cells=cells, devices=tuple(set(foreign.devices) - devices))
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

@@ -122,7 +122,7 @@ class Decisions(State):
         *,
         meant: GuestTopology | None = None,
     ) -> Wanted:
-        name = self._group_name(request)
+        name = instance.group if instance is not None else self._group_name(request)
         return Wanted(
             request=request,
             meant=meant,

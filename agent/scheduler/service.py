@@ -99,7 +99,7 @@ class Scheduler(Decisions):
                 with transaction(self.engine) as connection:
                     changed = instances.update_instance(connection, changed)
                     generation = instances.touch(connection, host.name)
-                self.cloud.put_instance(changed)
+                self._take_in(changed)
                 self._moved_on(host.name, generation)
 
         self._on(id, deleted)

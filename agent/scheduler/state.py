@@ -65,13 +65,18 @@ class State:
         self.load()
 
     def load(self) -> None:
-        """Read everything from the store, replacing what is in memory."""
+        """Read everything from the store, replacing what is in memory.
+
+        Hosts are read before their instances: what another scheduler claims meanwhile makes a generation look old, and
+        never an old claim look new.
+        """
         with self.lock, transaction(self.engine) as connection:
             self.cloud = Cloud()
             by_host: dict[str | None, list[InstanceRecord]] = {}
+            records = hosts.load_hosts(connection)
             for instance in instances.load_instances(connection):
                 by_host.setdefault(instance.host, []).append(instance)
-            for host in hosts.load_hosts(connection):
+            for host in records:
                 self.cloud.put_host(host, by_host.get(host.name, ()))
             for instance in by_host.get(None, ()):
                 self.cloud.put_instance(instance)
@@ -218,10 +223,17 @@ class State:
         """Keep a change of an instance that moves no claim; Overtaken when another changed it first."""
         with transaction(self.engine) as connection:
             changed = instances.update_instance(connection, replace(changed, updated_s=self._clock()))
-        self.cloud.put_instance(changed)
+        self._take_in(changed)
         if changed.host is not None:
             self._changed(changed.host)
         return changed
+
+    def _take_in(self, changed: InstanceRecord) -> None:
+        """Take in an instance that another scheduler may have placed: then its host is read again."""
+        if changed.host is None or self.cloud.holds(changed):
+            self.cloud.put_instance(changed)
+        else:
+            self.refresh([changed.host])
 
     def _moved_on(self, host: str, generation: int) -> None:
         """A change of ours brought a host to a generation; where others were there too, it is read again."""

@@ -199,7 +199,8 @@ class HostTable:
         host = self.rows[row]
         if host is not None:
             for instance in host.instances:
-                self.row_of_instance.pop(instance, None)
+                if self.row_of_instance.get(instance) == row:
+                    del self.row_of_instance[instance]
 
     def _new_row(self, name: str) -> int:
         if self._holes:

@@ -26,6 +26,7 @@ from agent.scheduler.metrics import render_metrics
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store.database import transaction
+from agent.scheduler.store.records import ClaimLost
 from agent.scheduler.store.tokens import count_tokens
 from agent.settings.scheduling import Service
 
@@ -51,7 +52,12 @@ def create_app(scheduler: Scheduler, service: Service, *, news: News, insecure_l
         ],
         state=State({"scheduler": scheduler, "service": service, "news": news, "insecure_loopback": insecure_loopback}),
         middleware=[DefineMiddleware(TokenMiddleware, exclude=OPEN_PATHS)],
-        exception_handlers={CellwrightError: _answer_error, HTTPException: _answer_http, Exception: _answer_bug},
+        exception_handlers={
+            CellwrightError: _answer_error,
+            ClaimLost: _answer_race,
+            HTTPException: _answer_http,
+            Exception: _answer_bug,
+        },
         lifespan=[_background],
         request_max_body_size=service.largest_body_bytes,
         openapi_config=OpenAPIConfig(title="Cellwright scheduler", version=__version__, path="/schema"),
@@ -113,6 +119,11 @@ def _answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Resp
     elif isinstance(why, BadInput) and str(why).endswith("is not known"):
         status = 404
     return Response({"error": str(why), "exit_code": why.exit_code}, status_code=status)
+
+
+def _answer_race(request: Request[Any, Any, Any], why: ClaimLost) -> Response[dict[str, object]]:
+    said = "another scheduler changed the same things at the same time; try again"
+    return Response({"error": said, "exit_code": Unreachable.exit_code}, status_code=503)
 
 
 def _answer_http(request: Request[Any, Any, Any], why: HTTPException) -> Response[dict[str, object]]:

@@ -234,7 +234,9 @@ def check_quota(connection: Connection, project: str, flavor: Flavor, *, instanc
             )
 
 
-_LOCK_QUOTAS = Prepared(select(quotas).where(quotas.c.project == bindparam("b_project")).with_for_update())
+_LOCK_QUOTAS = Prepared(
+    select(quotas).where(quotas.c.project == bindparam("b_project")).order_by(quotas.c.resource).with_for_update()
+)
 
 
 def lock_group(connection: Connection, name: str, *, seen: Collection[str], instance: str) -> None:

@@ -1,0 +1,76 @@
+"""What must be true of the database, found out with plain SQL and JSON: none of the scheduler's own code."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import psycopg
+
+
+def parse_list(text: str) -> set[int]:
+    """The numbers of a kernel list."""
+    numbers: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def rows(database: str, query: str) -> list[dict[str, Any]]:
+    """A query's answer, a dict a row."""
+    with (
+        psycopg.connect(database.replace("+psycopg", ""), row_factory=psycopg.rows.dict_row) as connection,
+        connection.cursor() as cursor,
+    ):
+        return cursor.execute(query).fetchall()  # type: ignore[call-overload]
+
+
+def check_database(database: str) -> list[str]:
+    """Everything that is wrong, a line each."""
+    wrong: list[str] = []
+    wanted: dict[tuple[str, int], str] = {}
+    pages: Counter[tuple[str, int, int]] = Counter()
+    members: dict[str, list[str]] = {}
+    for row in rows(database, "SELECT * FROM instances ORDER BY id"):
+        if (row["host"] is None) != (row["placement"] is None):
+            wrong.append(f"{row['name']}: host {row['host']} without the placement, or the other way round")
+        if (row["host"] is None) != (row["status"] == "ERROR") or (row["status"] == "ERROR" and not row["reason"]):
+            wrong.append(f"{row['name']}: {row['status']} on host {row['host']}, reason {row['reason']!r}")
+        if row["placement"] is None:
+            continue
+        if row["group_name"] is not None:
+            members.setdefault(row["group_name"], []).append(row["host"])
+        placement = json.loads(bytes(row["placement"]))
+        owned = parse_list(placement.get("reserved", ""))
+        for cell in placement["cells"]:
+            if cell["policy"] != "shared":
+                owned |= {number for pin in cell["pins"].values() for number in parse_list(pin)}
+            if cell.get("page_kib"):
+                key = (row["host"], cell["host_cell"], cell["page_kib"])
+                pages[key] += cell["memory_kib"] // cell["page_kib"]
+        for pcpu in owned:
+            if (row["host"], pcpu) in wanted:
+                wrong.append(f"pCPU {pcpu} of {row['host']}: {row['id']} and {wanted[row['host'], pcpu]}")
+            wanted[row["host"], pcpu] = row["id"]
+    kept = {(row["host"], row["pcpu"]): row["instance"] for row in rows(database, "SELECT * FROM pcpus")}
+    wrong += [
+        f"pCPU {key}: placements say {wanted.get(key)}, the table {kept.get(key)}"
+        for key in sorted(wanted.keys() | kept.keys())
+        if wanted.get(key) != kept.get(key)
+    ]
+    for row in rows(database, "SELECT * FROM pools"):
+        used = pages[row["host"], row["cell"], row["size_kib"]]
+        if used != row["used"] or not 0 <= row["used"] <= row["total"]:
+            wrong.append(f"pool {row}: placements use {used}")
+    for group in rows(database, "SELECT * FROM groups"):
+        hosts = Counter(members.get(group["name"], []))
+        if group["policy"] == "anti-affinity" and max(hosts.values(), default=0) > group["max_server_per_host"]:
+            wrong.append(f"group {group['name']} is not apart: {hosts}")
+        if group["policy"] == "affinity" and len(hosts) > 1:
+            wrong.append(f"group {group['name']} is not together: {hosts}")
+    for quota in rows(database, "SELECT * FROM quotas WHERE resource = 'cores'"):
+        query = "SELECT project, sum(vcpus) AS used FROM instances WHERE host IS NOT NULL GROUP BY project"
+        used = {row["project"]: row["used"] for row in rows(database, query)}.get(quota["project"], 0)
+        if used > quota["most"]:
+            wrong.append(f"project {quota['project']} uses {used} cores of {quota['most']}")
+    return wrong

@@ -1,0 +1,162 @@
+"""Eight clients, two schedulers and one PostgreSQL that are killed at random: nothing is given twice, lost or left."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.compute.client import Client, path_of
+from agent.core.errors import BadInput, CellwrightError, Unreachable
+from agent.inspection.synthetic import parse_synthetic
+from tests.postgres import Postgres
+from tests.scheduler.agents import SimulatedAgent
+from tests.scheduler.checker import check_database, rows
+from tests.scheduler.conftest import Service
+
+SEED = 20
+CHAOS_S = 30.0
+SETTLE_S = 60.0
+HOSTS = tuple(f"race-{number}" for number in range(1, 7))
+DEDICATED = {"hw:cpu_policy": "dedicated"}
+HUGE = {**DEDICATED, "hw:mem_page_size": "2MB", "hw:numa_nodes": "2"}
+
+
+class Customer(threading.Thread):
+    """A client that creates, moves and deletes at random, and remembers what was acknowledged."""
+
+    def __init__(self, number: int, addresses: list[str], token: str, ending: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.number = number
+        self.addresses = addresses
+        self.token = token
+        self.ending = ending
+        self.random = random.Random(SEED * 100 + number)
+        self.mine: dict[str, str] = {}
+        self.doubtful: set[str] = set()
+        self.deleted: set[str] = set()
+        self.problems: list[str] = []
+        self.count = 0
+
+    def run(self) -> None:
+        while not self.ending.is_set():
+            client = Client(self.random.choice(self.addresses), self.token, timeout_s=20)
+            try:
+                self._act(client)
+            except Unreachable:
+                self.ending.wait(0.1)
+            except CellwrightError as why:
+                if "stays" not in str(why) and "quota" not in str(why) and "being deleted" not in str(why):
+                    self.problems.append(str(why))
+
+    def _act(self, client: Client) -> None:
+        chance = self.random.random()
+        if chance < 0.6 or not self.mine:
+            self.count += 1
+            name = f"guest-{self.number}-{self.count}"
+            self.doubtful.add(name)
+            made = client.call("POST", path_of("instances"), {"name": name, **self._wishes()})[0]
+            self.doubtful.discard(name)
+            self.mine[name] = made["id"]
+            return
+        name = self.random.choice(sorted(self.mine))
+        if chance < 0.7:
+            client.call("POST", path_of("instances", self.mine[name], "migrate"), {})
+            return
+        instance = self.mine.pop(name)
+        self.doubtful.add(name)
+        try:
+            client.call("DELETE", path_of("instances", instance))
+        except BadInput as why:
+            if "is not known" not in str(why):
+                raise
+        self.doubtful.discard(name)
+        self.deleted.add(name)
+
+    def _wishes(self) -> dict[str, Any]:
+        kind = self.random.choice(("pinned", "pinned", "huge", "floating", "apart", "together", "bounded"))
+        specs = HUGE if kind == "huge" else {} if kind == "floating" else DEDICATED
+        flavor = {"name": kind, "vcpus": self.random.choice((2, 4, 6)), "ram_mb": 1024, "extra_specs": specs}
+        hints = {"group": kind} if kind in ("apart", "together") else {}
+        return {"flavor": flavor, "hints": hints, "project": "small" if kind == "bounded" else ""}
+
+
+@pytest.fixture
+def schedulers(postgres: Postgres, postgresql_url: str, tmp_path: Path) -> Iterator[list[Service]]:
+    made = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        service = Service(folder, database=postgresql_url)
+        service.token = made[0].token if made else ""
+        service.start()
+        made.append(service)
+    yield made
+    for service in made:
+        service.stop(kill=True)
+
+
+def rage(postgres: Postgres, schedulers: list[Service]) -> None:
+    """Kill one of the three, again and again, and start it anew."""
+    chance = random.Random(SEED)
+    until = time.monotonic() + CHAOS_S
+    while time.monotonic() < until:
+        time.sleep(chance.uniform(1.0, 4.0))
+        victim = chance.choice((*schedulers, postgres))
+        if isinstance(victim, Postgres):
+            victim.kill()
+        else:
+            victim.stop(kill=True)
+        time.sleep(chance.uniform(0.0, 1.0))
+        victim.start()
+
+
+def settled(database: str) -> bool:
+    waiting = "SELECT id FROM instances WHERE status IN ('SCHEDULED', 'BUILDING', 'DELETING')"
+    return not rows(database, waiting)
+
+
+@pytest.mark.timeout(180)
+def test_nothing_is_given_twice_lost_or_left_behind(
+    postgres: Postgres, schedulers: list[Service], postgresql_url: str
+) -> None:
+    addresses, token = [service.url for service in schedulers], schedulers[0].token
+    operator = Client(addresses[0], token)
+    for policy, name in (("anti-affinity", "apart"), ("affinity", "together")):
+        operator.call("POST", path_of("groups"), {"name": name, "policy": policy})
+    operator.call("PUT", path_of("quotas", "small"), {"bounds": {"cores": 20}})
+    agents = []
+    for number, name in enumerate(HOSTS):
+        topology = parse_synthetic(f"socket:2 core:8 thread:2 memory:64GiB pages:2M=4096 name:{name}")
+        agents.append(SimulatedAgent(topology, addresses, token, seed=number))
+    ending = threading.Event()
+    customers = [Customer(number, addresses, token, ending) for number in range(8)]
+    for thread in (*agents, *customers):
+        thread.start()
+    rage(postgres, schedulers)
+    ending.set()
+    for customer in customers:
+        customer.join(30)
+    until = time.monotonic() + SETTLE_S
+    while not settled(postgresql_url) and time.monotonic() < until:
+        time.sleep(0.2)
+    for agent in agents:
+        agent.ending.set()
+        agent.join(30)
+
+    assert [problem for customer in customers for problem in customer.problems] == []
+    assert [wrong for agent in agents for wrong in agent.wrongs] == []
+    assert check_database(postgresql_url) == []
+    there = {row["name"]: row for row in rows(postgresql_url, "SELECT name, id, host, status FROM instances")}
+    doubtful = {name for customer in customers for name in customer.doubtful}
+    acknowledged = {name for customer in customers for name in customer.mine}
+    assert acknowledged - there.keys() == set(), "acknowledged and lost"
+    assert there.keys() - acknowledged - doubtful == set(), "deleted and left behind"
+    assert {row["status"] for row in there.values()} <= {"ACTIVE", "ERROR"}
+    assert len(acknowledged) > 20, "too little happened for a verdict"
+    for agent in agents:
+        assigned = {row["id"] for row in there.values() if row["host"] == agent.topology.hostname}
+        assert set(agent.running) == assigned
