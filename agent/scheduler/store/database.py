@@ -57,7 +57,7 @@ def open_database(url: str) -> Engine:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema to a revision; nothing happens when it is there already."""
+    """Bring the schema to a revision, newer or older; nothing happens when it is there already."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")
@@ -72,7 +72,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
                 f"database {engine.url.render_as_string()}: its schema {found} is from a newer cellwright; "
                 f"this one knows up to {known[0]}"
             )
-        command.upgrade(config, revision)
+        back = found is not None and revision in known[known.index(found) + 1 :]
+        (command.downgrade if back else command.upgrade)(config, revision)
 
 
 @contextmanager

@@ -1,0 +1,138 @@
+"""The database over its life: upgraded with data in it, refused when newer, backed up, restored, away and back."""
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from agent.core.errors import BadInput, Unreachable
+from agent.core.facts import HostFacts
+from agent.core.request import Flavor, Request
+from agent.core.wire import InstanceStatus
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store import catalogue
+from agent.scheduler.store.database import Engine, migrate, open_database, transaction
+from agent.scheduler.store.records import GroupRecord, HostRecord
+from agent.settings.scheduling import SchedulingSettings
+from tests.hosts import host
+from tests.postgres import Postgres
+
+PINNED = Flavor(name="pinned", vcpus=4, ram_mb=1024, extra_specs={"hw:cpu_policy": "dedicated"})
+HUGE = Flavor(name="huge", vcpus=2, ram_mb=1024, extra_specs={"hw:mem_page_size": "2MB"})
+ids = itertools.count()
+
+
+def scheduler_on(engine: Engine) -> Scheduler:
+    settings = SchedulingSettings(service_down_time_s=1e9)
+    return Scheduler(engine, settings, clock=lambda: 1000.0, new_id=lambda: f"id-{next(ids)}")
+
+
+def furnish(scheduler: Scheduler) -> None:
+    """A host with huge pages, a group, a quota, an aggregate, and three instances, one in ERROR."""
+    topology = host("huge-pages")
+    scheduler.put_host(HostRecord(name=topology.hostname, topology=topology, facts=HostFacts(disk_gb=10), agent=False))
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("apart", "anti-affinity")))
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "demo", {"cores": 10}))
+    scheduler.change_catalogue(lambda c: catalogue.create_aggregate(c, "rack", {"availability_zone": "az01"}))
+    scheduler.change_catalogue(lambda c: catalogue.add_aggregate_host(c, "rack", topology.hostname))
+    scheduler.create(Request(name="one", flavor=PINNED, group="apart"), project="demo")
+    scheduler.create(Request(name="two", flavor=HUGE))
+    assert scheduler.create(Request(name="none", flavor=PINNED, group="apart")).status is InstanceStatus.ERROR
+
+
+def contents(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
+    """Every table of the first schema, with the columns it had."""
+    found = {}
+    with transaction(engine) as connection:
+        for table in ("hosts", "pcpus", "pools", "groups", "quotas", "aggregates", "aggregate_hosts"):
+            found[table] = sorted(map(tuple, connection.execute(text(f"SELECT * FROM {table}"))), key=repr)
+        query = "SELECT id, name, status, host, request, placement, reason FROM instances"
+        found["instances"] = sorted(map(tuple, connection.execute(text(query))), key=repr)
+    return found
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    made = open_database(url)
+    yield made
+    made.dispose()
+
+
+def test_an_old_database_with_data_is_upgraded_and_works_on(engine: Engine) -> None:
+    furnish(scheduler_on(engine))
+    before = contents(engine)
+    migrate(engine, "0001")
+    with transaction(engine) as connection:
+        assert "generation" not in connection.execute(text("SELECT * FROM instances")).keys()  # noqa: SIM118
+    migrate(engine)
+    assert contents(engine) == before
+    scheduler = scheduler_on(engine)
+    assert scheduler.cloud.instances("huge-pages")[0].generation == 0
+    assert scheduler.create(Request(name="three", flavor=PINNED)).host == "huge-pages"
+    for instance in scheduler.cloud.instances("huge-pages"):
+        scheduler.delete(instance.id)
+    with transaction(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM pcpus")).scalar_one() == 0
+        assert connection.execute(text("SELECT max(used) FROM pools")).scalar_one() == 0
+
+
+def test_a_newer_database_is_refused_by_name(engine: Engine, url: str) -> None:
+    with transaction(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(BadInput, match="its schema 9999 is from a newer cellwright; this one knows up to 0002"):
+        open_database(url)
+
+
+def test_two_schedulers_may_start_on_an_empty_database_at_once(postgresql_url: str) -> None:
+    program = f"from agent.scheduler.store.database import open_database; open_database({postgresql_url!r})"
+    started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[1] for process in started] == [b"", b"", b""]
+
+
+def test_a_copy_of_a_running_sqlite_database_is_a_backup(tmp_path: Path) -> None:
+    running = open_database(f"sqlite:///{tmp_path}/cellwright.db")
+    scheduler = scheduler_on(running)
+    furnish(scheduler)
+    with sqlite3.connect(tmp_path / "cellwright.db") as connection:
+        connection.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    copy = open_database(f"sqlite:///{tmp_path}/backup.db")
+    assert contents(copy) == contents(running)
+    assert scheduler_on(copy).cloud.usage("huge-pages") == scheduler.cloud.usage("huge-pages")
+    for engine in (running, copy):
+        engine.dispose()
+
+
+def test_a_dump_of_postgresql_restores(postgres: Postgres, postgresql_url: str) -> None:
+    running = open_database(postgresql_url)
+    scheduler = scheduler_on(running)
+    furnish(scheduler)
+    name = str(running.url.database)
+    where = ("-h", str(postgres.folder), "-U", "postgres")
+    postgres.run("pg_dump", *where, "-Fc", "-f", str(postgres.folder / "dump"), name)
+    copy_url = postgres.create(f"{name}_copy")
+    postgres.run("pg_restore", *where, "-d", f"{name}_copy", str(postgres.folder / "dump"))
+    copy = open_database(copy_url)
+    assert contents(copy) == contents(running)
+    restored = scheduler_on(copy)
+    assert restored.cloud.usage("huge-pages") == scheduler.cloud.usage("huge-pages")
+    assert restored.create(Request(name="three", flavor=PINNED)).host == "huge-pages"
+    for engine in (running, copy):
+        engine.dispose()
+
+
+def test_postgresql_goes_away_and_comes_back(postgres: Postgres, postgresql_url: str) -> None:
+    scheduler = scheduler_on(open_database(postgresql_url))
+    furnish(scheduler)
+    postgres.kill()
+    try:
+        with pytest.raises(Unreachable, match="database"):
+            scheduler.create(Request(name="lost", flavor=PINNED))
+    finally:
+        postgres.start()
+    assert scheduler.create(Request(name="three", flavor=PINNED)).host == "huge-pages"
+    scheduler.engine.dispose()
