@@ -108,7 +108,7 @@ def _guests(args: Namespace) -> dict[str, CpuSet]:
 
 def _check(host: HostTopology, args: Namespace) -> int:
     from agent.cli.hosts import read_input
-    from agent.inspection.capabilities import parse_capabilities
+    from agent.inspection.capabilities import parse_capabilities, parse_offline_sockets
     from agent.verification.crosscheck import check_against
 
     if args.check:
@@ -118,7 +118,8 @@ def _check(host: HostTopology, args: Namespace) -> int:
 
         with Driver(args.connect) as driver:
             source, data = args.connect, driver.capabilities().encode()
-    found = check_against(host, parse_capabilities(data, source))
+    offline_sockets = parse_offline_sockets(data, source)
+    found = check_against(host, parse_capabilities(data, source), offline_sockets=offline_sockets)
     for item in found:
         print(f"{item.fact}: ours {item.ours}, libvirt's {item.theirs}; we believe ours: {item.why}")
     if not found:

@@ -1,7 +1,7 @@
 """A host from libvirt's capabilities (``virsh capabilities``): https://libvirt.org/formatcaps.html.
 
 libvirt tells neither free memory nor which pCPUs are isolated.  A pCPU that it lists without siblings is offline; it
-does not say so, and counts such a pCPU to socket 0.
+does not say so, and some versions write it into socket 0, which ``parse_offline_sockets`` tells as it is written.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ def parse_capabilities(data: bytes, source: str = "capabilities") -> HostTopolog
         return _host(root)
     except BadInput as why:
         raise BadInput(f"{source}: {why}") from why
+
+
+def parse_offline_sockets(data: bytes, source: str = "capabilities") -> dict[int, int]:
+    """The ``socket_id`` of each pCPU that has no siblings, by pCPU, where the document gives it one."""
+    cpus = parse_xml(_document(data), source, root="capabilities").iterfind("host/topology/cells/cell/cpus/cpu")
+    sockets = {needed(cpu, "id"): number(cpu, "socket_id") for cpu in cpus if not cpu.get("siblings")}
+    return {cpu: socket for cpu, socket in sockets.items() if socket is not None}
 
 
 def _document(data: bytes) -> bytes:

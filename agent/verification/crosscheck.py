@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -21,7 +21,8 @@ class Disagreement(msgspec.Struct, frozen=True):
 
 
 OFFLINE = "the kernel's online file decides, which was read just now"
-SOCKETS = "the kernel has no package for an offline pCPU; libvirt counts it to socket 0"
+OFFLINE_SOCKET = "the kernel has no package for an offline pCPU"
+SOCKETS = "the kernel's package ids and core_siblings decide, which were read just now"
 CELLS = "the kernel's node folders decide"
 SIBLINGS = "the kernel's thread_siblings_list decides"
 MEMORY = "MemTotal of the cell's meminfo decides; libvirt reads it when it starts"
@@ -29,19 +30,23 @@ DISTANCES = "the cell's distance file decides"
 POOLS = "nr_hugepages of the cell was read just now"
 
 
-def check_against(ours: HostTopology, theirs: HostTopology) -> tuple[Disagreement, ...]:
+def check_against(
+    ours: HostTopology, theirs: HostTopology, *, offline_sockets: Mapping[int, int] | None = None
+) -> tuple[Disagreement, ...]:
     """Disagreements about pCPUs, cells, sockets, siblings, memory, distances and huge pages, in that order.
 
-    Facts that either side does not know are no disagreement; neither is free memory, which changes while one looks.
+    ``offline_sockets`` are the sockets that their document gives to pCPUs that do not run.  Facts that either side does
+    not know are no disagreement; neither is free memory, which changes while one looks.
     """
-    return tuple(_compare(ours, theirs))
+    return tuple(_compare(ours, theirs, offline_sockets or {}))
 
 
-def _compare(ours: HostTopology, theirs: HostTopology) -> Iterator[Disagreement]:
+def _compare(ours: HostTopology, theirs: HostTopology, offline_sockets: Mapping[int, int]) -> Iterator[Disagreement]:
     yield from _fact("online pCPUs", str(ours.online), str(theirs.online), OFFLINE)
-    dead = ours.offline & theirs.offline
-    if dead:
-        yield Disagreement(f"sockets of offline pCPUs {dead}", "none", "0", SOCKETS)
+    for socket in sorted(set(offline_sockets.values())):
+        dead = ours.offline & CpuSet(cpu for cpu, given in offline_sockets.items() if given == socket)
+        if dead:
+            yield Disagreement(f"socket of offline pCPUs {dead}", "none", str(socket), OFFLINE_SOCKET)
     mine, other = ({cell.id: cell for cell in host.cells} for host in (ours, theirs))
     yield from _fact("cells", str(CpuSet(mine)), str(CpuSet(other)), CELLS)
     common = [(mine[number], other[number]) for number in sorted(set(mine) & set(other))]

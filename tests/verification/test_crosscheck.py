@@ -27,12 +27,20 @@ def change(shown: HostTopology, **fields: object) -> HostTopology:
     return msgspec.structs.replace(shown, cells=(*shown.cells[:-1], msgspec.structs.replace(shown.cells[-1], **fields)))
 
 
-def test_libvirt_lists_an_offline_pcpu_and_counts_it_to_socket_0() -> None:
-    shown = msgspec.structs.replace(host("tiny"), offline=CpuSet([7]))
-    assert [(item.fact, item.ours, item.theirs) for item in check_against(shown, shown)] == [
-        ("sockets of offline pCPUs 7", "none", "0")
-    ]
-    assert check_against(shown, host("tiny")) == (), "not listed at all is no disagreement"
+@pytest.mark.parametrize(
+    ("offline_sockets", "said"),
+    [
+        ({}, []),  # listed without a socket, or not listed at all
+        ({7: 0}, [("socket of offline pCPUs 7", "none", "0")]),
+        ({6: 0, 7: 0}, [("socket of offline pCPUs 6-7", "none", "0")]),
+        ({6: 1, 7: 0}, [("socket of offline pCPUs 7", "none", "0"), ("socket of offline pCPUs 6", "none", "1")]),
+        ({3: 0}, []),  # it runs: whether it runs is another fact
+    ],
+)
+def test_a_socket_for_pcpus_that_do_not_run(offline_sockets: dict[int, int], said: list[tuple[str, str, str]]) -> None:
+    shown = msgspec.structs.replace(host("tiny"), offline=CpuSet([6, 7]))
+    found = check_against(shown, shown, offline_sockets=offline_sockets)
+    assert [(item.fact, item.ours, item.theirs) for item in found] == said
 
 
 def test_a_pcpu_that_went_offline_since_libvirt_looked() -> None:
