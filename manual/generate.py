@@ -18,7 +18,7 @@ from agent.cli.main import EXIT_CODES, VERBS
 from agent.core.codec import to_tree
 from agent.settings.document import Settings
 
-DAEMONS = ("agent", "scheduler")
+DAEMONS = ("agent", "scheduler", "standalone")
 FILES = """.TP
 .I /etc/cellwright/cellwright.toml
 the settings; see
@@ -36,6 +36,9 @@ ends the agent; guests run on
 .TP
 .B /var/lib/cellwright/agent.json
 what the agent remembers; it may be deleted, domains say themselves whose they are""",
+    "standalone": """.TP
+.B SIGTERM
+ends both halves; guests run on""",
     "scheduler": """.TP
 .B SIGTERM
 answers what was asked, lets waiting agents go, and ends""",

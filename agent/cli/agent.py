@@ -41,7 +41,7 @@ def run(args: Namespace) -> int:
 
     start_logging()
     settings = read_agent_settings(args)
-    worker, link = build(settings)
+    worker, link = build(settings, token=read_token(settings.agent.token_file))
     worker.remember()
     if args.once:
         return run_once(worker, link)
@@ -59,7 +59,7 @@ def read_agent_settings(args: Namespace) -> Settings:
     return replace(settings, agent=replace(settings.agent, **said))
 
 
-def build(settings: Settings) -> tuple[Worker, Link]:
+def build(settings: Settings, *, token: str | None) -> tuple[Worker, Link]:
     """The worker of this host, and its line to the scheduler."""
     from uuid import uuid4
 
@@ -80,7 +80,7 @@ def build(settings: Settings) -> tuple[Worker, Link]:
     if wrong:
         print(f"cellwright: {wrong}; beginning anew", file=sys.stderr)
     tools = Tools(Driver(agent.connect), Journal(folder / "journal"), agent, run_dir())
-    link = Link(Client(agent.scheduler, read_token(agent.token_file), ca_file=agent.ca_file), os.uname().nodename)
+    link = Link(Client(agent.scheduler, token, ca_file=agent.ca_file), os.uname().nodename)
     worker = Worker(tools, link, settings, state=state, state_file=folder / "agent.json", boot_id=read_boot_id(Root()))
     return worker, link
 
@@ -139,7 +139,6 @@ def serve(worker: Worker, link: Link, args: Namespace) -> int:
         read_settings=partial(read_agent_settings, args),
         manager=manager,
         random=Random(),
-        publish=lambda _worker, _age_s: None,
         confine=confine_process,
     )
     return service.run()

@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "verify": "compare running guests with their placement: threads, pages, neighbours",
     "agent": "run this host's agent: report, carry out, prove, keep",
     "scheduler": "run the central scheduler",
+    "standalone": "scheduler and agent of one host in one process",
     "host": "hosts of the scheduler",
     "aggregate": "host aggregates and their metadata",
     "zone": "availability zones",

@@ -6,16 +6,19 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import uvicorn
 from litestar import Litestar
 
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, CellwrightError
 from agent.core.notify import notify
 from agent.scheduler.api.app import create_app
 from agent.scheduler.news import News
@@ -63,9 +66,46 @@ def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
 
 def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
     """Serve until told to stop; the answer is the exit code."""
+    server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
+    server.manager = os.environ.get("NOTIFY_SOCKET")
+    server.run()
+    return 0 if server.started else 1
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """A scheduler that serves in a thread of this process: its address, a token for one host, and how to end it."""
+
+    url: str
+    token: str
+    stop: Callable[[], None]
+
+
+def serve_beside(settings: Settings, *, host: str) -> Beside:
+    """Serve from a thread, with a new token for ``host``; CellwrightError when it cannot listen."""
+    app = build(settings)
+    token = secrets.token_urlsafe(32)
+    with transaction(app.state.scheduler.engine) as connection:
+        tokens.save_token(connection, token, role="host", subject=host)
+    server = _server(settings, app)
+    thread = threading.Thread(target=server.run, name="scheduler-service", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise CellwrightError(f"the scheduler cannot listen on {settings.scheduler.listen}")
+        time.sleep(0.02)
+
+    def stop() -> None:
+        app.state.news.close()
+        server.should_exit = True
+        thread.join(10)
+
+    scheme = "https" if settings.scheduler.tls_certificate else "http"
+    return Beside(f"{scheme}://{settings.scheduler.listen}", token, stop)
+
+
+def _server(settings: Settings, app: Litestar) -> _Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen)
-    app = build(settings, insecure_loopback=insecure_loopback)
     config = uvicorn.Config(
         app,
         host=address,
@@ -77,10 +117,8 @@ def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, app.state.news)
     LOG.warning("serving on %s, database %s", service.listen, service.database.partition("@")[2] or service.database)
-    server.run()
-    return 0 if server.started else 1
+    return _Server(config, app.state.news)
 
 
 class _Server(uvicorn.Server):
@@ -89,17 +127,18 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, news: News) -> None:
         super().__init__(config)
         self._news = news
+        self.manager: str | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup(sockets)
         if self.started:
             status = f"serving on {self.config.host}, port {self.config.port}"
-            notify(os.environ.get("NOTIFY_SOCKET"), READY=1, STATUS=status)
+            notify(self.manager, READY=1, STATUS=status)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
-        notify(os.environ.get("NOTIFY_SOCKET"), STOPPING=1, STATUS="stopping")
+        notify(self.manager, STOPPING=1, STATUS="stopping")
         self._news.close()
         super().handle_exit(sig, frame)
 

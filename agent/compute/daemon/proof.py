@@ -37,6 +37,10 @@ class Prover:
         self.full: Verdict | None = None
         self.drifted: Counter[tuple[str, str]] = Counter()
 
+    def look_closely(self) -> None:
+        """Judge again at the next look, whether or not a mask changed: run delays are read only then."""
+        self._masks = {}
+
     def check_masks(self, pids: Mapping[str, int | None]) -> tuple[Drift, ...]:
         """Look at every thread of these guests; judge them when a mask is not as at the last judgement.
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
 from types import FrameType
@@ -15,6 +16,8 @@ import msgspec
 
 from agent.compute.daemon.events import RETRY_S, Cause, watch_kernel, watch_libvirt, watch_scheduler
 from agent.compute.daemon.link import Link
+from agent.compute.daemon.metrics import write_textfile
+from agent.compute.daemon.metrics_server import serve_metrics
 from agent.compute.daemon.view import HostView, housekeeping, report_of
 from agent.compute.daemon.worker import Worker
 from agent.core.errors import CellwrightError, Unreachable
@@ -44,7 +47,6 @@ class Service:
         read_settings: Callable[[], Settings],
         manager: Manager,
         random: Random,
-        publish: Callable[[Worker, float], None],
         confine: Callable[[frozenset[int]], None],
     ) -> None:
         self._worker = worker
@@ -52,13 +54,13 @@ class Service:
         self._read_settings = read_settings
         self._manager = manager
         self._random = random
-        self._publish = publish
         self._confine = confine
         self._inbox: SimpleQueue[Cause] = SimpleQueue()
         self._main: SimpleQueue[str] = SimpleQueue()
         self._accepted = threading.Event()
         self._stop = threading.Event()
         self._interval_s = worker.settings.agent.report_interval_s or 10.0
+        self._textfile_failed = False
         self._libvirt_away = ""
         self._scheduler_away = ""
         self._reported: HostView | None = None
@@ -85,6 +87,8 @@ class Service:
         ]
         for thread in threads:
             thread.start()
+        if self._worker.settings.agent.metrics_listen is not None:
+            serve_metrics(self._worker.settings.agent.metrics_listen, self.metrics)
         self._loop()
         self._manager.tell(STOPPING=1, STATUS="stopping; guests run on")
         self._stop.set()
@@ -112,8 +116,26 @@ class Service:
             if ready and (time.monotonic() >= report_at or self._has_news()):
                 self._report()
                 report_at = time.monotonic() + self._interval_s * self._random.uniform(0.9, 1.1)
-                self._publish(self._worker, time.monotonic() - (self._reported_at or time.monotonic()))
+                self._publish()
             self._manager.tell(WATCHDOG=1, STATUS=self._status())
+
+    def metrics(self) -> str:
+        """Prometheus' text of this moment."""
+        at = self._reported_at
+        return self._worker.metrics(None if at is None else time.monotonic() - at)
+
+    def _publish(self) -> None:
+        path = self._worker.settings.agent.textfile
+        if path is None:
+            return
+        try:
+            write_textfile(Path(path), self.metrics())
+        except CellwrightError as why:
+            if not self._textfile_failed:
+                LOG.error("%s", why)
+            self._textfile_failed = True
+        else:
+            self._textfile_failed = False
 
     def _next(self, wait_s: float) -> str:
         try:

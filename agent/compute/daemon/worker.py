@@ -5,6 +5,7 @@ longer than a short call.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from agent.compute.daemon import carry_out
 from agent.compute.daemon.carry_out import Tools
 from agent.compute.daemon.fits_now import check_now
 from agent.compute.daemon.link import Link
+from agent.compute.daemon.metrics import render_metrics
 from agent.compute.daemon.proof import Prover
 from agent.compute.daemon.reconcile import Action, Todo, plan
 from agent.compute.daemon.state import AgentState, Known, write_agent_state
 from agent.compute.daemon.view import Guests, HostView, read_facts, read_guests, read_topology, view_of
+from agent.compute.repair import Result, apply_repair
+from agent.compute.usage import sum_usage
 from agent.core.errors import CellwrightError, Unreachable
 from agent.core.placement import Misfit
 from agent.core.verdict import Drift
@@ -39,7 +43,7 @@ class Worker:
         self.view: HostView | None = None
         self.guests = Guests()
         self.prover = Prover(tools.libvirt)
-        self.repairs: dict[str, int] = {}
+        self.repairs: Counter[Result] = Counter()
         self._link = link
         self._state_file = state_file
         self._boot_id = boot_id
@@ -63,6 +67,7 @@ class Worker:
         if self.view is not None and self.view.digest != view.digest:
             LOG.warning("the topology changed: online pCPUs %s, %d cells", host.online, len(host.cells))
         self.view = view
+        self.prover.look_closely()
         self._pids = {domain.name: domain.pid for domain in self.tools.libvirt.domains()}
 
     def read_guests(self) -> bool:
@@ -230,6 +235,37 @@ class Worker:
                 cause = f"; cause: {one.finding.cause}" if one.finding.cause else ""
                 level = logging.ERROR if one.change == "appeared" and one.guest in placed else logging.WARNING
                 LOG.log(level, "drift %s: %s: %s%s", one.change, one.guest, one.message, cause)
+        moved = {one.guest for one in drift if one.change == "appeared" and one.finding is not None} & placed
+        if moved and self.settings.agent.repair:
+            self._repair(sorted(moved))
+
+    def _repair(self, names: list[str]) -> None:
+        with self.tools.journal.lock():
+            repairs = apply_repair(self.tools.libvirt, self.tools.journal, names=names)
+        for one in repairs:
+            self.repairs[one.result] += 1
+            LOG.log(
+                logging.ERROR if one.result is Result.FAILED else logging.WARNING,
+                "repair: %s: %s: %s%s",
+                one.guest,
+                one.finding,
+                one.result,
+                f": {one.why}" if one.why else "",
+            )
+
+    def metrics(self, report_age_s: float | None) -> str:
+        """Prometheus' text of what is known now; empty before the first reading."""
+        if self.view is None:
+            return ""
+        return render_metrics(
+            self.view,
+            sum_usage(self.guests.claimants),
+            quick=self.prover.quick,
+            full=self.prover.full,
+            drifted=dict(self.prover.drifted),
+            repairs=dict(self.repairs),
+            report_age_s=report_age_s,
+        )
 
     # ---------------------------------------------------------------- remembering
 

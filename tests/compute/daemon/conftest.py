@@ -21,8 +21,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def agents(libvirt_uri: str, tmp_path: Path, service: Service) -> Iterator[Callable[..., AgentProcess]]:
-    """Make agents, each with a folder of its own."""
+def agents(
+    libvirt_uri: str, tmp_path: Path, service: Service, names: Callable[[str], str]
+) -> Iterator[Callable[..., AgentProcess]]:
+    """Make agents, each with a folder of its own; they are stopped before the guests are removed."""
     made: list[AgentProcess] = []
 
     def make(**options: str) -> AgentProcess:

@@ -1,5 +1,6 @@
 """A scheduler and an agent as processes of their own, and the words to wait with."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.compute.daemon.state import AgentState
+from agent.core.codec import encode
 from tests.compute.guests import virsh
 from tests.scheduler.conftest import Service
 
@@ -41,13 +44,16 @@ def wait_for(what: str, ask: Callable[[], T], *, limit_s: float = 30) -> T:
 class AgentProcess:
     """``cellwright agent`` against one scheduler, with a state of its own."""
 
-    def __init__(self, folder: Path, service: Service, *, more: str = "") -> None:
+    def __init__(self, folder: Path, service: Service, *, more: str = "", id: str = "tests") -> None:
         self.folder = folder
         self.service = service
         self.process: subprocess.Popen[bytes] | None = None
         made = service.run("host", "token", HOST)
         assert made.returncode == 0, made.stderr
         (folder / "agent.token").write_text(made.stdout)
+        (folder / "state").mkdir(exist_ok=True)
+        if not (folder / "state/agent.json").exists():  # the tests' agents are one after the other, not two of one name
+            (folder / "state/agent.json").write_bytes(encode(AgentState(agent=id)))
         self.config = folder / "cellwright.toml"
         self.config.write_text(SETTINGS.format(url=service.url, folder=folder, more=more))
 
@@ -79,9 +85,9 @@ class AgentProcess:
 
 def instance(service: Service, name: str) -> dict[str, Any]:
     """The instance as the scheduler has it; empty when it has none of that name."""
-    rows: list[dict[str, Any]] = service.json("instance", "list")
-    found = next((row for row in rows if row["name"] == name), None)
-    return dict(service.json("instance", "show", name)) if found else {}
+    done = service.run("instance", "show", name, "-f", "json")
+    assert done.returncode == 0 or "is not known" in done.stderr, done.stderr
+    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
 
 
 def wait_status(service: Service, name: str, status: str, *, limit_s: float = 30) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Metrics over HTTP for a Prometheus that scrapes the agent itself: GET /metrics, nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from agent.core.errors import BadInput
+
+
+def serve_metrics(listen: str, render: Callable[[], str]) -> ThreadingHTTPServer:
+    """Serve on ``ADDR:PORT`` from a thread of its own; BadInput says what is wrong with the address."""
+    address, colon, port = listen.rpartition(":")
+    if not colon or not address or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise BadInput(f"metrics_listen {listen!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:9177")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/metrics"
+            body = (render() if found else "only /metrics is here\n").encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are not worth a line."""
+
+    try:
+        server = ThreadingHTTPServer((address.strip("[]"), int(port)), Handler)
+    except OSError as why:
+        raise BadInput(f"metrics_listen {listen}: {why.strerror}") from why
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
