@@ -118,6 +118,9 @@ class Cloud:
             return
         instance = host.instances.pop(id)
         if instance.placement is not None:
+            if _besides(host.record.foreign, [instance.placement]) != host.record.foreign:
+                self.put_host(host.record, tuple(host.instances.values()))  # somebody beside us has some of it still
+                return
             host.usage = release(host.usage, instance.placement)
         self._tabulate(name)
 

@@ -60,7 +60,8 @@ def note_contradiction(before: HostTopology, after: HostTopology) -> None:
         "memory in KiB": tuple(sum(cell.memory_kib or 0 for cell in one.cells) for one in (before, after)),
     }
     said = [f"{what} {was} → {now}" for what, (was, now) in facts.items() if was != now]
-    LOG.warning("host %s has another topology: %s", after.hostname, "; ".join(said) or "details")
+    if said:
+        LOG.warning("host %s has another topology: %s", after.hostname, "; ".join(said))
 
 
 def take_report(scheduler: Scheduler, report: HostReport) -> bool:
