@@ -88,13 +88,15 @@ def run(args: Namespace) -> int:
     if args.guests:
         from agent.picture.svg import render_svg
 
-        sys.stdout.write(render_svg(host, _guests(args)))
+        pinned, floating = _guests(args)
+        sys.stdout.write(render_svg(host, pinned, floating=floating))
         return 0
     sys.stdout.write(render(add_knobs(args, host) if args.knobs else host, args.format))
     return 0
 
 
-def _guests(args: Namespace) -> dict[str, CpuSet]:
+def _guests(args: Namespace) -> tuple[dict[str, CpuSet], dict[str, CpuSet]]:
+    """Running guests and the pCPUs that single vCPUs of them are pinned to, and those whose vCPUs float, with where."""
     from agent.compute.driver import Driver
     from agent.core.cpuset import CpuSet
     from agent.core.errors import BadInput
@@ -103,7 +105,14 @@ def _guests(args: Namespace) -> dict[str, CpuSet]:
         raise BadInput(f"--guests with --format {args.format}; allowed: --format svg")
     with Driver(args.connect) as driver:
         pins = {domain.name: driver.vcpu_pins(domain.name) for domain in driver.domains()}
-    return {name: CpuSet(cpu for cpus in vcpus.values() for cpu in cpus) for name, vcpus in sorted(pins.items())}
+    masks = [(name, list(vcpus.values())) for name, vcpus in sorted(pins.items())]
+    pinned = {name: CpuSet(cpu for cpus in vcpus if len(cpus) == 1 for cpu in cpus) for name, vcpus in masks}
+    floating = {name: CpuSet(cpu for cpus in vcpus if len(cpus) > 1 for cpu in cpus) for name, vcpus in masks}
+    return _taken(pinned), _taken(floating)
+
+
+def _taken(guests: dict[str, CpuSet]) -> dict[str, CpuSet]:
+    return {name: cpus for name, cpus in guests.items() if cpus}
 
 
 def _check(host: HostTopology, args: Namespace) -> int:

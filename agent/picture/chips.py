@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.core.cpuset import CpuSet
 from agent.core.topology import Cell, Device
@@ -12,6 +12,7 @@ from agent.picture.devices import gather_devices
 from agent.picture.threads import sample
 
 BAR_HEIGHT = 14
+MOST_NAMES = 6
 _LETTERS = {"net": "net", "storage": "disk", "gpu": "gpu", "other": "pci"}
 
 
@@ -89,18 +90,28 @@ def _entry(value: str, *, head: bool, own: bool) -> Block:
 
 
 def legend(
-    cells: Sequence[Cell], kinds: Sequence[tuple[str, str]], guests: Sequence[tuple[str, str, CpuSet]], width: int
+    cells: Sequence[Cell],
+    kinds: Sequence[tuple[str, str]],
+    guests: Sequence[tuple[str, str, CpuSet]],
+    floating: Mapping[str, CpuSet],
+    width: int,
 ) -> Block:
-    """What the patterns, bars and letters mean: only those that occur."""
+    """What the patterns, bars and letters mean: only those that occur; then where guests float."""
     rows = [text("pCPUs", size=12, style="b"), _samples(kinds, width)]
     if any(cell.memory_kib for cell in cells):
         bars = [("used", "memory used"), ("free", "free")]
         if any(pool.total for cell in cells for pool in cell.pages[1:]):
             bars += [("huge", "huge pages used"), ("huge-free", "huge pages free")]
         rows += [text("memory", size=12, style="b"), _samples(bars, width)]
+    if guests or floating:
+        rows.append(text("guests", size=12, style="b"))
     if guests:
         named = [text(f"{letter}  {name}: {cpus}", size=12) for letter, name, cpus in guests]
-        rows += [text("guests", size=12, style="b"), flow(named, width, gap=24)]
+        rows.append(flow(named, width, gap=24))
+    for cpus in sorted(set(floating.values()), key=str):
+        names = sorted(name for name, where in floating.items() if where == cpus)
+        shown = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES))
+        rows.append(text(f"{shown}: floating over {cpus}", size=12))
     return column(rows, gap=4)
 
 

@@ -2,7 +2,8 @@
 
 What a pCPU is for shows in its pattern and its stroke, not in its colour alone: dedicated is solid, shared is hatched,
 pCPUs for both kinds of guest are plain, those for none are dotted, offline ones are crossed out, isolated ones have a
-marked corner.  Guests are letters on the pCPUs they are pinned to.
+marked corner.  Guests are letters on the pCPUs they are pinned to; those that float are named below, where they would
+cover every pinned one.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ WIDEST_MATRIX = 24
 LEAST_WIDTH = 520
 
 
-def render_svg(host: HostTopology, guests: Mapping[str, CpuSet] | None = None) -> str:
-    """The picture of a host; ``guests`` maps guest names to the pCPUs they are pinned to."""
+def render_svg(
+    host: HostTopology, guests: Mapping[str, CpuSet] | None = None, *, floating: Mapping[str, CpuSet] | None = None
+) -> str:
+    """The picture of a host; ``guests`` maps guests to the pCPUs they are pinned to, ``floating`` to where they run."""
     threads = Threads(host, guests or {})
     most_kib = max((cell.memory_kib or 0 for cell in host.cells), default=0)
     cells = {cell.id: _cell(cell, threads, most_kib, many=len(host.cells) > WIDEST_MATRIX) for cell in host.cells}
@@ -58,7 +61,7 @@ def render_svg(host: HostTopology, guests: Mapping[str, CpuSet] | None = None) -
     if host.unplaced_devices:
         chips = flow(device_chips(host.unplaced_devices), width - 2 * MARGIN)
         body.append(frame(chips, "devices of unknown cell", "die"))
-    foot = [legend(host.cells, threads.used_kinds(), threads.guests(), width)]
+    foot = [legend(host.cells, threads.used_kinds(), threads.guests(), floating or {}, width)]
     if 1 < len(host.cells) <= WIDEST_MATRIX and any(cell.distances for cell in host.cells):
         foot.append(distance_matrix(host.cells))
     body.append(flow(foot, width, gap=24))

@@ -97,6 +97,17 @@ def test_virtual_functions_are_counted_and_unknown_cells_are_a_place_of_their_ow
     assert "devices of unknown cell" in shown
 
 
+def test_floating_guests_hide_no_pinned_one() -> None:
+    shared = CpuSet.parse("0-3")
+    picture = render_svg(
+        host("tiny"), {"db": CpuSet.parse("2")}, floating={f"web-{n}": shared for n in range(8)} | {"x": CpuSet([1])}
+    )
+    shown = words(picture)
+    assert shown.count("A") == 1, "the pinned guest's pCPU alone has a letter"
+    assert "web-0, web-1, web-2, web-3, web-4, web-5 and 2 more: floating over 0-3" in shown
+    assert "x: floating over 1" in shown
+
+
 def test_guests_are_letters_on_their_pcpus_and_many_on_one_are_counted() -> None:
     guests = {f"g{number}": CpuSet.parse("0-1") for number in range(4)} | {"alone": CpuSet.parse("3")}
     picture = render_svg(host("tiny"), guests)
