@@ -1,4 +1,8 @@
-"""Check the configuration: print every setting in force and the file it came from."""
+"""Check the configuration: print every setting in force and the file it came from.
+
+Files are read as the other verbs read them, and the CPU sets are held against the host.  Exit codes: 0 it can be used,
+2 it cannot, and the one line on stderr names the file, the key and what is allowed.
+"""
 
 from __future__ import annotations
 

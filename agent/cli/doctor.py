@@ -1,6 +1,7 @@
 """Is this host fit for pinned guests?  One line a finding: what is so, why it matters, and how to change it.
 
-Exit code 4 when something matters, 0 when all that is found is advice, or nothing.
+Nothing is changed.  Saved hosts are judged by their files as well: --snapshot, --sysroot.  Exit codes: 0 all that is
+found is advice, or nothing; 2 bad input; 4 something matters.
 """
 
 from __future__ import annotations

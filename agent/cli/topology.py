@@ -1,4 +1,10 @@
-"""What this host, or a saved one, is made of: cells, cores, memory, page pools."""
+"""What this host, or a saved one, is made of: cells, cores, memory, page pools.
+
+table is for people, at 80 columns; json is the Topology document; numactl is what numactl --hardware prints; cpus has a
+row a processor and a summary; devices has a row a PCI device; svg is a picture; numastat, load and interfaces show
+what goes on right now.  What the files do not tell is unknown, in every format.  Exit codes: 0 printed, 1 error, 2 bad
+input, 4 --check found a disagreement, 5 libvirt does not answer.
+"""
 
 from __future__ import annotations
 

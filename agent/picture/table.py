@@ -7,9 +7,11 @@ import re
 from agent.core.cpuset import CpuSet
 from agent.core.topology import Cell, HostTopology, PagePool
 from agent.core.units import format_kib
+from agent.picture.devices import gather_devices
 
 WIDTH = 80
 HEAD = 12
+NO_BREAK = "\u00a0"
 LARGEST_BASE_PAGE_KIB = 64
 """ARM and POWER kernels come with base pages of this size; larger pools are huge pages."""
 
@@ -163,8 +165,10 @@ def _devices(host: HostTopology) -> list[str]:
     places = [*((f"cell {cell.id}", cell.devices) for cell in host.cells), ("no cell", host.unplaced_devices)]
     for place, devices in places:
         if devices:
-            names = ", ".join(f"{device.name or device.pci} ({device.kind})" for device in devices)
-            lines += _field(f"  {place}", names)
+            gathered = [(kind, words) for kind, words, _ in gather_devices(devices)]
+            names = [words if words.endswith(("other", "others")) else f"{words} ({kind})" for kind, words in gathered]
+            whole = ", ".join(name.replace(" ", NO_BREAK) for name in names)
+            lines += [line.replace(NO_BREAK, " ") for line in _field(f"  {place}", whole)]
     return ["devices", *lines] if lines else []
 
 
