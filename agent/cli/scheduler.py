@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from agent.cli.daemon_log import add_log_option, start_logging
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options of ``cellwright scheduler``."""
@@ -11,6 +13,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--database", metavar="URL", help="sqlite:///PATH, or postgresql://USER@HOST/NAME for several")
     parser.add_argument("--region", metavar="NAME", help="this scheduler's region")
     parser.add_argument("--token-file", metavar="FILE", help="where the first operator token is written")
+    add_log_option(parser)
     parser.add_argument("--config", metavar="FILE", help="this file instead of /etc/cellwright")
     parser.add_argument(
         "--insecure-loopback", action="store_true", help="serve a loopback address without tokens, for trials"
@@ -21,11 +24,10 @@ def run(args: Namespace) -> int:
     """Serve until told to stop."""
     from msgspec.structs import replace
 
-    from agent.cli.daemon_log import start_logging
     from agent.scheduler.serve import serve
     from agent.settings.load import read_settings
 
-    start_logging()
+    start_logging(args.log_level)
     settings = read_settings(args.config).settings
     said = {key: getattr(args, key) for key in ("listen", "database", "region", "token_file")}
     service = replace(settings.scheduler, **{key: value for key, value in said.items() if value is not None})

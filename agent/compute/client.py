@@ -17,6 +17,8 @@ LARGEST_ANSWER = 256 << 20
 class Client:
     """One scheduler, by address and token.  A redirection to another region's scheduler is followed once.
 
+    The token goes along: schedulers redirect only to the peers of their configuration.
+
     ``ca_file`` names the authority for https addresses; the system's are used without it.
     """
 
@@ -32,13 +34,14 @@ class Client:
         Unreachable when nobody answers; what the scheduler refuses is raised as it says, with its exit code.
         """
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        status, headers, answer = self._send(self._at, method, path, data, timeout_s)
+        asked = self._at
+        status, headers, answer = self._send(asked, method, path, data, timeout_s)
         if status in (307, 308) and "location" in headers:
-            elsewhere = _split(headers["location"])
-            status, headers, answer = self._send(elsewhere, method, elsewhere.path, data, timeout_s)
+            asked = _split(headers["location"])
+            status, headers, answer = self._send(asked, method, asked.path, data, timeout_s)
         if status < 300:
             return json.loads(answer) if answer else None
-        raise _refusal(status, answer, self._at.netloc)
+        raise _refusal(status, answer, asked.netloc)
 
     def _send(
         self, at: SplitResult, method: str, path: str, data: bytes | None, timeout_s: float | None

@@ -152,10 +152,14 @@ class InstanceMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for a token: role operator, reader or host; the subject is a person's or the host's name."""
+    """Ask for a token: role operator, reader or host; the subject is a person's or the host's name.
+
+    ``token`` is one that another region's scheduler made: requests that are redirected there carry the same token.
+    """
 
     role: str
     subject: str
+    token: str | None = None
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+import msgspec
 from msgspec.structs import replace
 
 from agent.core.decision import Decision
@@ -19,6 +21,7 @@ from agent.scheduler.store.database import transaction
 from agent.scheduler.store.records import ClaimLost, InstanceRecord
 from agent.scheduler.wanted import Wanted
 
+LOG = logging.getLogger("cellwright.scheduler")
 MOST_RACES = 20
 
 
@@ -69,9 +72,28 @@ class Decisions(State):
                 self.refresh(sorted({*why.hosts, placement.host if placement else ""} - {""}))
                 wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=wanted.tried)
             else:
-                self.tally.decided(decision, self._timer() - started)
+                self._note(instance, decision, self._timer() - started)
                 return placed, decision
         raise BadInput(f"instance {instance.name}: {MOST_RACES} claims in a row were lost to others; try again")
+
+    def _note(self, instance: InstanceRecord, decision: Decision, duration_s: float) -> None:
+        """Count a decision and log it: one line, JSON after the word."""
+        self.tally.decided(decision, duration_s)
+        if LOG.isEnabledFor(logging.INFO):
+            trace = decision.trace
+            said = {
+                "instance": instance.id,
+                "name": instance.name,
+                "project": instance.project,
+                "flavor": instance.request.flavor.name,
+                "host": decision.placement.host if decision.placement else None,
+                "cells": [cell.host_cell for cell in decision.placement.cells] if decision.placement else [],
+                "hosts": trace.hosts,
+                "removed": {step.filter: step.removed for step in trace.removed},
+                "misfits": trace.misfits_count,
+                "duration_ms": round(duration_s * 1000, 2),
+            }
+            LOG.info("decision %s", msgspec.json.encode(said).decode())
 
     def _take(
         self, instance: InstanceRecord, placement: Placement, decision: Decision, *, old: InstanceRecord | None

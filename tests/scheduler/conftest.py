@@ -21,13 +21,17 @@ NUMBERS = itertools.count(1)
 class Service:
     """A running ``cellwright scheduler`` and its operator's token."""
 
-    def __init__(self, folder: Path, *, database: str | None = None) -> None:
+    def __init__(self, folder: Path, *, database: str | None = None, config: str = "") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.folder = folder
         self.database = database or f"sqlite:///{folder}/cellwright.db"
         self.token_file = folder / "operator.token"
+        self.options: list[str] = []
+        if config:
+            (folder / "cellwright.toml").write_text(config)
+            self.options = ["--config", str(folder / "cellwright.toml")]
         self.process: subprocess.Popen[bytes] | None = None
         self.token = ""
 
@@ -38,6 +42,7 @@ class Service:
     def start(self) -> None:
         command = [sys.executable, "-m", "agent", "scheduler", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--database", self.database, "--token-file", str(self.token_file)]
+        command += self.options
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         for _ in range(300):

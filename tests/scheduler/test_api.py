@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import subprocess
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +17,7 @@ from agent.core.errors import BadInput, CellwrightError, Unreachable
 from agent.core.facts import HostFacts
 from agent.core.wire import HostReport
 from tests.hosts import NAMED, host
+from tests.postgres import Postgres
 from tests.scheduler.conftest import Service
 
 
@@ -131,17 +134,109 @@ def test_open_pages(service: Service) -> None:
     assert b"cellwright_schedule_duration_seconds" in raw(service, "GET", "/metrics", **token)[1]
 
 
-def test_another_region_is_redirected(service: Service, tmp_path_factory: pytest.TempPathFactory) -> None:
-    there = Service(tmp_path_factory.mktemp("there"))
-    folder = tmp_path_factory.mktemp("config")
-    there.start()
+def test_another_region_is_redirected(tmp_path_factory: pytest.TempPathFactory) -> None:
+    there = Service(tmp_path_factory.mktemp("there"), config='[scheduler]\nregion = "there"\n')
+    config = f'[scheduler]\nregion = "here"\n[scheduler.peers]\nthere = "{there.url}"\n'
+    here = Service(tmp_path_factory.mktemp("here"), config=config)
     try:
-        (folder / "c.toml").write_text(f'[scheduler]\nregion = "here"\n[scheduler.peers]\nthere = "{there.url}"\n')
-        refused = service.run("instance", "create", "--flavor", "f", "--region", "nowhere", "x")
+        there.start()
+        here.start()
+        there.json("host", "add", "far", "--synthetic", NAMED["osdev-01"])
+        there.json("flavor", "create", "--vcpus", "1", "--ram", "64", "tiny")
+        words = ("instance", "create", "--flavor", "tiny", "--region", "there", "vm")
+        stranger = here.run(*words)
+        assert stranger.returncode == 2
+        assert "does not take this token" in stranger.stderr
+        assert urlsplit(there.url).netloc in stranger.stderr
+        both = {"role": "operator", "subject": "of both regions", "token": here.token}
+        Client(there.url, there.token).call("POST", path_of("tokens"), both)
+        with pytest.raises(BadInput, match="somebody's already"):
+            Client(there.url, there.token).call("POST", path_of("tokens"), {**both, "subject": "another"})
+        made = here.json(*words)
+        assert (made["host"], made["status"]) == ("far", "SCHEDULED")
+        assert [row["name"] for row in there.json("instance", "list")] == ["vm"]
+        assert here.json("instance", "list") == []
+        refused = here.run("instance", "create", "--flavor", "tiny", "--region", "nowhere", "x")
         assert refused.returncode == 2
-        assert "region nowhere is not known; allowed: RegionOne" in refused.stderr
+        assert "region nowhere is not known; allowed: here, there" in refused.stderr
     finally:
-        there.stop()
+        for service in (here, there):
+            if service.process is not None:
+                service.stop()
+
+
+def test_not_ready_while_the_database_is_away(
+    postgres: Postgres, postgresql_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    service = Service(tmp_path_factory.mktemp("away"), database=postgresql_url)
+    service.start()
+    try:
+        assert raw(service, "GET", "/readyz")[0] == 200
+        postgres.kill()
+        try:
+            until = time.monotonic() + 10  # a backend outlives its postmaster for a moment
+            while raw(service, "GET", "/readyz")[0] == 200 and time.monotonic() < until:
+                time.sleep(0.1)
+            assert raw(service, "GET", "/readyz")[0] == 503
+            assert raw(service, "GET", "/healthz")[0] == 200
+            assert raw(service, "GET", "/v1/hosts", Authorization=f"Bearer {service.token}")[0] == 503
+        finally:
+            postgres.start()
+        assert raw(service, "GET", "/readyz")[0] == 200
+    finally:
+        service.stop()
+
+
+def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        *subject,
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    config = f'[scheduler]\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n'
+    service = Service(folder, config=config)
+    service.start()
+    try:
+        address = service.url.replace("http:", "https:")
+        assert Client(address, service.token, ca_file=str(certificate)).call("GET", path_of("hosts")) == []
+        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            Client(address, service.token).call("GET", path_of("hosts"))
+        with pytest.raises(Unreachable):
+            Client(service.url, service.token).call("GET", path_of("hosts"))
+    finally:
+        service.stop()
+
+
+def test_decisions_are_logged_a_line_each_and_no_secret_is(tmp_path_factory: pytest.TempPathFactory) -> None:
+    service = Service(tmp_path_factory.mktemp("log"))
+    service.start()
+    try:
+        service.json("host", "add", "h", "--synthetic", NAMED["tiny"])
+        service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "tiny")
+        service.json("instance", "create", "--flavor", "tiny", "vm")
+        service.json("instance", "create", "--flavor", "tiny", "--availability-zone", "moon", "late")
+        made = Client(service.url, service.token).call("POST", path_of("tokens"), {"role": "host", "subject": "h"})
+        service.run("host", "list", token="not-" + service.token)
+    finally:
+        service.stop()
+    log = (service.folder / "log").read_text()
+    lines = [line.partition("decision ")[2] for line in log.splitlines() if "decision {" in line]
+    first, second = map(json.loads, lines)
+    assert (first["name"], first["host"], first["removed"]) == ("vm", "h", {})
+    assert (second["name"], second["host"], second["removed"]) == ("late", None, {"AvailabilityZone": 1})
+    assert service.token not in log
+    assert made["token"] not in log
 
 
 def test_nobody_there() -> None:

@@ -38,6 +38,7 @@ from agent.scheduler.store import catalogue, tokens
 from agent.scheduler.store.database import transaction
 from agent.scheduler.store.records import GroupRecord, HostRecord
 
+SHORTEST_TOKEN = 32
 Named = TypeVar("Named", AggregateView, GroupView)
 
 
@@ -216,10 +217,12 @@ class Projects(Controller):
 
     @post("/tokens", guards=[operators], sync_to_thread=True)
     def token(self, state: State, data: NewToken) -> Token:
-        """Make a token; the subject's older one of that role ends."""
+        """Make a token, or take one of another region's; the subject's older one of that role ends."""
         if data.role not in tokens.ROLES or not data.subject:
             raise BadInput(f"token role {data.role!r}; allowed: {', '.join(tokens.ROLES)}, with a subject")
-        made = secrets.token_urlsafe(32)
+        if data.token is not None and not SHORTEST_TOKEN <= len(data.token) <= 200:
+            raise BadInput(f"a token of {len(data.token)} characters; allowed: {SHORTEST_TOKEN} to 200")
+        made = data.token or secrets.token_urlsafe(32)
         _scheduler(state).change_catalogue(lambda c: tokens.save_token(c, made, role=data.role, subject=data.subject))
         return Token(role=data.role, subject=data.subject, token=made)
 

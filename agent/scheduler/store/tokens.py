@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, delete, insert, select
 
+from agent.core.errors import BadInput
 from agent.scheduler.store.schema import tokens
 
 ROLES = ("operator", "reader", "host")
@@ -19,6 +20,8 @@ def digest(token: str) -> str:
 def save_token(connection: Connection, token: str, *, role: str, subject: str) -> None:
     """Give a subject (a host's name, or a person's) a token for a role, in place of the one it had."""
     connection.execute(delete(tokens).where(tokens.c.role == role, tokens.c.subject == subject))
+    if find_token(connection, token) is not None:
+        raise BadInput(f"token for {role} {subject}: this token is somebody's already")
     connection.execute(insert(tokens).values(sha256=digest(token), role=role, subject=subject))
 
 
