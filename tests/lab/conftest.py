@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.machine import Machine, start
+from tests.lab.machine import Machine, prepare, start
 from tests.lab.payload import pack_checkout
 from tests.lab.topologies import TOPOLOGIES
 
@@ -20,8 +20,15 @@ def payload() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest, payload: bytes) -> Iterator[Machine]:
+def cache(request: pytest.FixtureRequest) -> Path:
+    """The folder with the image; when that cannot be built, each test of the session gets this error at once."""
+    folder = Path(request.config.getoption("--lab-cache")).absolute()
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, cache: Path, payload: bytes) -> Iterator[Machine]:
     """The machine of the named topology, running the checkout's code."""
-    cache = Path(request.config.getoption("--lab-cache"))
-    with start(TOPOLOGIES[request.param], cache=cache.absolute(), payload=payload) as machine:
+    with start(TOPOLOGIES[request.param], cache=cache, payload=payload) as machine:
         yield machine

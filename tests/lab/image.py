@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab.archive import FOLDER, PROGRAM, render_cpio, render_folders
+from tests.lab.sources import find_sources
 
 GUEST = Path(__file__).parent / "guest"
 SUITE = "bookworm"
@@ -24,11 +25,6 @@ PACKAGES = [
     *("libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu", "qemu-system-x86"),
     *("numactl", "util-linux", "procps", "iproute2"),
 ]
-SOURCES = f"""\
-deb http://deb.debian.org/debian {SUITE} main
-deb http://deb.debian.org/debian {SUITE}-updates main
-deb http://deb.debian.org/debian-security {SUITE}-security main
-"""
 UNPACK_KERNEL = f"""\
 set -e
 cd "$1/tmp"
@@ -69,13 +65,13 @@ systemctl stop libvirtd.service; sync
 """What the first boot runs; the disk keeps what it leaves."""
 
 
-class ImageFailed(Exception):
-    """The image could not be built; the message has the end of the log."""
+class LabFailed(Exception):
+    """The machine did not do what every machine must; the message has the end of its console, or of the log."""
 
 
 def digest() -> str:
     """Changes when anything changes that goes into the image."""
-    content = [str((SUITE, KERNEL, PACKAGES, SOURCES, UNPACK_KERNEL, UNWANTED_UNITS, BOOT_MODULES, INIT, PROBE))]
+    content = [str((SUITE, KERNEL, PACKAGES, UNPACK_KERNEL, UNWANTED_UNITS, BOOT_MODULES, INIT, PROBE))]
     content += [f"{path.relative_to(GUEST)} {path.stat().st_mode} {path.read_text()}" for path in guest_files()]
     return hashlib.sha256("\0".join(content).encode()).hexdigest()[:12]
 
@@ -95,8 +91,19 @@ def build_image(cache: Path, *, first_boot: Callable[[Path, str], None]) -> Path
     if image.is_dir():
         return image
     if os.geteuid() != 0:
-        raise ImageFailed("building the lab's image needs root: file owners, device files and chroot")
+        raise LabFailed("building the lab's image needs root: file owners, device files and chroot")
     new = cache / f"{image.name}.new"
+    try:
+        make_image(new, first_boot=first_boot)
+    except LabFailed:  # a mirror or another apt was in the way: once more
+        make_image(new, first_boot=first_boot)
+    remove_old_images(cache, keep=new)
+    new.rename(image)
+    return image
+
+
+def make_image(new: Path, *, first_boot: Callable[[Path, str], None]) -> None:
+    """Everything that an image's folder holds."""
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     root = new / "root"
@@ -110,28 +117,27 @@ def build_image(cache: Path, *, first_boot: Callable[[Path, str], None]) -> Path
     shutil.rmtree(root)
     first_boot(new, PROBE)
     (new / "seconds").write_text(f"{time.monotonic() - began:.0f}\n")
-    remove_old_images(cache, keep=new)
-    new.rename(image)
-    return image
 
 
 def call(*argv: str | Path) -> str:
     """Run a tool; what it printed."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError as why:
+        raise LabFailed(f"{argv[0]} is not installed; .ci/packages.txt has the packages that the tests need") from why
     if done.returncode:
-        raise ImageFailed(f"{argv[0]} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise LabFailed(f"{argv[0]} failed:\n{(done.stdout + done.stderr)[-2000:]}")
     return done.stdout
 
 
 def install_debian(root: Path, *, log: Path) -> None:
-    sources = log.with_name("sources.list")
-    sources.write_text(SOURCES)
+    sources = [str(path) for path in find_sources(SUITE)]
     hook = log.with_name("unpack-kernel")
     hook.write_text("#!/bin/sh\n" + UNPACK_KERNEL)
     hook.chmod(0o755)
     command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--logfile={log}"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "doc", "locale")]
-    command += [f"--include={','.join(PACKAGES)}", f"--customize-hook={hook}", SUITE, str(root), str(sources)]
+    command += [f"--include={','.join(PACKAGES)}", f"--customize-hook={hook}", SUITE, str(root), *sources]
     call(*command)
 
 

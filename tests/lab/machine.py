@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.lab.archive import render_cpu_order
-from tests.lab.image import build_image
+from tests.lab.image import LabFailed, build_image
 from tests.lab.topologies import TOPOLOGIES, LabTopology
 
 QEMU = "qemu-system-x86_64"
@@ -39,10 +39,6 @@ SETTLE = "systemctl is-system-running --wait; virsh list"
 BOOT_LIMIT_S = 300
 PAYLOAD_DISK = "/dev/vdb"
 PAYLOAD_LIMIT = 256 << 20  # the disk's size, whatever is on it: a saved machine remembers it
-
-
-class LabFailed(Exception):
-    """The machine did not do what every machine must; the message has the end of its console."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +196,12 @@ class Machine:
             self.process.wait()
         for line in (self.porter, self.monitor):
             line.sock.close()
+
+
+def prepare(cache: Path) -> None:
+    """Build the image, unless it is there."""
+    with lock(cache):
+        build_image(cache, first_boot=run_first_boot)
 
 
 @contextlib.contextmanager
