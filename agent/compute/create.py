@@ -10,7 +10,7 @@ from lxml import etree
 from agent.compute.change import change
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
-from agent.compute.prove import verify_host
+from agent.compute.start import start_placed, with_start_pin
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.placement import Placement
 from agent.core.verdict import GuestVerdict
@@ -50,30 +50,14 @@ def check_new(libvirt: Driver, name: str) -> None:
 def apply_create(libvirt: Driver, journal: Journal, guest: NewGuest) -> GuestVerdict | None:
     """Define and start the guest; the verdict on its threads before it ran (None where libvirt has no processes).
 
-    Nothing is left behind when any step fails: what was defined is undefined again.  Call it with the journal locked.
+    What is defined is the XML as it was rendered, but for the emulator's pin of a guest whose memory QEMU allocates on
+    a cell that the emulator has no pCPU on: see ``agent.compute.start``.  Nothing is left behind when any step fails:
+    what was defined is undefined again.  Call it with the journal locked.
     """
     check_new(libvirt, guest.name)
     with change(libvirt, journal, verb="create", name=guest.name, uuid=guest.uuid):
-        libvirt.define(guest.xml, name=guest.name)
-        libvirt.start(guest.name, paused=True)
-        verdict = check_started(libvirt, guest.name)
-        libvirt.resume(guest.name)
+        libvirt.define(with_start_pin(libvirt, guest.placement, guest.xml), name=guest.name)
+        verdict = start_placed(libvirt, guest.name)
         if not libvirt.domain(guest.name).active:
             raise CellwrightError(f"domain {guest.name}: it ended as soon as it was let run")
-    return verdict
-
-
-def check_started(libvirt: Driver, name: str) -> GuestVerdict | None:
-    """The verdict on a guest's threads; CellwrightError with the findings when one is not where it should be."""
-    if libvirt.domain(name).pid is None:
-        return None
-    judged = verify_host(libvirt, names=[name], quick=True)
-    if not judged.guests:
-        raise CellwrightError(f"domain {name}: it could not be checked: {'; '.join(judged.not_checked)}")
-    (verdict,) = judged.guests
-    if verdict.findings:
-        raise CellwrightError(
-            f"domain {name}: libvirt started it, but not where it was placed: "
-            + "; ".join(finding.message for finding in verdict.findings)
-        )
     return verdict

@@ -10,13 +10,13 @@ import msgspec
 from lxml import etree
 
 from agent.compute.change import change
-from agent.compute.create import check_started
 from agent.compute.domains import Domain
 from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, Masks, apply_masks, read_state
 from agent.compute.journal import Journal
 from agent.compute.masks import MaskChange, mask_changes, masks_of
 from agent.compute.settle import settle_threads
+from agent.compute.start import check_started, with_start_pin
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.placement import Placement
 from agent.core.verdict import GuestVerdict
@@ -64,7 +64,7 @@ def plan_pin(
     return Repinning(
         name=name,
         placement=placement,
-        config=grafted if config else None,
+        config=with_start_pin(libvirt, placement, grafted) if config else None,
         masks=masks_of(placement, before.masks) if live else None,
         metadata=element if live else None,
         before=before,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Placement
 from agent.core.verdict import Finding
@@ -18,7 +20,7 @@ def find_next_start(name: str, expectation: Expectation) -> list[Finding]:
     """
     if expectation.foreign or expectation.next_start is None:
         return []
-    wanted, found = _facts(expectation.placement), _facts(expectation.next_start)
+    wanted, found = _facts(expectation.placement), _facts(_as_placed(expectation.next_start, expectation.placement))
     differ = [what for what in wanted | found if wanted.get(what) != found.get(what)]
     if not differ:
         return []
@@ -26,6 +28,14 @@ def find_next_start(name: str, expectation: Expectation) -> list[Finding]:
     more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     message = f"its next start would be different: {'; '.join(parts[:SHOWN])}{more}"
     return [Finding(code="next-start-differs", message=message, guest=name)]
+
+
+def _as_placed(found: Placement, wanted: Placement) -> Placement:
+    """``found`` without the guest's own pCPUs that its emulator is given for the start, so that QEMU can allocate."""
+    own = CpuSet(cpu for cell in wanted.cells for cpus in cell.pins.values() for cpu in cpus)
+    if wanted.emulator and wanted.emulator <= found.emulator <= wanted.emulator | own:
+        return msgspec.structs.replace(found, emulator=wanted.emulator)
+    return found
 
 
 def _facts(placement: Placement) -> dict[str, str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.compute.create import check_started
 from agent.compute.driver import Driver
 from agent.compute.prove import NotRunning, verify_host
+from agent.compute.start import check_started
 from agent.core.errors import CellwrightError
 from agent.domain.render import render_domain
 from tests.compute.guests import URI, remove, virsh

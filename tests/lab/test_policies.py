@@ -108,6 +108,33 @@ def test_huge_pages_come_from_the_chosen_cell_s_pool(lab: Machine) -> None:
         lab.shell(f"echo 0 >{POOL.format(cell=1)}")
 
 
+def test_an_emulator_apart_on_one_cell_starts_with_huge_pages_of_two(lab: Machine) -> None:
+    pools = [POOL.format(cell=cell) for cell in (0, 1)]
+    lab.shell("".join(f"echo 40 >{pool}\n" for pool in pools))
+    try:
+        specs = {
+            "hw:cpu_policy": "dedicated",
+            "hw:numa_nodes": "2",
+            "hw:mem_page_size": "2MB",
+            "hw:emulator_threads_policy": "isolate",
+        }
+        with started(lab, make_request("database", 4, specs)) as guest:
+            cpus = check_pins(guest)
+            assert read_free_pages(lab, 2048) == [8, 8]
+            emulator = parse_cpus(guest.placement["emulator"])
+            assert len(emulator) == 1
+            assert guest.read_others() == emulator
+            assert guest.verify()["proven"]
+            lab.shell("virsh -q destroy database; virsh -q start database")
+            assert emulator < guest.read_others() <= emulator | set(cpus)
+            assert {finding["code"] for finding in guest.verify(status=4)["findings"]} == {"mask-differs"}
+            lab.run("cellwright", "repair", "database")
+            assert guest.read_others() == emulator
+            assert guest.verify()["ok"]
+    finally:
+        lab.shell("".join(f"echo 0 >{pool}\n" for pool in pools))
+
+
 def test_memory_that_is_gone_before_the_start_leaves_no_half_started_guest(lab: Machine) -> None:
     request = make_request("starved", 2, {"hw:cpu_policy": "dedicated"}, ram_mb=512)
     answer = lab.run("cellwright", "place", "--request", "-", "--format", "json", stdin=json.dumps(request))

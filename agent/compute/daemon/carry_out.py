@@ -18,6 +18,7 @@ from agent.compute.domains import NoSuchDomain
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
 from agent.compute.prove import verify_host
+from agent.compute.start import narrow_emulator, start_placed
 from agent.compute.virt_type import VirtType, choose_virt_type
 from agent.core.errors import BadInput, CellwrightError, Unreachable
 from agent.core.facts import HostFacts
@@ -101,13 +102,7 @@ def remove(tools: Tools, domain: str) -> None:
 
 def start(tools: Tools, domain: str) -> None:
     """Start a defined guest; nothing runs before its threads are where they should be."""
-    tools.libvirt.start(domain, paused=True)
-    try:
-        _check(tools.libvirt, domain)
-    except CellwrightError:
-        tools.libvirt.destroy(domain)
-        raise
-    tools.libvirt.resume(domain)
+    start_placed(tools.libvirt, domain)
 
 
 def prove(tools: Tools, action: Action) -> Confirmation | None:
@@ -116,8 +111,11 @@ def prove(tools: Tools, action: Action) -> Confirmation | None:
     A guest that was paused when an agent died between its steps is let run.
     """
     try:
+        paused = tools.libvirt.domain(action.domain).state == "paused"
+        if paused:
+            narrow_emulator(tools.libvirt, action.domain)
         _check(tools.libvirt, action.domain)
-        if tools.libvirt.domain(action.domain).state == "paused":
+        if paused:
             tools.libvirt.resume(action.domain)
     except CellwrightError as why:
         if isinstance(why, Unreachable):
