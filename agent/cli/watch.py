@@ -1,8 +1,9 @@
 """Print drift of running guests as it appears, one line each, with the cause where it can be known.
 
 Masks, cgroups and scheduling are read every --interval seconds, and at once when libvirt tells that a guest started,
-stopped or paused; --full reads pages, neighbours and interrupts too ("cellwright verify --help" says what that costs).
-A libvirtd that is restarted meanwhile is waited for.  Ctrl-C ends it.
+stopped or paused, or the kernel that a pCPU came or went; --full reads pages, neighbours and interrupts too
+("cellwright verify --help" says what that costs).  A libvirtd that is restarted meanwhile is waited for.  Ctrl-C ends
+it.
 
 Exit code 0: nothing drifted and everything was read.  4: something did, or something could not be checked.
 """
@@ -37,12 +38,17 @@ def run(args: Namespace) -> int:
     """Print until the bound or Ctrl-C; 4 when anything drifted meanwhile."""
     import time
 
+    from agent.cli.connect import say
     from agent.compute.driver import Driver
+    from agent.compute.uevents import PcpuEvents
     from agent.compute.watch import watch_host
 
     drifted = False
     try:
         with Driver(args.connect) as libvirt:
+            pcpus = PcpuEvents()
+            if pcpus.why_not:
+                say(f"no events of the kernel ({pcpus.why_not}): a pCPU that comes or goes is seen at the next reading")
             for drift in watch_host(
                 libvirt,
                 names=args.domains or None,
@@ -50,6 +56,7 @@ def run(args: Namespace) -> int:
                 quick=not args.full,
                 turns=1 if args.once else args.count,
                 duration_s=args.duration,
+                pcpus=pcpus,
                 clock=time.monotonic,
                 sleep=time.sleep,
             ):

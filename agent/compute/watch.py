@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import count
 
+import msgspec
+
 from agent.compute.driver import Driver
 from agent.compute.prove import observe_host
+from agent.compute.uevents import KernelEvent, PcpuEvents
+from agent.core.cpuset import CpuSet
 from agent.core.errors import Unreachable
 from agent.core.observation import HostObservation
 from agent.core.verdict import Drift, Verdict
@@ -24,14 +28,16 @@ def watch_host(
     quick: bool,
     turns: int | None = None,
     duration_s: float | None = None,
+    pcpus: PcpuEvents | None = None,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Iterator[Drift]:
     """Yield what drifts, what clears and what libvirt tells about guests, for ``turns`` readings or ``duration_s``.
 
     Without either it goes on for ever.  A guest of ``names`` that is not running is waited for.  Anything that libvirt
-    tells makes the next reading due at once.  A libvirtd that goes away is told once, and waited for; that counts as a
-    turn.
+    tells makes the next reading due at once, and so does a pCPU that comes or goes where ``pcpus`` listens: one that
+    went and came back between two readings is the cause of what drifted.  A libvirtd that goes away is told once, and
+    waited for; that counts as a turn.
     """
     verdict: Verdict | None = None
     seen: HostObservation | None = None
@@ -41,6 +47,9 @@ def watch_host(
     for turn in count(1):
         due = clock() + interval_s
         try:
+            events = pcpus.take() if pcpus else ()
+            yield from _told_by_kernel(events)
+            seen = _without(seen, events)
             observation, expectations = observe_host(libvirt, names=names, quick=quick, must_run=False)
             if lost:
                 lost = False
@@ -52,7 +61,7 @@ def watch_host(
             if turn == turns:
                 return
             wait_until = due if end is None else min(due, end)
-            for drift in _events(libvirt, names, idle=partial(_is_due, clock, wait_until)):
+            for drift in _events(libvirt, names, idle=partial(_is_due, clock, wait_until, pcpus)):
                 told.add(drift.guest)
                 yield drift
         except Unreachable as why:
@@ -64,8 +73,20 @@ def watch_host(
             return
 
 
-def _is_due(clock: Callable[[], float], due: float) -> bool:
-    return clock() >= due
+def _is_due(clock: Callable[[], float], due: float, pcpus: PcpuEvents | None) -> bool:
+    return clock() >= due or (pcpus is not None and pcpus.waiting())
+
+
+def _told_by_kernel(events: Sequence[KernelEvent]) -> Iterator[Drift]:
+    for event in events:
+        message = f"the kernel says: pCPU {event.pcpu} went {event.action}"
+        yield Drift(at=Root().stamp()[0], guest="", change=event.action, message=message)
+
+
+def _without(seen: HostObservation | None, events: Sequence[KernelEvent]) -> HostObservation | None:
+    """The reading before, with every pCPU offline that was so at some time since."""
+    gone = CpuSet(event.pcpu for event in events if event.action == "offline" and event.pcpu is not None)
+    return seen if seen is None or not gone else msgspec.structs.replace(seen, online=seen.online - gone)
 
 
 def _events(libvirt: Driver, names: Collection[str] | None, *, idle: Callable[[], bool]) -> Iterator[Drift]:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.compute.domains import Domain
 from agent.compute.driver import Driver
+from agent.compute.uevents import KernelEvent
 from agent.compute.watch import watch_host
 from agent.core.errors import Unreachable
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
@@ -103,3 +105,33 @@ def test_a_libvirtd_that_goes_away_is_told_once_and_waited_for() -> None:
         ("libvirt", "libvirt does not answer"),
         ("libvirt", "libvirt answers again"),
     ]
+
+
+def tell_of_a_pcpu(action: str) -> None:
+    """Have the kernel send the very event that it sends when pCPU 1 really comes or goes (it stays online)."""
+    Path("/sys/devices/system/cpu/cpu1/uevent").write_text(action)
+
+
+def test_a_pcpu_that_went_and_came_back_between_two_readings_is_told_and_named_as_the_cause(libvirt: Driver) -> None:
+    virsh("start", NAME)
+    watch = start_watch("--interval", "20")
+    try:
+        time.sleep(2)
+        pid = libvirt.domain(NAME).pid
+        subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
+        tell_of_a_pcpu("offline")
+        tell_of_a_pcpu("online")
+        assert next_event(watch, "offline")["message"] == "the kernel says: pCPU 1 went offline"
+        drift = next_event(watch, "appeared")
+        assert drift["finding"]["tid"] == pid
+        assert drift["finding"]["cause"] == "pCPU 1 went offline and came back"
+    finally:
+        watch.kill()
+        watch.wait()
+        virsh("destroy", NAME)
+
+
+def test_kernel_events_name_pcpus_alone() -> None:
+    assert KernelEvent("cpu", "offline", "cpu12").pcpu == 12
+    for event in (("cpu", "change", "cpu1"), ("memory", "online", "memory7"), ("cpu", "online", "cpufreq")):
+        assert KernelEvent(*event).pcpu is None

@@ -10,6 +10,7 @@ from random import Random
 
 from agent.compute.daemon.link import Link
 from agent.compute.driver import Driver
+from agent.compute.uevents import read_events
 from agent.core.errors import CellwrightError, Unreachable
 
 LOG = logging.getLogger("cellwright.agent")
@@ -52,14 +53,10 @@ def watch_libvirt(uri: str, tell: Tell, stop: threading.Event) -> None:
 
 def watch_kernel(tell: Tell) -> None:
     """Tell of every CPU or memory that comes or goes, for ever; without the right to listen it says so and ends."""
-    from pyroute2 import UeventSocket
-
     try:
-        with UeventSocket() as socket:
-            socket.bind()
-            while True:
-                if any(message.get("SUBSYSTEM") in SUBSYSTEMS for message in socket.get()):
-                    tell(Cause.HARDWARE)
+        for event in read_events():
+            if event.subsystem in SUBSYSTEMS:
+                tell(Cause.HARDWARE)
     except OSError as why:
         LOG.warning("no kernel events (%s): hot-plug is seen at the next reading of the topology", why.strerror or why)
 

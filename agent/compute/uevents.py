@@ -1,0 +1,81 @@
+"""What the kernel tells of its devices as it happens (uevents): a pCPU, memory or a cell that comes or goes.
+
+Source: Documentation/core-api/cpu_hotplug.rst; drivers/base/core.c for ``online`` and ``offline``.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+
+import msgspec
+
+_CPU = re.compile(r"cpu(\d+)")
+
+
+class KernelEvent(msgspec.Struct, frozen=True):
+    """``action`` is the kernel's word (online, offline, add, remove, change); ``device`` the last part of its path."""
+
+    subsystem: str
+    action: str
+    device: str
+
+    @property
+    def pcpu(self) -> int | None:
+        """The pCPU that came or went."""
+        found = _CPU.fullmatch(self.device)
+        return int(found[1]) if found and self.subsystem == "cpu" and self.action in ("online", "offline") else None
+
+
+def read_events(*, listening: Callable[[], None] = lambda: None) -> Iterator[KernelEvent]:
+    """Yield events for ever; ``listening`` is called when none is missed any more.
+
+    Raises OSError where the kernel does not let this process listen.
+    """
+    from pyroute2 import UeventSocket
+
+    with UeventSocket() as socket:
+        socket.bind()
+        listening()
+        while True:
+            for message in socket.get():
+                path = str(message.get("DEVPATH", ""))
+                yield KernelEvent(
+                    str(message.get("SUBSYSTEM", "")), str(message.get("ACTION", "")), path.rpartition("/")[2]
+                )
+
+
+class PcpuEvents:
+    """pCPUs that come and go while something else is done, collected by a thread that ends with the process."""
+
+    def __init__(self) -> None:
+        self.why_not = ""
+        self._events: SimpleQueue[KernelEvent] = SimpleQueue()
+        self._settled = threading.Event()
+        threading.Thread(target=self._collect, name="uevents", daemon=True).start()
+        self._settled.wait()
+
+    def waiting(self) -> bool:
+        """Whether ``take`` has something to give."""
+        return not self._events.empty()
+
+    def take(self) -> tuple[KernelEvent, ...]:
+        """What happened since the last time, in order."""
+        taken: list[KernelEvent] = []
+        while True:
+            try:
+                taken.append(self._events.get_nowait())
+            except Empty:
+                return tuple(taken)
+
+    def _collect(self) -> None:
+        try:
+            for event in read_events(listening=self._settled.set):
+                if event.pcpu is not None:
+                    self._events.put(event)
+        except (OSError, ImportError) as why:
+            self.why_not = str(why)
+        finally:
+            self._settled.set()
