@@ -38,7 +38,10 @@ def run(args: Namespace) -> int:
     """Create the guest, or with --dry-run print its XML."""
     from agent.cli.place import render_table
     from agent.compute.create import apply_create, check_new, plan_guest
+    from agent.domain.names import check_name
 
+    if args.name is not None:
+        check_name(args.name)
     with changing(args) as (libvirt, journal):
         answer = decide(args, libvirt, name=args.name)
         if not answer.fits:

@@ -383,6 +383,7 @@ def _element(message: str) -> str | None:
         r"extra content: ([\w:-]+)",
         r"[Ee]xtra element ([\w:-]+)",
         r"[Ee]lement '?<?([\w:-]+)",
+        r"machine (type) '",
         r"<([\w:-]+)[ />]",
     )
     found = (re.search(pattern, message) for pattern in patterns)

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal, Outcome
 from agent.core.codec import encode
+from agent.core.policy import CpuPolicy
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
-from tests.compute.placements import FIRST, SECOND, dedicated
+from tests.compute.placements import FIRST, HOST, SECOND, dedicated
 
 COMMAND = [sys.executable, "-m", "agent"]
 FLOATING = {"flavor": {"vcpus": 2, "ram_mb": 64, "extra_specs": {"hw:numa_nodes": "1"}}}
@@ -77,9 +79,10 @@ def test_a_dry_run_prints_the_xml_and_makes_nothing(
         (("--request", "-", "--connect", "qemu+unix:///system?socket=/nowhere"), 5, "systemctl start libvirtd"),
         (("--request", "/nowhere.json"), 2, "/nowhere.json: No such file"),
         (("--request", "-", "--template", "huge"), 2, "template 'huge' does not exist"),
-        (("--request", "-", "--name", "pa/th"), 2, "no name for a guest"),
-        (("--request", "-", "--name", 'quo"te'), 2, "no name for a guest"),
-        (("--request", "-", "--name", "<angle>"), 2, "no name for a guest"),
+        (("--request", "-", "--name", "pa/th"), 2, "guest name 'pa/th': a path separator (/) at position 2"),
+        (("--request", "-", "--name", 'quo"te'), 2, """guest name 'quo"te': a quote (") at position 3"""),
+        (("--request", "-", "--name", "<angle>"), 2, "guest name '<angle>': an angle bracket (<) at position 0"),
+        (("--request", "-", "--name", ""), 2, "guest name '': it is empty"),
         (("--request", "-", "--domain", "/nowhere.xml"), 2, "/nowhere.xml: No such file"),
     ],
 )
@@ -105,12 +108,80 @@ def test_what_does_not_fit_is_answered_with_3(
     assert (done.returncode, "does not fit" in done.stdout) == (3, True)
 
 
-def test_a_placement_for_another_host_is_refused(
-    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], libvirt_uri: str
+def floating(name: str) -> bytes:
+    """A placement that goes with whatever guests run here: one vCPU on any pCPU of the cell."""
+    pins = dict.fromkeys((0, 1), HOST.online)
+    (cell,) = dedicated(name, FIRST, SECOND).cells
+    shared = msgspec.structs.replace(cell, policy=CpuPolicy.SHARED, pins=pins)
+    return encode(msgspec.structs.replace(dedicated(name, FIRST, SECOND), cells=(shared,), emulator=HOST.online))
+
+
+CANNOT_BE_CARRIED_OUT = [
+    ("for another host", b'"host":"', b'"host":"not-', "made for host 'not-"),
+    ("a pin outside the host", b'"pins":{"0":"', b'"pins":{"0":"4000,', "pCPUs 4000 are not online on this host"),
+    ("an emulator outside the host", b'"emulator":"', b'"emulator":"4001,', "pCPUs 4001 are not online"),
+    ("a cell that is not there", b'"host_cell":', b'"host_cell":9', "is not on this host; its cells: ["),
+    ("a mask that is none", b'"emulator":"', b'"emulator":"x', "emulator"),
+    ("another version", b"placement/1", b"placement/2", "cellwright.placement/2"),
+]
+
+
+@pytest.mark.parametrize("verb", ["create", "pin"])
+@pytest.mark.parametrize(
+    ("old", "new", "says"), [row[1:] for row in CANNOT_BE_CARRIED_OUT], ids=[row[0] for row in CANNOT_BE_CARRIED_OUT]
+)
+def test_a_placement_that_cannot_be_carried_out_here_is_refused(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"],
+    name: str,
+    verb: str,
+    old: bytes,
+    new: bytes,
+    says: str,
 ) -> None:
-    placement = encode(dedicated("never", FIRST, SECOND)).replace(b'"host":"', b'"host":"not-')
-    done = cellwright("create", "--placement", "-", "--template", "tiny", stdin=placement.decode())
-    assert (done.returncode, "made for host 'not-" in done.stderr) == (2, True)
+    placement = floating(name)
+    assert old in placement
+    words = ["create", "--template", "tiny", "--type", "qemu"]
+    if verb == "pin":
+        words = ["pin", name]
+        virsh("define", "/dev/stdin", stdin=tiny_xml(name))
+    done = cellwright(*words, "--placement", "-", stdin=placement.replace(old, new, 1).decode())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+    assert (name in virsh("list", "--all", "--name").split()) == (verb == "pin")
+
+
+REFUSED_XML = [
+    ("machine", "machine='q35'", "machine='quatsch'", 2, "at <type>: unsupported configuration: Emulator"),
+    ("an action", "<devices>", "<on_crash>dance</on_crash><devices>", 2, "at <on_crash>: XML document failed to"),
+    (
+        "a disk that is not there",
+        "<devices>",
+        "<devices><disk type='file'><source file='/nowhere/x'/><target dev='vda'/></disk>",
+        1,
+        "start: Cannot access storage file '/nowhere/x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "says"), [row[1:] for row in REFUSED_XML], ids=[row[0] for row in REFUSED_XML]
+)
+def test_xml_that_libvirt_refuses_is_passed_on_with_the_element(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"],
+    name: str,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    code: int,
+    says: str,
+) -> None:
+    mine = tmp_path / "mine.xml"
+    mine.write_text(tiny_xml(name).replace(old, new))
+    done = cellwright("create", "--placement", "-", "--domain", str(mine), stdin=floating(name).decode())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert f"domain {name}: " in done.stderr
+    assert says in done.stderr
+    assert name not in virsh("list", "--all", "--name").split()
 
 
 def test_pin_a_stopped_foreign_domain_and_unpin_it(

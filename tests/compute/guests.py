@@ -23,8 +23,9 @@ def tiny_xml(name: str, *, vcpus: int = 2, extra: str = "", memory_kib: int = 65
 </domain>"""
 
 
-def virsh(*words: str, check: bool = True) -> str:
-    done = subprocess.run(["virsh", "-q", "-c", URI, *words], capture_output=True, text=True, check=False)
+def virsh(*words: str, check: bool = True, stdin: str = "") -> str:
+    command = ["virsh", "-q", "-c", URI, *words]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, done.stderr
     return done.stdout
 
