@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from agent.core.errors import Unreachable
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
 
 NAME = name_of("watch")
+SETTLED_S = 4.0
+"""By then a watch has read the host once, on a busy machine too."""
+
 PINS = "<cputune><vcpupin vcpu='0' cpuset='0-1'/><emulatorpin cpuset='0-1'/></cputune>"
 
 
@@ -33,8 +37,13 @@ def libvirt(libvirt_uri: str) -> Iterator[Driver]:
 
 
 def start_watch(*options: str) -> subprocess.Popen[str]:
+    """A watch that is killed after a minute, so that a line which never comes is a failure and no hang."""
     command = [sys.executable, "-m", "agent", "watch", NAME, "--interval", "0.3", "--format", "json", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(60, watch.kill)
+    killer.daemon = True
+    killer.start()
+    return watch
 
 
 def next_event(watch: subprocess.Popen[str], change: str) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def next_event(watch: subprocess.Popen[str], change: str) -> dict[str, Any]:
 def test_start_drift_clearing_and_stop_are_told_and_ctrl_c_ends_it(libvirt: Driver) -> None:
     watch = start_watch()
     try:
-        time.sleep(1)
+        time.sleep(SETTLED_S)
         virsh("start", NAME)
         next_event(watch, "started")
         pid = libvirt.domain(NAME).pid
@@ -116,7 +125,7 @@ def test_a_pcpu_that_went_and_came_back_between_two_readings_is_told_and_named_a
     virsh("start", NAME)
     watch = start_watch("--interval", "20")
     try:
-        time.sleep(2)
+        time.sleep(SETTLED_S)
         pid = libvirt.domain(NAME).pid
         subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
         tell_of_a_pcpu("offline")
