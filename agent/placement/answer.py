@@ -8,7 +8,7 @@ from agent.core.cpuset import EMPTY, CpuSet
 from agent.core.guest import GuestTopology
 from agent.core.placement import PlacedCell, PlacedDevice, Placement
 from agent.core.policy import CpuPolicy, EmulatorPolicy
-from agent.placement.cores import Plan
+from agent.placement.cores import Plan, mask_of
 from agent.placement.guest_topology import choose_topology
 from agent.placement.layout import Layout
 from agent.placement.room import Room
@@ -56,9 +56,7 @@ def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, c
     layout, index = host.layout, chosen[number]
     room = host.cells[index]
     cell = guest.cells[number]
-    reserved = plan.idle
-    for pcpu in plan.extra:
-        reserved |= 1 << pcpu
+    reserved = plan.idle | mask_of(plan.extra)
     single = layout.single
     if guest.cpu_policy is CpuPolicy.DEDICATED:
         pins = dict(zip(guest.vcpu_lists[number], map(single.__getitem__, plan.pins), strict=True))
@@ -101,11 +99,7 @@ def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell],
     if guest.emulator_policy is EmulatorPolicy.SHARE and layout.shared_configured:
         return layout.floating
     if guest.cpu_policy is CpuPolicy.DEDICATED and not guest.realtime:
-        owned = 0
-        for plan in plans:
-            for pcpu in plan.pins:
-                owned |= 1 << pcpu
-        return CpuSet.of_mask(owned)
+        return CpuSet.of_mask(sum([mask_of(plan.pins) for plan in plans]))
     everything = patient = 0
     for cell in cells:
         for vcpu, cpus in cell.pins.items():
@@ -117,6 +111,8 @@ def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell],
 
 def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: list[int]) -> dict[int, CpuSet]:
     """I/O thread N, counted from 1 as libvirt does → its pCPUs."""
+    if not guest.iothreads.count:
+        return {}
     numbers = range(1, guest.iothreads.count + 1)
     where = guest.iothreads.where
     if where == "dedicated":
@@ -145,8 +141,6 @@ def _sibling_threads(room: Room, guest: GuestTopology, chosen: Sequence[int], pl
 def _in_blocks(vcpus: int, threads: int) -> bool:
     """Whether a guest cell's vCPUs come in whole blocks k·t … k·t+t-1."""
     block = (1 << threads) - 1
-    while vcpus:
-        if vcpus & block not in (0, block):
-            return False
-        vcpus >>= threads
-    return True
+    blocks = -(-vcpus.bit_length() // threads)
+    firsts = vcpus & ((1 << blocks * threads) - 1) // block
+    return firsts * block == vcpus

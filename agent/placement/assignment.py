@@ -52,12 +52,19 @@ class _Search:
         for host, own in self.linear[guest].items():
             if host > after and host not in chosen:
                 row = self.pairwise[host]
-                options.append((own + sum(row[other] for other in chosen), host))
+                options.append((own + sum([row[other] for other in chosen]), host))
+        left = len(self.linear) - guest
+        if left == 1 and self.late is None:
+            if options:
+                step, host = min(options)
+                self._keep((*chosen, host), price + step)
+            return
         options.sort()
+        bounded = left > 2  # for the last two, trying is quicker than bounding
         least: int | None = None
         for step, host in options:
             taken = (*chosen, host)
-            if self.best is not None:
+            if bounded and self.best is not None:
                 if least is None:
                     least = price + self._bound(chosen)
                 if least >= self.best_price:

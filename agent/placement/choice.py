@@ -29,6 +29,9 @@ from agent.placement.room import CellRoom
 PLACE_BITS = 24
 """Room for the sum of one place over all guest cells."""
 
+MEMORY_BITS = 32
+"""Fullness counts free pCPUs, and among equals free MiB."""
+
 FULLNESS_BITS = 56
 ID_BITS = 160
 """Lowest ids: cell N counts 2^N, so the highest cell of two sets decides first; enough for 128 cells."""
@@ -52,27 +55,31 @@ def _weights(order: tuple[str, ...]) -> dict[str, int]:
 WEIGHTS = {policy: _weights(order) for policy, order in _ORDERS.items()}
 
 
-def price_cell(
-    room: CellRoom, guest: GuestTopology, shape: Shape, plan: Plan, *, packing: PackingPolicy, pairs: int
-) -> int:
-    """What it costs to put one guest cell here, alone; ``pairs``: what that breaks of cell pairs."""
+def price_cell(room: CellRoom, guest: GuestTopology, shape: Shape, *, packing: PackingPolicy, pairs: int) -> int:
+    """What it costs to put one guest cell here, alone, whichever pCPUs it gets; ``pairs``: what it breaks of pairs."""
     weight = WEIGHTS[packing]
-    devices = 0 if guest.devices else room.cell.device_count
     if guest.cpu_policy is CpuPolicy.SHARED:
         cpus_left = max(0, (1 << 14) - room.floating_vcpus - shape.floating)
     else:
-        cpus_left = room.free.bit_count() - shape.dedicated - shape.extra - plan.idle.bit_count()
-    memory_left = max(0, room.memory_kib - room.memory_used_kib - shape.memory_kib) >> 10
-    left = (cpus_left << 32) + min(memory_left, (1 << 32) - 1)
+        cpus_left = room.free.bit_count() - shape.dedicated - shape.extra
+    memory_left = (room.memory_kib - room.memory_used_kib - shape.memory_kib) >> 10
+    left = (cpus_left << MEMORY_BITS) + min(max(0, memory_left), (1 << MEMORY_BITS) - 1)
     if packing is PackingPolicy.SPREAD:
         left = (1 << 47) - left
+    price = pairs * weight["pairs"] + left * weight["fullness"] + (1 << room.cell.index)
+    if room.cell.device_count and not guest.devices:
+        price += room.cell.device_count * weight["devices"]
+    return price
+
+
+def price_plan(plan: Plan, *, packing: PackingPolicy) -> int:
+    """What the pCPUs that it gets add to that: nothing for the best plan there is, less only if siblings stay idle."""
+    weight = WEIGHTS[packing]
+    idle = plan.idle.bit_count() << MEMORY_BITS
     return (
-        devices * weight["devices"]
-        + plan.spanned * weight["spanned"]
+        max(0, plan.spanned - 1) * weight["spanned"]
         + plan.broken * weight["broken"]
-        + pairs * weight["pairs"]
-        + left * weight["fullness"]
-        + (1 << room.cell.index)
+        + (idle if packing is PackingPolicy.SPREAD else -idle) * weight["fullness"]
     )
 
 

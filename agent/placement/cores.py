@@ -187,7 +187,7 @@ def _beside(room: CellRoom, wanted: int, free: int, taken: list[int]) -> tuple[l
     """pCPUs beside the pins: an orphan's sibling first, then a core that others broke, then a whole one."""
     extra: list[int] = []
     broken = 0
-    owned = sum(1 << cpu for cpu in taken)
+    owned = mask_of(taken)
     for _ in range(wanted):
         left = free & ~owned
         cores = [(not core & owned, (core & left).bit_count(), core & left) for core in room.cell.cores if core & left]
@@ -208,3 +208,8 @@ def _isolated(room: CellRoom, shape: Shape, region: int, free: int) -> list[int]
         rest += [core & free for core in room.cell.cores if core & free and core not in cores and core not in rest]
         cores += rest[: shape.extra]
     return cores
+
+
+def mask_of(pcpus: list[int]) -> int:
+    """The mask of different pCPUs."""
+    return sum(map((1).__lshift__, pcpus))

@@ -23,7 +23,7 @@ from agent.core.placement import Misfit, PlacedDevice, Placement, Reason
 from agent.core.policy import CpuPolicy
 from agent.placement.answer import render_answer
 from agent.placement.assignment import assign
-from agent.placement.choice import price_cell, price_pair
+from agent.placement.choice import price_cell, price_pair, price_plan
 from agent.placement.cores import Plan, plan_cores
 from agent.placement.devices import choose_devices
 from agent.placement.matching import find_violators
@@ -90,20 +90,20 @@ def _fit_cells(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -
 
 def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> Placement | Misfit:
     """Steps 4 to 6, for a guest whose cells can be matched."""
+    if len(fits) == 1 and not guest.devices:
+        index, plan = _choose_cell(room, guest, fits[0], allowed)
+        return render_answer(room, guest, chosen=(index,), plans=(plan,), devices=())
     plans: list[dict[int, Plan]] = [{} for _ in guest.shapes]
     prices: list[dict[int, int]] = [{} for _ in guest.shapes]
     linear: list[dict[int, int]] = []
     for kind, mask in zip(guest.kinds, fits, strict=True):
         shape, plan_of, price_of = guest.shapes[kind], plans[kind], prices[kind]
-        row: dict[int, int] = {}
-        for index, cell in enumerate(room.cells):
-            if mask >> index & 1:
-                if index not in plan_of:
-                    plan = plan_of[index] = plan_cores(cell, guest, shape, allowed)
-                    pairs = _pairs_broken(room, guest, shape, plan, index)
-                    price_of[index] = price_cell(cell, guest, shape, plan, packing=room.packing, pairs=pairs)
-                row[index] = price_of[index]
-        linear.append(row)
+        indices = _indices(mask)
+        for index in indices:
+            if index not in plan_of:
+                plan = plan_of[index] = plan_cores(room.cells[index], guest, shape, allowed)
+                price_of[index] = _price(room, guest, shape, index, plan.idle) + price_plan(plan, packing=room.packing)
+        linear.append({index: price_of[index] for index in indices})
     wish: DeviceWish | None = None
 
     def price_devices(chosen: tuple[int, ...]) -> int | None:
@@ -116,7 +116,7 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
 
     chosen = assign(
         linear,
-        _pairwise(room) if len(linear) > 1 or guest.devices else (),
+        _pairwise(room),
         [bool(n) and kind == guest.kinds[n - 1] and guest.host_cells is None for n, kind in enumerate(guest.kinds)],
         late=price_devices if guest.devices else None,
     )
@@ -130,6 +130,23 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
         plans=[plans[kind][index] for kind, index in zip(guest.kinds, chosen, strict=True)],
         devices=_devices_near(room, guest, chosen),
     )
+
+
+def _choose_cell(room: Room, guest: GuestTopology, fits: int, allowed: int) -> tuple[int, Plan]:
+    """Where a guest of one cell goes: cells are planned cheapest first, and only while one can still be the best."""
+    shape = guest.shapes[0]
+    options = sorted([(_price(room, guest, shape, index, 0), index) for index in _indices(fits)])
+    best: tuple[int, int, Plan] | None = None
+    for least, index in options:
+        if best is not None and least >= best[0] and not best[2].idle:
+            break
+        plan = plan_cores(room.cells[index], guest, shape, allowed)
+        alone = _price(room, guest, shape, index, plan.idle) if plan.idle else least
+        price = alone + price_plan(plan, packing=room.packing)
+        if best is None or price < best[0]:
+            best = price, index, plan
+    assert best is not None
+    return best[1:]
 
 
 def _devices_near(room: Room, guest: GuestTopology, chosen: tuple[int, ...]) -> tuple[PlacedDevice, ...]:
@@ -168,7 +185,17 @@ def _mask(bits: list[bool]) -> int:
     return mask
 
 
-def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, plan: Plan, index: int) -> int:
+def _indices(mask: int) -> list[int]:
+    return [index for index in range(mask.bit_length()) if mask >> index & 1]
+
+
+def _price(room: Room, guest: GuestTopology, shape: Shape, index: int, idle: int) -> int:
+    """What a cell costs for all that is known before its cores are planned, but for the siblings then kept idle."""
+    pairs = _pairs_broken(room, guest, shape, index, idle)
+    return price_cell(room.cells[index], guest, shape, packing=room.packing, pairs=pairs)
+
+
+def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, index: int, idle: int) -> int:
     """Whether this splits an untouched pair; for dedicated guests of one cell before that, whether it opens an
     untouched cell, and the pair room it destroys.
     """
@@ -179,7 +206,7 @@ def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, plan: Plan, in
     kib_per_pcpu, counted = _units(room)
     if counted is None:
         return paired
-    pcpus = cell.free.bit_count() - shape.dedicated - shape.extra - plan.idle.bit_count()
+    pcpus = cell.free.bit_count() - shape.dedicated - shape.extra - idle.bit_count()
     left = min(pcpus, (cell.memory_kib - cell.memory_used_kib - shape.memory_kib) // kib_per_pcpu)
     return cell.untouched * UNTOUCHED + 2 * pair_room_lost(counted, index, max(0, left)) + paired
 
