@@ -25,12 +25,17 @@ def render_answer(
 ) -> Placement:
     """The Placement of a guest whose cell N goes to the host cell with index ``chosen[N]`` as ``plans[N]`` says."""
     layout = room.layout
-    cells = tuple(_placed_cell(room, guest, number, plan, chosen=chosen) for number, plan in enumerate(plans))
-    kept = plans[0].extra if plans else []
-    reserved = 0
-    for cell in cells:
-        reserved |= cell.reserved.mask
-    emulator = _emulator(layout, guest, cells, plans)
+    owned = [plan.pcpus() for plan in plans]
+    kept = owned[0][1] if owned else []
+    idle = [plan.idle | mask_of(extra) for plan, (_, extra) in zip(plans, owned, strict=True)]
+    reserved = sum(idle)
+    cells = tuple(
+        [
+            _placed_cell(room, guest, number, pins, reserved=idle[number], chosen=chosen)
+            for number, (pins, _) in enumerate(owned)
+        ]
+    )
+    emulator = _emulator(layout, guest, cells, owned)
     return Placement(
         host=layout.hostname,
         name=guest.name,
@@ -52,16 +57,17 @@ def render_answer(
     )
 
 
-def _placed_cell(host: Room, guest: GuestTopology, number: int, plan: Plan, *, chosen: Sequence[int]) -> PlacedCell:
+def _placed_cell(
+    host: Room, guest: GuestTopology, number: int, pcpus: list[int], *, reserved: int, chosen: Sequence[int]
+) -> PlacedCell:
     layout, index = host.layout, chosen[number]
     room = host.cells[index]
     cell = guest.cells[number]
-    reserved = plan.idle | mask_of(plan.extra)
     single = layout.single
     if guest.cpu_policy is CpuPolicy.DEDICATED:
-        pins = dict(zip(guest.vcpu_lists[number], map(single.__getitem__, plan.pins), strict=True))
+        pins = dict(zip(guest.vcpu_lists[number], map(single.__getitem__, pcpus), strict=True))
     else:
-        owned = dict(zip(cell.dedicated, plan.pins, strict=True))
+        owned = dict(zip(cell.dedicated, pcpus, strict=True))
         pins = {vcpu: single[owned[vcpu]] if vcpu in owned else room.cell.shared_set for vcpu in cell.vcpus}
     page = None if guest.page is None else resolve_page(room, guest, cell.memory_kib)
     base = next(iter(room.pools), None)
@@ -86,7 +92,9 @@ def _told_distances(layout: Layout, chosen: Sequence[int], index: int) -> dict[i
     return {other: layout.distances[index][far] for other, far in enumerate(chosen)}
 
 
-def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], plans: Sequence[Plan]) -> CpuSet:
+def _emulator(
+    layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], owned: Sequence[tuple[list[int], list[int]]]
+) -> CpuSet:
     """Where QEMU's own threads run.
 
     ``isolate``: on the pCPU kept for them.  ``share``: on the shared set, if the host has one beside the dedicated set.
@@ -95,11 +103,11 @@ def _emulator(layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell],
     if not cells:
         return layout.floating
     if guest.emulator_policy is EmulatorPolicy.ISOLATE:
-        return layout.single[plans[0].extra[0]]
+        return layout.single[owned[0][1][0]]
     if guest.emulator_policy is EmulatorPolicy.SHARE and layout.shared_configured:
         return layout.floating
     if guest.cpu_policy is CpuPolicy.DEDICATED and not guest.realtime:
-        return CpuSet.of_mask(sum([mask_of(plan.pins) for plan in plans]))
+        return CpuSet.of_mask(sum([mask_of(pins) for pins, _ in owned]))
     everything = patient = 0
     for cell in cells:
         for vcpu, cpus in cell.pins.items():

@@ -13,8 +13,6 @@ Named steps, best first; each stops when the guest cell is satisfied:
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import msgspec
 
 from agent.core.guest import GuestTopology, Shape
@@ -27,7 +25,7 @@ Take = tuple[int, list[int]]
 """So many threads of each of these cores; a core is the mask of its free pCPUs."""
 
 
-class Plan(msgspec.Struct, frozen=True, dict=True):
+class Plan(msgspec.Struct, frozen=True):
     """The cores a guest cell takes, in vCPU order, then what is kept beside the vCPUs; and what it costs.
 
     ``idle`` masks siblings that nobody may have.  ``spanned`` counts L3 groups, ``broken`` cores that were
@@ -42,8 +40,8 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     spanned: int
     broken: int
 
-    @cached_property
-    def _pcpus(self) -> list[int]:
+    def pcpus(self) -> tuple[list[int], list[int]]:
+        """The pCPU of each dedicated vCPU, in vCPU order; and those kept beside, for the emulator and I/O threads."""
         pcpus: list[int] = []
         whole = self.cell.threads
         for threads, cores in self.takes:
@@ -55,17 +53,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
                     low = core & -core
                     pcpus.append(low.bit_length() - 1)
                     core ^= low
-        return pcpus
-
-    @property
-    def pins(self) -> list[int]:
-        """The pCPU of each dedicated vCPU, in vCPU order."""
-        return self._pcpus[: self.dedicated]
-
-    @property
-    def extra(self) -> list[int]:
-        """The pCPUs kept beside them, for the emulator and I/O threads."""
-        return self._pcpus[self.dedicated :] + self.beside
+        return pcpus[: self.dedicated], pcpus[self.dedicated :] + self.beside
 
     def fills(self, threads: int) -> bool:
         """Whether every core holds whole blocks of so many vCPUs with consecutive numbers."""
@@ -105,7 +93,7 @@ def _plan_region(room: CellRoom, guest: GuestTopology, shape: Shape, *, region: 
         plan = Plan(room.cell, takes, wanted, [], 0, spanned, broken)
         if not shape.extra:
             return plan
-        beside, also_broken = _beside(room, shape.extra, free, plan.pins)
+        beside, also_broken = _beside(room, shape.extra, free, plan.pcpus()[0])
         return Plan(room.cell, takes, wanted, beside, 0, spanned, broken + also_broken)
     takes, broken = _fill(room, wanted + shape.extra, region)
     return Plan(room.cell, takes, wanted, [], 0, spanned, broken)

@@ -79,7 +79,7 @@ def _fit_cells(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -
     if isinstance(allowed, Reason):
         return _misfit(room, guest, [allowed])
     refusals = [[find_refusal(cell, guest, shape, allowed) for cell in room.cells] for shape in guest.shapes]
-    masks = [_mask([refusal is None for refusal in row]) for row in refusals]
+    masks = [sum([1 << index for index, refusal in enumerate(row) if refusal is None]) for row in refusals]
     fits = [masks[kind] for kind in guest.kinds]
     if guest.host_cells is not None:
         fits = [mask & _wished(room, wanted) for mask, wanted in zip(fits, guest.host_cells, strict=True)]
@@ -174,15 +174,7 @@ def _allowed(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> 
 
 def _wished(room: Room, wanted: int) -> int:
     """The mask of the one host cell that ``cw:host_cells`` names; 0 when there is none such."""
-    return _mask([cell.id == wanted for cell in room.layout.cells])
-
-
-def _mask(bits: list[bool]) -> int:
-    mask = 0
-    for index, bit in enumerate(bits):
-        if bit:
-            mask |= 1 << index
-    return mask
+    return sum(1 << cell.index for cell in room.layout.cells if cell.id == wanted)
 
 
 def _indices(mask: int) -> list[int]:
@@ -200,7 +192,7 @@ def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, index: int, id
     untouched cell, and the pair room it destroys.
     """
     cell = room.cells[index]
-    paired = _untouched_pair(room, index)
+    paired = cell.untouched and _untouched_pair(room, index)
     if len(guest.cells) > 1 or guest.cpu_policy is CpuPolicy.SHARED:
         return paired
     kib_per_pcpu, counted = _units(room)
@@ -218,14 +210,17 @@ def _units(room: Room) -> tuple[int, Counted | None]:
     """
     kept: tuple[int, Counted | None] | None = room.__dict__.get("_units")
     if kept is None:
-        kib_per_pcpu = kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in room.cells)
-        free = [
-            max(0, min(cell.free.bit_count(), (cell.memory_kib - cell.memory_used_kib) // kib_per_pcpu))
-            for cell in room.cells
-        ]
-        kept = (kib_per_pcpu, count_blocks(free) if len(set(free)) > 1 else None)
-        room.__dict__["_units"] = kept
+        kept = room.__dict__["_units"] = _count_units(room)
     return kept
+
+
+def _count_units(room: Room) -> tuple[int, Counted | None]:
+    kib_per_pcpu = kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in room.cells)
+    free = [
+        max(0, min(cell.free.bit_count(), (cell.memory_kib - cell.memory_used_kib) // kib_per_pcpu))
+        for cell in room.cells
+    ]
+    return kib_per_pcpu, count_blocks(free) if len(set(free)) > 1 else None
 
 
 def _untouched_pair(room: Room, index: int) -> bool:

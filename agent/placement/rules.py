@@ -20,7 +20,12 @@ def find_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: in
 
     ``allowed`` masks the pCPUs that the guest's wishes leave it (all of them, unless it has a wish about L3 groups).
     """
-    return _memory_refusal(room, guest, shape) or _cpu_refusal(room, guest, shape, allowed)
+    refusal = _memory_refusal(room, guest, shape)
+    if refusal is None and guest.cpu_policy is not CpuPolicy.SHARED:
+        refusal = _dedicated_refusal(room, guest, shape, allowed)
+    if refusal is None and guest.cpu_policy is not CpuPolicy.DEDICATED:
+        refusal = _floating_refusal(room, shape)
+    return refusal
 
 
 def resolve_page(room: CellRoom, guest: GuestTopology, memory_kib: int) -> int | None:
@@ -66,14 +71,10 @@ def _memory_refusal(room: CellRoom, guest: GuestTopology, shape: Shape) -> Refus
     return None if memory_kib <= available else (Code.NOT_ENOUGH_MEMORY, memory_kib, available)
 
 
-def _cpu_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: int) -> Refusal | None:
-    cell = room.cell
-    if guest.cpu_policy is not CpuPolicy.SHARED:
-        refusal = _dedicated_refusal(room, guest, shape, allowed)
-        if refusal is not None or guest.cpu_policy is CpuPolicy.DEDICATED:
-            return refusal
-    if shape.floating > cell.shared.bit_count():
-        return Code.NOT_ENOUGH_SHARED, shape.floating, cell.shared.bit_count()
+def _floating_refusal(room: CellRoom, shape: Shape) -> Refusal | None:
+    shared = room.cell.shared.bit_count()
+    if shape.floating > shared:
+        return Code.NOT_ENOUGH_SHARED, shape.floating, shared
     if room.floating_limit is not None and room.floating_vcpus + shape.floating > room.floating_limit:
         return Code.CPU_RATIO, shape.floating, max(0, int(room.floating_limit) - room.floating_vcpus)
     if room.memory_limit_kib is not None and room.memory_used_kib + shape.memory_kib > room.memory_limit_kib:
