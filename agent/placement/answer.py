@@ -48,9 +48,7 @@ def render_answer(
         reserved=CpuSet.of_mask(reserved) if reserved else EMPTY,
         realtime=guest.realtime,
         mempolicy=guest.mempolicy if cells else None,
-        cpu_topology=choose_topology(
-            guest.vcpus, guest.topology, sibling_threads=_sibling_threads(room, guest, chosen, plans)
-        ),
+        cpu_topology=choose_topology(guest.vcpus, guest.topology, sibling_threads=_sibling_threads(guest, plans)),
         tune=guest.tune,
         locked=guest.locked,
         devices=devices,
@@ -130,11 +128,11 @@ def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: lis
     return dict.fromkeys(numbers, where if isinstance(where, CpuSet) else emulator)
 
 
-def _sibling_threads(room: Room, guest: GuestTopology, chosen: Sequence[int], plans: Sequence[Plan]) -> int:
+def _sibling_threads(guest: GuestTopology, plans: Sequence[Plan]) -> int:
     """The most threads t such that vCPUs 0..t-1, t..2t-1 and so on are pinned to the threads of one core each."""
     if guest.cpu_policy is not CpuPolicy.DEDICATED or not guest.topology.mirror:
         return 1
-    threads = max([room.layout.cells[index].threads_per_core for index in chosen])
+    threads = plans[0].cell.threads_per_core  # every cell has dedicated vCPUs: the first bounds all
     while threads > 1:
         if guest.vcpus % threads == 0:
             for plan, cell in zip(plans, guest.cells, strict=True):

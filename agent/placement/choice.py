@@ -74,6 +74,8 @@ def price_cell(room: CellRoom, guest: GuestTopology, shape: Shape, *, packing: P
 
 def price_plan(plan: Plan, *, packing: PackingPolicy) -> int:
     """What the pCPUs that it gets add to that: nothing for the best plan there is, less only if siblings stay idle."""
+    if plan.spanned <= 1 and not plan.broken and not plan.idle:
+        return 0
     weight = WEIGHTS[packing]
     idle = plan.idle.bit_count() << MEMORY_BITS
     return (

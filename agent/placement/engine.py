@@ -46,9 +46,11 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
     """
     if not guest.cells:
         return _float(room, guest)
-    where = guest.iothreads.where
-    if isinstance(where, CpuSet) and where.mask & ~room.layout.online:
-        return _misfit(room, guest, [Reason(code=Code.NO_SUCH_PCPUS, message=f"the host has not all of pCPUs {where}")])
+    if guest.iothreads.count:
+        where = guest.iothreads.where
+        if isinstance(where, CpuSet) and where.mask & ~room.layout.online:
+            message = f"the host has not all of pCPUs {where}"
+            return _misfit(room, guest, [Reason(code=Code.NO_SUCH_PCPUS, message=message)])
     if not guest.auto_cells:
         return _fit_cells(room, guest, guests)
     first: Placement | Misfit | None = None
