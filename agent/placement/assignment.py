@@ -1,13 +1,17 @@
 """The cheapest way to give every guest cell a host cell of its own, exactly.
 
 The price of an answer is a sum over guest cells plus a sum over pairs of chosen host cells (see ``choice``): a small
-quadratic assignment.  Depth-first over the guest cells, cutting every branch whose lower bound is no better than the
-best answer so far; guest cells of one shape are interchangeable and take host cells in ascending order.
+quadratic assignment.  Pairs ask only which host cells are chosen, not for whom; so the search branches over sets of
+host cells.  At every step the set is completed as if each host cell met only its cheapest companions, at half of their
+pair price each (Gilmore and Lawler's bound), and the guest cells are assigned to it by ``cheapest``.  No completion
+costs less; where the one found costs no more than that, the branch is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+from agent.placement.cheapest import Completion, complete_alike, complete_apart
 
 Linear = Sequence[dict[int, int]]
 """For each guest cell: host cell index → price."""
@@ -16,86 +20,103 @@ Pairwise = Sequence[Sequence[int]]
 """Price of using two host cells together, by index."""
 
 Late = Callable[[tuple[int, ...]], int | None]
-"""The price of a whole answer that is no sum, or None where it is not allowed."""
+"""What a whole answer costs beyond sums, or None where it is not allowed; never more for more host cells."""
+
+FORCED = 1 << 512
+"""Taken off the price of host cells that an assignment must use: more than any sum of prices."""
 
 
-def assign(
-    linear: Linear, pairwise: Pairwise, twins: Sequence[bool], *, late: Late | None = None
-) -> tuple[int, ...] | None:
+def assign(linear: Linear, pairwise: Pairwise, *, alike: bool, late: Late | None = None) -> tuple[int, ...] | None:
     """The host cell of each guest cell; None when there is no answer.
 
-    ``twins[g]``: guest cell g has the shape of guest cell g - 1.
+    ``alike``: all guest cells have the same prices.  Of several cheapest answers it is always the same one.
     """
     if len(linear) == 1 and late is None:
         return (min(linear[0], key=linear[0].__getitem__),) if linear[0] else None
-    search = _Search(linear, pairwise, twins, late)
+    search = _Search(linear, pairwise, late, alike=alike)
     search.descend((), 0)
     return search.best
 
 
 class _Search:
-    """One search; its only state is the best answer so far."""
+    """One search; its only state is the best answer so far.  ``own`` is the least that a host cell costs for anyone."""
 
-    def __init__(self, linear: Linear, pairwise: Pairwise, twins: Sequence[bool], late: Late | None) -> None:
-        self.linear, self.pairwise, self.twins, self.late = linear, pairwise, twins, late
+    def __init__(self, linear: Linear, pairwise: Pairwise, late: Late | None, *, alike: bool) -> None:
+        self.linear, self.pairwise, self.late, self.alike = linear, pairwise, late, alike
+        hosts = sorted({host for row in linear for host in row})
+        self.own = {host: min([row[host] for row in linear if host in row]) for host in hosts}
         self.best: tuple[int, ...] | None = None
         self.best_price = 0
 
-    def descend(self, chosen: tuple[int, ...], price: int) -> None:
-        """Try every host cell for the next guest cell, cheapest first."""
-        guest = len(chosen)
-        if guest == len(self.linear):
-            self._keep(chosen, price)
+    def descend(self, taken: tuple[int, ...], pairs: int) -> None:
+        """Complete ``taken``, ascending host cells whose pairs cost ``pairs``; or try each host cell as the next."""
+        after = taken[-1] if taken else -1
+        open_hosts = [host for host in self.own if host > after]
+        wanted = len(self.linear) - len(taken)
+        if not wanted:
+            only = Completion(taken, 0) if self.alike else self._assign(taken, {})
+            if only is not None:
+                self._keep(only.hosts)
             return
-        after = chosen[-1] if guest and self.twins[guest] else -1
-        options = []
-        for host, own in self.linear[guest].items():
-            if host > after and host not in chosen:
-                row = self.pairwise[host]
-                options.append((own + sum([row[other] for other in chosen]), host))
-        left = len(self.linear) - guest
-        if left == 1 and self.late is None:
-            if options:
-                step, host = min(options)
-                self._keep((*chosen, host), price + step)
+        doubled = self._doubled(taken, open_hosts, wanted)
+        found = complete_alike([{host: 2 * self.own[host] + doubled[host] for host in open_hosts}] * wanted)
+        if found is None:
             return
-        options.sort()
-        bounded = left > 2  # for the last two, trying is quicker than bounding
-        least: int | None = None
-        for step, host in options:
-            taken = (*chosen, host)
-            if bounded and self.best is not None:
-                if least is None:
-                    least = price + self._bound(chosen)
-                if least >= self.best_price:
-                    return
-                if price + step + self._bound(taken) >= self.best_price:
-                    continue
-            self.descend(taken, price + step)
-
-    def _keep(self, chosen: tuple[int, ...], price: int) -> None:
-        if self.late is not None:
-            extra = self.late(chosen)
-            if extra is None:
+        extra = self._extra((*taken, *open_hosts))
+        if extra is None:
+            return
+        least = pairs + sum([self.own[host] for host in taken]) + (found.total + 1) // 2 + extra
+        if self._beaten(least):
+            return
+        if self.alike:
+            self._keep((*taken, *found.hosts))
+        else:
+            assigned = self._assign(taken, doubled)
+            if assigned is None:
                 return
-            price += extra
+            bound = pairs + (assigned.total + 1) // 2 + extra
+            if self._beaten(bound):
+                return
+            self._keep(assigned.hosts)
+            if self._beaten(bound):
+                return
+        for host in sorted(found.dearer, key=lambda host: (found.dearer[host], host)):
+            if not self._beaten(least + found.dearer[host] // 2):
+                row = self.pairwise[host]
+                self.descend((*taken, host), pairs + sum([row[other] for other in taken]))
+
+    def _doubled(self, taken: tuple[int, ...], open_hosts: list[int], wanted: int) -> dict[int, int]:
+        """Twice the least that the pairs of each open host cell add: those with taken ones, and half of others."""
+        doubled = {}
+        for host in open_hosts:
+            row = self.pairwise[host]
+            mutual = sorted([row[other] for other in open_hosts if other != host]) if wanted > 1 else []
+            doubled[host] = 2 * sum([row[other] for other in taken]) + sum(mutual[: wanted - 1])
+        return doubled
+
+    def _assign(self, taken: tuple[int, ...], doubled: dict[int, int]) -> Completion | None:
+        """The cheapest assignment that uses all of ``taken``; its total is doubled too, without their pairs."""
+        share = doubled | dict.fromkeys(taken, -FORCED)
+        found = complete_apart(
+            [{host: 2 * own + share[host] for host, own in row.items() if host in share} for row in self.linear]
+        )
+        if found is None or not set(taken) <= set(found.hosts):
+            return None
+        return Completion(found.hosts, found.total + FORCED * len(taken), found.dearer)
+
+    def _beaten(self, least: int) -> bool:
+        return self.best is not None and least >= self.best_price
+
+    def _extra(self, chosen: tuple[int, ...]) -> int | None:
+        return 0 if self.late is None else self.late(chosen)
+
+    def _keep(self, chosen: tuple[int, ...]) -> None:
+        extra = self._extra(chosen)
+        if extra is None:
+            return
+        price = extra + sum([self.linear[guest][host] for guest, host in enumerate(chosen)])
+        for place, host in enumerate(chosen):
+            row = self.pairwise[host]
+            price += sum([row[other] for other in chosen[:place]])
         if self.best is None or (price, chosen) < (self.best_price, self.best):
             self.best, self.best_price = chosen, price
-
-    def _bound(self, chosen: tuple[int, ...]) -> int:
-        """No completion of ``chosen`` costs less than this: each remaining guest cell at its cheapest, pairs halved."""
-        remaining = range(len(chosen), len(self.linear))
-        count = len(remaining)
-        if not count:
-            return 0
-        open_cells = sorted({host for guest in remaining for host in self.linear[guest]} - set(chosen))
-        if len(open_cells) < count:
-            return 1 << 512
-        doubled = []
-        for host in open_cells:
-            row = self.pairwise[host]
-            own = min(self.linear[guest][host] for guest in remaining if host in self.linear[guest])
-            mutual = sorted(row[other] for other in open_cells if other != host)[: count - 1]
-            doubled.append(2 * (own + sum(row[other] for other in chosen)) + sum(mutual))
-        doubled.sort()
-        return (sum(doubled[:count]) + 1) // 2

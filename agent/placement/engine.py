@@ -119,7 +119,7 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
     chosen = assign(
         linear,
         _pairwise(room),
-        [bool(n) and kind == guest.kinds[n - 1] and guest.host_cells is None for n, kind in enumerate(guest.kinds)],
+        alike=len(guest.shapes) == 1 and guest.host_cells is None,
         late=price_devices if guest.devices else None,
     )
     if chosen is None:
