@@ -55,6 +55,14 @@ _EVENTS = {
     libvirt.VIR_DOMAIN_EVENT_CRASHED: "crashed",
 }
 
+_HINTS = {
+    "Cannot set scheduler parameters": "the kernel gives the guest's cgroup no real-time budget, as with cgroup version"
+    " 1 and CONFIG_RT_GROUP_SCHED; with cgroup version 2, or without that option, it does",
+    "cannot limit locked memory": "libvirtd may not raise that limit (CAP_SYS_RESOURCE), as in a container; real-time"
+    " vCPUs and hw:locked_memory need it",
+}
+"""What some of libvirt's messages mean for a placement."""
+
 _GONE = {
     libvirt.VIR_ERR_NO_CONNECT,
     libvirt.VIR_ERR_RPC,
@@ -315,7 +323,8 @@ class Driver:
             names = [one.name for one in self.domains(active_only=False)]
             there = ", ".join(names[:12]) + (" …" if names[12:] else "") or "none"
             raise NoSuchDomain(f"no domain {name!r} on {self.uri}; there are: {there}") from why
-        raise Refused(f"domain {name}: {why.what}: {why}") from why
+        hint = next((f"; {hint}" for said, hint in _HINTS.items() if said in str(why)), "")
+        raise Refused(f"domain {name}: {why.what}: {why}{hint}") from why
 
     def _alive(self) -> bool:
         try:

@@ -21,14 +21,11 @@ from agent.domain.templates import TEMPLATES
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 MISSING_HERE = {
-    "cannot limit locked memory": ("memoryBacking/locked",),  # a container may not raise that limit (CAP_SYS_RESOURCE)
+    "(CAP_SYS_RESOURCE), as in a container": ("memoryBacking/locked",),
     "Failed to bind socket": ("devices/interface",),  # no vhost-user switch is installed
-    "Cannot set scheduler parameters": ("cputune/vcpusched", "cputune/iothreadsched", "cputune/emulatorsched"),
+    "no real-time budget": ("cputune/vcpusched", "cputune/iothreadsched", "cputune/emulatorsched"),
 }
-"""What libvirt says where a test machine lacks something, and the elements without which the guest starts.
-
-The last is a kernel with CONFIG_RT_GROUP_SCHED and cgroup version 1: a new cgroup may run nothing in real time.
-"""
+"""What the error says where a test machine lacks something, and the elements without which the guest starts."""
 
 
 def placement_for(template: str, name: str) -> Placement:
