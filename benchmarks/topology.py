@@ -2,9 +2,9 @@
 
     python benchmarks/topology.py [--runs 15] [--hosts FILE.tar.xz]
 
-Whole processes, interleaved, medians of wall time, on this host and on the largest of the saved machines where they
-are at hand; ``files`` are successful opens, counted by strace.  A peer that cannot read a tree shows ``-``.
-Everything is byte-compiled first, as an installation does.
+Whole processes, interleaved, medians of wall time and of CPU time (which a busy machine falsifies less), on this host
+and on the largest of the saved machines where they are at hand; ``files`` are successful opens, counted by strace.  A
+peer that cannot read a tree shows ``-``.  Everything is byte-compiled first, as an installation does.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ def commands(tree: str | None) -> dict[str, tuple[list[str], dict[str, str]]]:
     return {name: command for name, command in found.items() if shutil.which(command[0][0])}
 
 
-def run(command: list[str], extra: dict[str, str]) -> tuple[float, bool]:
-    """Wall milliseconds, and whether the command did its work."""
+def run(command: list[str], extra: dict[str, str]) -> tuple[float, float, bool]:
+    """Wall and CPU milliseconds, and whether the command did its work."""
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     start = time.perf_counter()
-    done = subprocess.run(command, env=os.environ | extra, capture_output=True, check=False)
-    return (time.perf_counter() - start) * 1000, done.returncode == 0
+    process = subprocess.Popen(command, env=os.environ | extra, **quiet)
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return wall * 1000, (used.ru_utime + used.ru_stime) * 1000, process.returncode == 0
 
 
 def files_opened(command: list[str], extra: dict[str, str]) -> str:
@@ -71,11 +75,14 @@ def files_opened(command: list[str], extra: dict[str, str]) -> str:
 def measure(title: str, tree: str | None, runs: int) -> None:
     """Print one table: a row a command."""
     wanted = commands(tree)
-    times: dict[str, list[float]] = {name: [] for name, (command, extra) in wanted.items() if run(command, extra)[1]}
+    times: dict[str, list[float]] = {name: [] for name, (command, extra) in wanted.items() if run(command, extra)[2]}
+    busy: dict[str, list[float]] = {name: [] for name in times}
     for _ in range(runs):
         for name in times:
-            times[name].append(run(*wanted[name])[0])
-    print(f"\n{title}: medians of {runs}")
+            wall, cpu, _ = run(*wanted[name])
+            times[name].append(wall)
+            busy[name].append(cpu)
+    print(f"\n{title}: medians of {runs}, the CPU time of each beside it")
     ours, bare = median(times["cellwright"]), median(times[BARE])
     for name, (command, extra) in wanted.items():
         if name not in times:
@@ -87,7 +94,8 @@ def measure(title: str, tree: str | None, runs: int) -> None:
             if name != "cellwright"
             else f"{ours - bare:5.1f} ms over bare"
         )
-        print(f"  {name:<20} {middle:8.1f} ms  {files_opened(command, extra):>6} files  {ratio}")
+        cpu = median(busy[name])
+        print(f"  {name:<20} {middle:8.1f} ms {cpu:7.1f} ms CPU  {files_opened(command, extra):>6} files  {ratio}")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from agent.inspection.caches import CacheFacts, read_caches
 from agent.inspection.cells import CellFacts, read_cells
 from agent.inspection.cores import CoreFacts, read_cores
 from agent.inspection.cpuinfo import CpuInfo, read_cpuinfo
-from agent.inspection.cpus import Cpus, bits, read_cpus
+from agent.inspection.cpus import Cpus, bits, lowest, read_cpus
 from agent.inspection.devices import place_devices, read_devices
 from agent.inspection.files import Root, Vanished
 from agent.inspection.memory import base_page_kib, parse_meminfo, read_huge_pools, read_huge_sizes
@@ -68,11 +68,12 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         housed |= facts.cpus
     by_position = [cell for _, cell in cells]
     parts = [facts.cpus for facts, _ in cells]
+    homes = {cpu: position for position, part in enumerate(parts) for cpu in bits(part)}
     for core in cores:
-        for position, share in _shares(parts, core.cpus):
+        for position, share in _shares(parts, homes, core.cpus):
             by_position[position]["cores"].append(_core(core, share))
     for cache in caches:
-        for position, share in _shares(parts, cache.cpus):
+        for position, share in _shares(parts, homes, cache.cpus):
             by_position[position]["caches"].append(_cache(cache, share))
     placed, unplaced = place_devices(read_devices(root), [facts.id for facts, _ in cells])
     for facts, cell in cells:
@@ -197,15 +198,15 @@ def _cells(
     return cells
 
 
-def _shares(parts: list[int], cpus: int) -> list[tuple[int, int]]:
-    """(position, CPUs) of each part that has some of ``cpus``; nearly always it is one part that has them all."""
-    found = []
-    for position, part in enumerate(parts):
-        if shared := cpus & part:
-            found.append((position, shared))
-            if shared == cpus:
-                break
-    return found
+def _shares(parts: list[int], homes: dict[int, int], cpus: int) -> list[tuple[int, int]]:
+    """(position, CPUs) of each part that has some of ``cpus``; nearly always it is one part that has them all.
+
+    ``homes`` has the part of each CPU.
+    """
+    home = homes.get(lowest(cpus)) if cpus else None
+    if home is not None and parts[home] & cpus == cpus:
+        return [(home, cpus)]
+    return [(position, cpus & part) for position, part in enumerate(parts) if cpus & part]
 
 
 def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:
