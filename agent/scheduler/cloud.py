@@ -100,6 +100,9 @@ class Cloud:
         host = self._hosts[instance.host]
         host.instances[instance.id] = instance
         if instance.placement is not None:
+            if _is_contended(host.record.foreign, instance.placement):
+                self.put_host(host.record, tuple(host.instances.values()))
+                return
             host.usage = claim(host.usage, instance.placement)
         self._tabulate(instance.host)
 
@@ -118,7 +121,7 @@ class Cloud:
             return
         instance = host.instances.pop(id)
         if instance.placement is not None:
-            if _besides(host.record.foreign, [instance.placement]) != host.record.foreign:
+            if _is_contended(host.record.foreign, instance.placement):
                 self.put_host(host.record, tuple(host.instances.values()))  # somebody beside us has some of it still
                 return
             host.usage = release(host.usage, instance.placement)
@@ -272,6 +275,11 @@ def _besides(foreign: Usage, placements: list[Placement]) -> Usage:
         owned = owned | placement.owned()
     cells = tuple(msgspec.structs.replace(cell, pinned=cell.pinned - owned) for cell in foreign.cells)
     return msgspec.structs.replace(foreign, cells=cells, devices=tuple(set(foreign.devices) - devices))
+
+
+def _is_contended(foreign: Usage, placement: Placement) -> bool:
+    """Whether others hold some of what a placement claims."""
+    return _besides(foreign, [placement]) != foreign
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

@@ -81,6 +81,8 @@ def test_a_foreign_guest_on_an_instances_pcpus_is_counted_once(scheduler: Schedu
     take_report(scheduler, report(name, foreign=foreign))
     (held,) = scheduler.cloud.usage(name).cells
     assert held.pinned == owned | CpuSet([17])
+    scheduler.confirm(name, Confirmation(instance=made.id, outcome=Outcome.BUILDING))
+    assert scheduler.cloud.usage(name).cells == (held,)
     scheduler.confirm(name, Confirmation(instance=made.id, outcome=Outcome.REFUSED, reason="taken"))
     assert scheduler.cloud.usage(name) == foreign
     assert scheduler.instance(made.id).host != name
