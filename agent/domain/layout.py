@@ -22,12 +22,8 @@ def put(parent: Element, child: Element, order: Sequence[str]) -> None:
 
     Siblings that ``order`` does not name stay where they are.  ``take`` is the exact inverse.
     """
-    rank = {tag: number for number, tag in enumerate(order)}
-    limit = rank[str(child.tag)]
-    before = None
-    for sibling in parent:
-        if isinstance(sibling.tag, str) and rank.get(sibling.tag, limit + 1) <= limit:
-            before = sibling
+    earlier = frozenset(order[: order.index(str(child.tag)) + 1])
+    before = next((sibling for sibling in reversed(parent) if sibling.tag in earlier), None)
     insert_behind(parent, before, child)
 
 
