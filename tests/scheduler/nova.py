@@ -139,6 +139,41 @@ def random_case(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def random_numa_case(rng: random.Random) -> dict[str, Any]:
+    """A small cloud whose hosts have cells with guests on them, and one request about cells."""
+    case = random_case(rng)
+    case["filters"], case["aggregates"] = ["ComputeFilter", "NUMATopologyFilter"], []
+    for host in case["hosts"]:
+        host["disabled"], host["up"], host["memory_mb"] = False, True, 8192
+        host["numa"] = {"cells": [_cell(rng, cell) for cell in (0, 1)]}
+    specs = {"hw:cpu_policy": rng.choice(["dedicated", "dedicated", "shared"])}
+    if specs["hw:cpu_policy"] == "dedicated" and rng.random() < 0.6:
+        specs["hw:cpu_thread_policy"] = rng.choice(["prefer", "require", "isolate"])
+    if specs["hw:cpu_policy"] == "shared" or rng.random() < 0.5:
+        specs["hw:numa_nodes"] = rng.choice(["1", "2"])
+    flavor = {"vcpus": rng.choice([2, 4, 6, 8]), "memory_mb": rng.choice([512, 2048]), "extra_specs": specs}
+    case["request"] = {**case["request"], "flavor": {**case["request"]["flavor"], **flavor}}
+    case["request"] |= {"image": {"properties": {}}, "hints": {}, "group": None}
+    return case
+
+
+def _cell(rng: random.Random, number: int) -> dict[str, Any]:
+    """Four cores with two threads each, the second threads numbered after all first ones."""
+    cores = [[4 * number + core, 8 + 4 * number + core] for core in range(4)]
+    pcpus = sorted(cpu for core in cores for cpu in core)
+    pinned = rng.sample(pcpus, rng.choice([0, 0, 2, 3, 5, 8]))
+    floating = rng.choice([0, 0, 4, 12])
+    return {
+        "id": number,
+        "cpuset": pcpus,
+        "memory_mb": 4096,
+        "siblings": cores,
+        "pinned_cpus": sorted(pinned),
+        "cpu_usage": len(pinned) + floating,
+        "memory_usage": rng.choice([0, 512, 3072]),
+    }
+
+
 def _host(rng: random.Random, number: int) -> dict[str, Any]:
     ram_mb, disk_gb = rng.choice([4096, 8192, 16384]), rng.choice([10, 100])
     return {

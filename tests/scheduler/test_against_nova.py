@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from agent.core.cpuset import CpuSet
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
-from agent.core.usage import Limits
+from agent.core.usage import CellUsage, Limits, PageUse, Usage
+from agent.inspection.synthetic import parse_synthetic
+from agent.placement.layout import layout_of
+from agent.placement.room import Room, measure_room
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import candidates
@@ -16,9 +21,27 @@ from agent.scheduler.table import HostRow, HostTable
 from agent.scheduler.wanted import Group, Wanted
 from agent.scheduler.weigh import best_first, weigh
 from agent.settings.scheduling import SchedulingSettings
-from tests.scheduler.nova import METRICS, ask, nova_python, random_case
+from tests.scheduler.nova import METRICS, ask, nova_python, random_case, random_numa_case
 
 CASES = 1500
+
+
+CELLS = parse_synthetic("socket:2 core:4 thread:2 memory:4GiB")
+WEIGHERS = ("RAM", "Disk", "CPU", "IoOps", "NumInstances", "BuildFailure", "HypervisorVersion", "PCI", "Metrics")
+
+
+def room_of(numa: dict[str, Any], limits: Limits) -> Room:
+    cells = tuple(
+        CellUsage(
+            cell["id"],
+            CpuSet(cell["pinned_cpus"]),
+            floating_vcpus=cell["cpu_usage"],  # Nova counts pinned vCPUs against the ratio too
+            memory_kib=cell["memory_usage"] << 10,
+            pages=(PageUse(4, cell["memory_usage"] << 8),),
+        )
+        for cell in numa["cells"]
+    )
+    return measure_room(layout_of(CELLS), Usage(cells), limits)
 
 
 def table_of(case: dict[str, Any]) -> HostTable:
@@ -43,6 +66,8 @@ def table_of(case: dict[str, Any]) -> HostTable:
             HostRow(
                 name=host["name"],
                 facts=facts,
+                topology=CELLS if "numa" in host else None,
+                room=room_of(host["numa"], facts.limits) if "numa" in host else None,
                 vcpus=host["vcpus"],
                 vcpus_used=host["vcpus_used"],
                 ram_mb=host["memory_mb"],
@@ -96,6 +121,27 @@ def settings_of(case: dict[str, Any]) -> SchedulingSettings:
         max_io_ops_per_host=conf["filter_scheduler.max_io_ops_per_host"],
         multipliers={"num_instances_weight_multiplier": conf["filter_scheduler.num_instances_weight_multiplier"]},
     )
+
+
+def test_hosts_with_cells_in_exact_mode_the_same_hosts_in_the_same_order(shared_data: Path, pytestconfig: Any) -> None:
+    rng = random.Random(36)
+    cases = [random_numa_case(rng) for _ in range(CASES // 3)]
+    python = nova_python(pytestconfig.rootpath / ".cache")
+    answers = ask(python, shared_data.parent / "nova" / "sched_oracle.py", cases)
+    filters, weighers = all_filters(), all_weighers()
+    refused = 0
+    for case, nova in zip(cases, answers, strict=True):
+        assert nova["error"] in (None, "NoValidHost"), nova
+        table, wanted = table_of(case), wanted_of(case)
+        exact = replace(settings_of(case), numa_exact=True, weighers=WEIGHERS)
+        rows, trace = candidates(table, wanted, filters=chosen_filters(exact, filters), settings=exact)
+        names = [table.at(int(row)).name for row in rows]
+        assert names == nova["per_filter"][-1][1], (case, trace)
+        refused += len(case["hosts"]) - len(names)
+        weights, _ = weigh(table, wanted, rows=rows, weighers=chosen_weighers(exact, weighers), settings=exact)
+        order = [names[position] for position in best_first(weights)]
+        assert order == [host["name"] for host in nova["hosts"]], case
+    assert CASES // 6 < refused < CASES
 
 
 def test_same_hosts_same_weights_same_order(shared_data: Path, pytestconfig: Any) -> None:
