@@ -162,3 +162,23 @@ def test_claims_come_back_in_any_order_and_only_once() -> None:
 def test_a_failed_matching_names_the_guest_cells_that_compete() -> None:
     assert find_violators([0b11, 0b11, 0b100]) == ()
     assert find_violators([0b11, 0b11, 0b1000, 0b01]) == (0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fast", "vcpus", "prefer", "expected"),
+    [
+        ("nobody asks: slow cores are as good", "4-7", 4, False, "0-3"),
+        ("who asks gets fast ones", "4-7", 4, True, "4-7"),
+        ("too few fast cores: any will do", "4-7", 6, True, "0-5"),
+    ],
+)
+def test_fast_cores_when_asked(sentence: str, fast: str, vcpus: int, prefer: bool, expected: str) -> None:
+    plain = parse_synthetic("core:8 memory:8GiB name:hybrid")
+    (cell,) = plain.cells
+    cores = tuple(
+        msgspec.structs.replace(core, kind="performance" if core.cpus <= CpuSet.parse(fast) else "efficiency")
+        for core in cell.cores
+    )
+    hybrid = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(cell, cores=cores),))
+    wanted = request(vcpus, cw_prefer_cores="fast") if prefer else request(vcpus)
+    assert str(pins(put(hybrid, wanted))) == expected, sentence
