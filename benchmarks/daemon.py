@@ -1,6 +1,6 @@
 """What the agent costs at rest, and what it adds to a guest's start, against virsh define and start alone.
 
-    python benchmarks/agent.py [--guests 0 20] [--seconds 20] [--starts 5]
+    python benchmarks/daemon.py [--guests 0 20] [--seconds 20] [--starts 5]
 
 A scheduler and an agent run on loopback; guests at rest are paused TCG guests of 16 MiB.  CPU time is that of the
 agent's process over the seconds, as an hour's; resident memory is at their end.  The guest whose start is measured has
