@@ -12,6 +12,7 @@ from agent.compute.driver import Driver
 from agent.compute.guest_state import Masks, read_masks
 from agent.compute.journal import Journal
 from agent.compute.masks import masks_of
+from agent.compute.obstacle import find_obstacle
 from agent.compute.prove import verify_host
 from agent.compute.settle import settle_threads
 from agent.core.errors import CellwrightError
@@ -65,7 +66,7 @@ def why_not(guest: GuestVerdict, finding: Finding) -> str:
 
 def _repair_guest(libvirt: Driver, journal: Journal, guest: GuestVerdict, *, dry_run: bool) -> list[Repair]:
     reasons = {finding: why_not(guest, finding) for finding in guest.findings}
-    failed = ""
+    failed = obstacle = ""
     still: set[tuple[str, int | None]] = set()
     if not dry_run and not all(reasons.values()):
         try:
@@ -74,17 +75,23 @@ def _repair_guest(libvirt: Driver, journal: Journal, guest: GuestVerdict, *, dry
             still = {(finding.code, finding.tid) for one in after for finding in one.findings}
         except CellwrightError as why:
             failed = str(why)
-    return [_outcome(finding, reasons[finding], failed=failed, still=still) for finding in guest.findings]
+        if failed or still:
+            obstacle = find_obstacle(libvirt, guest.name)
+    return [
+        _outcome(finding, reasons[finding], failed=failed, still=still, obstacle=obstacle) for finding in guest.findings
+    ]
 
 
-def _outcome(finding: Finding, reason: str, *, failed: str, still: set[tuple[str, int | None]]) -> Repair:
+def _outcome(
+    finding: Finding, reason: str, *, failed: str, still: set[tuple[str, int | None]], obstacle: str
+) -> Repair:
     result, why = Result.REPAIRED, ""
     if reason:
         result, why = Result.LEFT, reason
     elif failed:
-        result, why = Result.FAILED, failed
+        result, why = Result.FAILED, f"{failed}; {obstacle}" if obstacle else failed
     elif (finding.code, finding.tid) in still:
-        result, why = Result.FAILED, "it was set, and something set it back, or the kernel refused"
+        result, why = Result.FAILED, obstacle or "it was set, and something set it back, or the kernel refused"
     return Repair(guest=finding.guest, finding=finding.message, cause=finding.cause, result=result, why=why)
 
 

@@ -40,6 +40,11 @@ def read_cgroup(root: Root, version: int, path: str) -> Cgroup | None:
     return Cgroup(path, version, cpus, effective, root.parsed(f"{folder}/cpuset.mems", CpuSet.parse))
 
 
+def cpuset_file(cgroup: Cgroup) -> str:
+    """The file of a live host that says which pCPUs a cgroup may use."""
+    return f"/{MOUNTS[cgroup.version]}{cgroup.path.rstrip('/')}/cpuset.cpus"
+
+
 def parents(path: str) -> list[str]:
     """The path and every path above it, longest first, without the root: ``/a/b`` and ``/a``."""
     parts = path.strip("/").split("/")

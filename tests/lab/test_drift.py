@@ -98,8 +98,12 @@ def test_a_slice_that_shuts_the_guest_out(guest: Guest) -> None:
         found = findings(guest)
         assert {one["role"] for one in found} >= {"vcpu", "emulator"}
         assert all("/machine.slice" in one["cause"] and "systemd" in one["cause"] for one in found)
+        guest.lab.run("systemctl", "set-property", "--runtime", "machine.slice", "AllowedCPUs=")
+        said = guest.lab.run("cellwright", "repair", guest.name, status=4).stdout
+        assert f"/machine.slice allows {others} alone" in said
+        assert "systemctl set-property --runtime 'machine.slice' AllowedCPUs=0-7" in said
+        assert "an emptied AllowedCPUs= is not enough" in said
     finally:
-        # an empty AllowedCPUs= leaves the old list in the cgroup: systemd 252 writes only what is set
         guest.lab.run("systemctl", "set-property", "--runtime", "machine.slice", "AllowedCPUs=0-7")
     assert findings(guest) == []
 
