@@ -1,12 +1,16 @@
 """Say why a guest does not fit on a host: the rule for each guest cell on each host cell, and what would help.
 
 The changes at the end are verified by placing again, the least intrusive first.  With --guests the placements of the
-guests on the host are known, and moving one of them is among the changes.  Exit codes: 0 it fits, 3 it does not, 2 bad
-input.
+guests on the host are known, and moving one of them is among the changes.  With --scheduler a scheduler says what it
+would decide now among all its hosts: what every filter removes, the weights, the misfits.
+
+Exit codes: 0 it fits, 3 it does not, 2 bad input.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 
@@ -18,6 +22,7 @@ from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.cli.place import render_table as render_answer
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
+from agent.core.listing import NewInstance
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.core.topology import HostTopology
@@ -35,11 +40,18 @@ def configure(parser: ArgumentParser) -> None:
     held = parser.add_mutually_exclusive_group()
     add_usage_options(parser, beside=held)
     held.add_argument("--guests", metavar="FILE.jsonl", help="the Placement of each guest on the host, one a line")
+    parser.add_argument(
+        "--scheduler", metavar="URL", help="ask a scheduler about all its hosts instead of one host here"
+    )
+    parser.add_argument("--token", metavar="TOKEN", help="for the scheduler; or CELLWRIGHT_TOKEN")
+    parser.add_argument("--ca-file", metavar="FILE", help="the authority that signed the scheduler's certificate")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 
 def run(args: Namespace) -> int:
     """Print why not; the exit code says whether it fits."""
+    if args.scheduler is not None:
+        return _ask_scheduler(args)
     from agent.placement import place
     from agent.placement.language import check_request, parse_guest
     from agent.placement.nearest import changes
@@ -61,6 +73,20 @@ def run(args: Namespace) -> int:
     else:
         sys.stdout.write(render_table(host, answer, len(parse_guest(request).cells), list(found)))
     return MISFIT
+
+
+def _ask_scheduler(args: Namespace) -> int:
+    """What the scheduler would decide now; nothing is claimed."""
+    from agent.compute.client import Client, path_of
+    from agent.core.codec import to_tree
+    from agent.picture.decision import render_decision
+
+    client = Client(args.scheduler, args.token or os.environ.get("CELLWRIGHT_TOKEN"), ca_file=args.ca_file)
+    tree = to_tree(load_request(args.request))
+    asked = {key: value for key, value in tree.items() if key in NewInstance.__struct_fields__}
+    decision = client.call("POST", path_of("instances", "explain"), asked)
+    sys.stdout.write(json.dumps(decision) + "\n" if args.format == "json" else render_decision(decision) + "\n")
+    return MISFIT if decision["placement"] is None else 0
 
 
 def render_table(host: HostTopology, misfit: Misfit, guest_cells: int, changes: list[Nearest]) -> str:

@@ -64,7 +64,8 @@ def add_request_options(parser: ArgumentParser) -> None:
 def _create_options(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     add_request_options(parser)
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="make N, NAME-1 to NAME-N")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="make N, NAME-1 to NAME-N, as many as fit")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be decided, and claim nothing")
     add_format_options(parser)
 
 
@@ -88,6 +89,10 @@ def new_instance(args: Namespace, name: str) -> dict[str, Any]:
 
 
 def _create(client: Client, args: Namespace) -> int:
+    if args.dry_run:
+        decision = client.call("POST", path_of("instances", "explain"), new_instance(args, args.name))
+        _print_decision(decision, args)
+        return FAILED if decision["placement"] is None else 0
     made = client.call("POST", path_of("instances"), {**new_instance(args, args.name), "count": args.count})
     if args.count == 1:
         print_one(made[0], args)
@@ -97,14 +102,17 @@ def _create(client: Client, args: Namespace) -> int:
 
 
 def _explain(client: Client, args: Namespace) -> int:
+    _print_decision(client.call("GET", path_of("instances", args.name, "decision")), args)
+    return 0
+
+
+def _print_decision(decision: dict[str, Any], args: Namespace) -> None:
     from agent.picture.decision import render_decision
 
-    decision = client.call("GET", path_of("instances", args.name, "decision"))
     if args.format == "table":
         print(render_decision(decision))
     else:
         print_one(decision, args)
-    return 0
 
 
 def _move_options(parser: ArgumentParser) -> None:

@@ -52,6 +52,11 @@ class Decisions(State):
             self.cloud.put_instance(failed)
             return failed
 
+    def check_quota(self, request: Request, *, project: str, count: int) -> None:
+        """Refuse instances of which a project's quota would not take all."""
+        with transaction(self.engine) as connection:
+            catalogue.check_quota(connection, project, request.flavor, count=count)
+
     def decide(self, request: Request, *, project: str = "", instance: InstanceRecord | None = None) -> Decision:
         """What would be decided now; nothing is claimed."""
         with self.lock:

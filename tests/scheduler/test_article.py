@@ -97,6 +97,31 @@ def test_quota_of_cores(cloud: Service) -> None:
     assert "cores quota is 2, 2 in use, 1 more wanted" in refused.stderr
 
 
+def test_a_dry_run_and_explain_claim_nothing(cloud: Service, tmp_path: Path) -> None:
+    before = cloud.json("instance", "list")
+    told = cloud.run("instance", "create", "--flavor", "m.tiny", "--availability-zone", "moon", "--dry-run", "vm")
+    assert told.returncode == 3
+    assert "5 by AvailabilityZone" in told.stdout
+    assert cloud.json("instance", "create", "--flavor", "m.tiny", "--dry-run", "vm")["placement"]["host"] in HOSTS
+    request = tmp_path / "request.json"
+    request.write_text('{"name": "vm", "flavor": {"vcpus": 100, "ram_mb": 64}, "availability_zone": null}')
+    told = cloud.run("explain", "--scheduler", cloud.url, "--request", str(request))
+    assert told.returncode == 3
+    assert "5 by Core" in told.stdout
+    assert cloud.json("instance", "list") == before
+
+
+def test_several_at_once(cloud: Service) -> None:
+    cloud.json("quota", "set", "--cores", "3", "bounded")
+    refused = cloud.run("instance", "create", "--flavor", "m.tiny", "--project", "bounded", "--count", "4", "many")
+    assert "cores quota is 3, 0 in use, 4 more wanted" in refused.stderr
+    assert not [row for row in cloud.json("instance", "list") if row["name"].startswith("many")]
+    cloud.json("group", "create", "--policy", "anti-affinity", "one-each")
+    made = cloud.json("instance", "create", "--flavor", "m.tiny", "--hint", "group=one-each", "--count", "6", "some")
+    assert [row["name"] for row in made] == [f"some-{number}" for number in range(1, 7)]
+    assert [row["status"] for row in made] == ["SCHEDULED"] * 5 + ["ERROR"]
+
+
 def test_columns_and_formats(cloud: Service) -> None:
     values = cloud.run("host", "list", "-f", "value", "-c", "name")
     assert values.stdout.split() == list(HOSTS)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from agent.core.errors import BadInput, QuotaExceeded
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
+from agent.core.usage import CellUsage, Usage
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue
@@ -149,6 +150,63 @@ def test_migrate_leaves_the_host(scheduler: Scheduler) -> None:
     assert scheduler.move(placed.id).host != placed.host
     assert placed.host is not None
     assert not scheduler.cloud.instances(placed.host)
+
+
+def test_evacuating_is_for_hosts_that_are_down(scheduler: Scheduler, clock: Clock) -> None:
+    trial = scheduler.create(ask("trial", PINNED, force_host="osdev-02"))
+    scheduler.put_host(trial_host("osdev-01", agent=True))
+    placed = scheduler.create(ask("db", PINNED, force_host="osdev-01"))
+    with pytest.raises(BadInput, match="osdev-01 is up; migrate it"):
+        scheduler.evacuate(placed.id)
+    clock.now_s += 100
+    free = replace(placed.request, force_host=None)
+    assert scheduler.evacuate(placed.id, request=free).host not in (None, "osdev-01")
+    assert not scheduler.cloud.instances("osdev-01")
+    assert scheduler.evacuate(trial.id, request=replace(trial.request, force_host=None)).host != "osdev-02"
+
+
+def test_resizing_minds_the_quota_and_counts_the_instance_once(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "demo", {"cores": 4}))
+    placed = scheduler.create(ask("vm", replace(SMALL, vcpus=3)), project="demo")
+    assert scheduler.move(placed.id, request=ask("vm", replace(SMALL, vcpus=4)), stay=True).host is not None
+    with pytest.raises(QuotaExceeded, match="cores quota is 4, 0 in use, 5 more wanted"):
+        scheduler.move(placed.id, request=ask("vm", replace(SMALL, vcpus=5)), stay=True)
+    assert scheduler.instance(placed.id).request.flavor.vcpus == 4
+
+
+def test_a_move_that_fits_nowhere_changes_nothing(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("apart", "anti-affinity")))
+    made = [scheduler.create(ask(f"vm-{n}", PINNED, group="apart")) for n in range(5)]
+    with pytest.raises(BadInput, match=r"stays on .*ServerGroupAntiAffinity removed 4 of 4"):
+        scheduler.move(made[0].id)
+    assert scheduler.instance(made[0].id) == made[0]
+
+
+def test_a_claim_given_up_gets_its_own_time_on_the_next_host(scheduler: Scheduler, clock: Clock) -> None:
+    for number in range(1, 6):
+        scheduler.put_host(trial_host(f"osdev-0{number}", agent=True))
+    first = scheduler.create(ask("db", PINNED))
+    clock.now_s += 301
+    for number in range(1, 6):
+        scheduler.seen(f"osdev-0{number}")
+    assert scheduler.expire() == [first.id]
+    second = scheduler.instance(first.id)
+    assert second.host not in (None, first.host)
+    assert second.expires_s == clock.now_s + 300
+    assert scheduler.expire() == []
+
+
+def test_a_guest_that_took_a_claimed_pcpu_does_not_stop_the_scheduler(
+    scheduler: Scheduler, url: str, clock: Clock
+) -> None:
+    placed = scheduler.create(ask("db", PINNED, force_host="osdev-01"))
+    assert placed.placement is not None
+    taken = Usage(cells=(CellUsage(placed.placement.cells[0].host_cell, pinned=placed.placement.owned()),))
+    scheduler.put_host(replace(trial_host("osdev-01"), foreign=taken))
+    again = start(url, clock)
+    assert sum(len(cell.pinned) for cell in again.cloud.usage("osdev-01").cells) == 16
+    again.delete(placed.id)
+    again.engine.dispose()
 
 
 def test_rebuild_keeps_the_place_and_minds_the_image(scheduler: Scheduler) -> None:

@@ -62,7 +62,8 @@ class Instances(Controller):
     def create(self, state: State, data: NewInstance) -> list[InstanceView] | Redirect:
         """Schedule new instances; each that fits nowhere is kept in ERROR with the reason.
 
-        ``count`` makes several, NAME-1 to NAME-N.  A request for another region is redirected there.
+        ``count`` makes several, NAME-1 to NAME-N: as many as fit, and none when the quota does not take all.  A request
+        for another region is redirected there.
         """
         scheduler: Scheduler = state.scheduler
         service = state.service
@@ -74,6 +75,7 @@ class Instances(Controller):
         if not 1 <= data.count <= MOST_AT_ONCE:
             raise BadInput(f"count {data.count}; allowed: 1 to {MOST_AT_ONCE}")
         asked = _request(scheduler, data)
+        scheduler.check_quota(asked, project=data.project, count=data.count)
         names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(data.count)]
         made = [scheduler.create(msgspec.structs.replace(asked, name=name), project=data.project) for name in names]
         return [view_instance(scheduler, record) for record in made]

@@ -92,6 +92,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def _sqlite_pragmas(connection, record) -> None:  # type: ignore[no-untyped-def]  # the driver's own types
+    """WAL with synchronous=NORMAL: what is committed outlives every kill of the process, and not every power cut.
+
+    FULL would sync the log at each commit; that was measured at 2.4 ms more a claim (6.6 to 9.0 ms on a busy machine).
+    After a power cut the database is whole, at worst without its last claims; their guests are then foreign usage that
+    their agents report, so that nothing is given twice.  PostgreSQL keeps every claim.
+    """
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):

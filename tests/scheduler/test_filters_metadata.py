@@ -1,0 +1,75 @@
+"""Filters over aggregate metadata and host software: extra specs, tenants, image properties, capabilities, versions."""
+
+import pytest
+
+from agent.core.errors import BadRequest
+from agent.core.request import Image
+from tests.scheduler.tables import passing, row, wish
+
+HOSTS = (
+    row("fast", facts={"hypervisor_type": "QEMU", "hypervisor_version": 7_002_000, "cpu_info": {"vendor": "Intel"}}),
+    row("slow", facts={"hypervisor_type": "QEMU", "hypervisor_version": 6_000_001, "stats": {"gpu": "4"}}),
+    row("arm", facts={"supported_instances": (("aarch64", "kvm", "hvm"),)}),
+)
+ALL = "fast slow arm"
+AGGREGATES = {
+    "fast-io": ({"io": "fast", "filter_tenant_id": "red, blue", "os": "linux"}, "fast"),
+    "slow-io": ({"io": "slow,quiet", "instance_type": "small"}, "slow"),
+}
+
+
+def specs(**more: str) -> dict[str, object]:
+    return {"extra_specs": {key.replace("__", ":"): value for key, value in more.items()}}
+
+
+def properties(**more: str) -> Image:
+    return Image(properties=dict(more))
+
+
+VERSION_7 = properties(img_hv_type="kvm", img_hv_requested_version=">=7.0")
+EXTRA, IMAGES = "AggregateInstanceExtraSpecs", "AggregateImagePropertiesIsolation"
+CAPABILITIES, TENANTS = "ComputeCapabilities", "AggregateMultiTenancyIsolation"
+TABLE = [
+    (EXTRA, wish(), ALL, "no extra spec asks nothing"),
+    (EXTRA, wish(flavor=specs(io="fast")), "fast", "a key without a namespace"),
+    (EXTRA, wish(flavor=specs(aggregate_instance_extra_specs__io="slow")), "slow", "its own namespace"),
+    (EXTRA, wish(flavor=specs(hw__cpu_policy="dedicated")), ALL, "another namespace is another's"),
+    (EXTRA, wish(flavor=specs(io="quiet")), "slow", "commas separate values"),
+    (EXTRA, wish(flavor=specs(io="<or> fast <or> quiet")), "fast slow", "operators"),
+    (EXTRA, wish(flavor=specs(io="fast", colour="red")), "", "every key must be matched"),
+    (TENANTS, wish(project="red"), ALL, "a project of the list, and hosts that have none"),
+    (TENANTS, wish(project="green"), "slow arm", "other projects keep off"),
+    (IMAGES, wish(image=properties(os="linux")), ALL, "the value that the aggregate names"),
+    (IMAGES, wish(image=properties(os="windows")), "slow arm", "another value keeps off"),
+    (IMAGES, wish(), ALL, "an image without the property goes anywhere"),
+    ("AggregateTypeAffinity", wish(flavor={"name": "small"}), ALL, "the flavor that the aggregate names"),
+    ("AggregateTypeAffinity", wish(flavor={"name": "large"}), "fast arm", "another flavor keeps off"),
+    (CAPABILITIES, wish(flavor=specs(capabilities__cpu_info__vendor="Intel")), "fast", "a path into what is reported"),
+    (CAPABILITIES, wish(flavor=specs(capabilities__gpu=">= 4")), "slow", "statistics count"),
+    (CAPABILITIES, wish(flavor=specs(gpu=">= 5")), "fast arm", "without a namespace, only hosts that have it mind"),
+    (CAPABILITIES, wish(flavor=specs(capabilities__nothing="1")), "", "what nobody has"),
+    ("ImageProperties", wish(image=properties(hw_architecture="x86_64")), "fast slow", "the architecture"),
+    ("ImageProperties", wish(image=properties(hw_architecture="amd64")), "fast slow", "by its other name"),
+    ("ImageProperties", wish(image=properties(hw_architecture="aarch64", img_hv_type="qemu")), "", "all of it at once"),
+    ("ImageProperties", wish(image=VERSION_7), "fast arm", "a version; hosts of unknown version pass"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "wanted", "hosts", "why"), TABLE, ids=[f"{r[0]}: {r[3]}" for r in TABLE])
+def test_table(rule, wanted, hosts, why):
+    assert passing(rule, HOSTS, wanted, aggregates=AGGREGATES) == hosts, why
+
+
+@pytest.mark.parametrize("predicate", ["new", "~7", ">=7.x"])
+def test_a_version_predicate_that_is_none_is_refused(predicate):
+    with pytest.raises(BadRequest, match="img_hv_requested_version"):
+        passing("ImageProperties", HOSTS, wish(image=properties(img_hv_type="kvm", img_hv_requested_version=predicate)))
+
+
+@pytest.mark.parametrize(
+    ("count", "hosts"), [(1, "two one"), (2, "two"), (3, "")], ids=["one", "as many as there are", "more than any has"]
+)
+def test_pci_devices(count, hosts):
+    card = ("8086", "1572")
+    have = (row("two", devices={card: 2}), row("one", devices={card: 1}), row("other", devices={("10de", "1"): 9}))
+    assert passing("PciPassthrough", have, wish(devices={card: count})) == hosts
