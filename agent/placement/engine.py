@@ -5,7 +5,8 @@ The steps:
 1. A guest without cells floats over the shared set, and always fits.
 2. For each shape of guest cell and each host cell, ask the rules (``rules``): fits, or which rule says no.
 3. Match guest cells with host cells (``matching``).  Without a matching the answer is every refusal and who competes.
-4. Plan the cores on every cell that came through (``cores``) and price it (``choice``).
+4. Plan the cores on the cells that came through (``cores``) and price them (``choice``); for a guest of one cell only
+   while a cell can still be the cheapest.
 5. Take the cheapest assignment (``assignment``), exactly; devices count once the cells are chosen (``devices``).
 6. Write the decision down (``answer``).
 
@@ -53,14 +54,14 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
             return _misfit(room, guest, [Reason(code=Code.NO_SUCH_PCPUS, message=message)])
     if not guest.auto_cells:
         return _fit_cells(room, guest, guests)
-    first: Placement | Misfit | None = None
-    for count in range(1, min(len(room.cells), guest.vcpus) + 1):
+    whole = _fit_cells(room, guest, guests)
+    if whole.fits:
+        return whole
+    for count in range(2, min(len(room.cells), guest.vcpus) + 1):
         answer = _fit_cells(room, split_guest(guest, count), guests)
         if answer.fits:
             return answer
-        first = first or answer
-    assert first is not None
-    return first
+    return whole
 
 
 def _float(room: Room, guest: GuestTopology) -> Placement | Misfit:
@@ -138,17 +139,17 @@ def _choose_cell(room: Room, guest: GuestTopology, fits: int, allowed: int) -> t
     """Where a guest of one cell goes: cells are planned cheapest first, and only while one can still be the best."""
     shape = guest.shapes[0]
     options = sorted([(_price(room, guest, shape, index, 0), index) for index in _indices(fits)])
-    best: tuple[int, int, Plan] | None = None
+    priced: list[tuple[int, int, Plan]] = []
     for least, index in options:
-        if best is not None and least >= best[0] and not best[2].idle:
+        if priced and least >= priced[0][0] and not priced[0][2].idle:
             break
         plan = plan_cores(room.cells[index], guest, shape, allowed)
         alone = _price(room, guest, shape, index, plan.idle) if plan.idle else least
         price = alone + price_plan(plan, packing=room.packing)
-        if best is None or price < best[0]:
-            best = price, index, plan
-    assert best is not None
-    return best[1:]
+        if not priced or price < priced[0][0]:
+            priced = [(price, index, plan)]
+    ((_, index, plan),) = priced
+    return index, plan
 
 
 def _devices_near(room: Room, guest: GuestTopology, chosen: tuple[int, ...]) -> tuple[PlacedDevice, ...]:
