@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from agent.inspection.files import Root
 
-_CLASSES = ("sys/class/net", "sys/class/block", "sys/class/drm")
+_CLASSES = ("sys/class/net", "sys/class/infiniband", "sys/class/block", "sys/class/drm")
 _OLDER_BLOCK = "sys/block"
 _KINDS = {0x01: "storage", 0x02: "net", 0x03: "gpu"}
 _INFINIBAND = (0x0C, 0x06)

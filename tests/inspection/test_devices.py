@@ -46,7 +46,7 @@ def test_saved_machine(machines: Path, name: str) -> None:
             continue
         assert cell in entry["nodes"], device
         if entry["devices"]:
-            # hwloc also tells drivers' own names: mlx4_0 beside ib0, controlD64 beside card0
+            # hwloc also tells parts of a device: controlD64 beside card0
             assert set(filter(None, device.name.split(","))) <= set(entry["devices"]), device
 
 
