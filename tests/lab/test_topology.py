@@ -22,9 +22,9 @@ def read_lscpu(lab: Machine) -> dict[int, tuple[int, int, int | None]]:
     return {int(cpu): (int(core), int(socket), int(cell) if cell else None) for cpu, core, socket, cell in rows}
 
 
-def check_against_lscpu(lab: Machine) -> None:
+def check_against_lscpu(lab: Machine, document: dict[str, Any]) -> None:
     """Same online CPUs, same siblings, same sockets, same cells."""
-    document, lscpu = read_document(lab), read_lscpu(lab)
+    lscpu = read_lscpu(lab)
     ours = {
         cpu: (tuple(parse_cpus(core["cpus"])), core["socket"], cell["id"])
         for cell in document["cells"]
@@ -43,9 +43,15 @@ def without_free_memory(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if not re.match(r"node \d+ free:", line)]
 
 
+@pytest.fixture(scope="module")
+def document(lab: Machine) -> dict[str, Any]:
+    """What the machine looks like when nothing was changed."""
+    return read_document(lab)
+
+
 @everywhere
-def test_the_document_is_the_described_machine(lab: Machine) -> None:
-    topology, document = TOPOLOGIES[lab.name], read_document(lab)
+def test_the_document_is_the_described_machine(lab: Machine, document: dict[str, Any]) -> None:
+    topology = TOPOLOGIES[lab.name]
     assert [parse_cpus(cell["cpus"]) for cell in document["cells"]] == expected_cells(topology)
     assert (document["sockets"], document["dies"]) == (topology.sockets, topology.sockets * topology.dies)
     assert document["cores"] == topology.sockets * topology.dies * topology.cores
@@ -59,8 +65,8 @@ def test_the_document_is_the_described_machine(lab: Machine) -> None:
 
 
 @everywhere
-def test_lscpu_agrees(lab: Machine) -> None:
-    check_against_lscpu(lab)
+def test_lscpu_agrees(lab: Machine, document: dict[str, Any]) -> None:
+    check_against_lscpu(lab, document)
 
 
 @everywhere
@@ -78,7 +84,7 @@ def test_a_cpu_goes_offline_and_comes_back(lab: Machine) -> None:
         document = read_document(lab)
         assert (document["online"], document["offline"]) == ("0-4,6-7", "5")
         assert document["cells"][1]["cpus"] == "4,6-7"
-        check_against_lscpu(lab)
+        check_against_lscpu(lab, document)
     finally:
         lab.shell(f"echo 1 >{online}")
     assert read_document(lab)["offline"] == ""
@@ -92,7 +98,7 @@ def test_siblings_go_when_smt_is_switched_off(lab: Machine) -> None:
         document = read_document(lab)
         assert (document["online"], document["offline"]) == ("0,2,4,6", "1,3,5,7")
         assert document["smt"] is False
-        check_against_lscpu(lab)
+        check_against_lscpu(lab, document)
     finally:
         lab.shell(f"echo on >{control}")
 
@@ -110,16 +116,15 @@ def test_huge_pages_are_counted_at_their_cell(lab: Machine) -> None:
 
 
 @pytest.mark.parametrize("lab", ["isolated"], indirect=True)
-def test_the_kernel_line_isolates_cpus_and_reserves_pages(lab: Machine) -> None:
-    document = read_document(lab)
+def test_the_kernel_line_isolates_cpus_and_reserves_pages(lab: Machine, document: dict[str, Any]) -> None:
     assert (document["isolated"], document["nohz_full"]) == ("2-3,6-7", "2-3,6-7")
     gigantic = [pool for cell in document["cells"] for pool in cell["pages"] if pool["size_kib"] == 1 << 20]
     assert [(pool["total"], pool["free"]) for pool in gigantic] == [(1, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("lab", ["2n-pci"], indirect=True)
-def test_network_cards_are_at_their_cells(lab: Machine) -> None:
-    devices = [cell["devices"] for cell in read_document(lab)["cells"]]
+def test_network_cards_are_at_their_cells(lab: Machine, document: dict[str, Any]) -> None:
+    devices = [cell["devices"] for cell in document["cells"]]
     pci = [[device["pci"] for device in at_cell if device["kind"] == "net"] for at_cell in devices]
     assert [len(at_cell) for at_cell in pci] == [1, 1]
     for cell, addresses in enumerate(pci):
