@@ -84,7 +84,7 @@ def test_an_old_database_with_data_is_upgraded_and_works_on(engine: Engine) -> N
 def test_a_newer_database_is_refused_by_name(engine: Engine, url: str) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(BadInput, match="its schema 9999 is from a newer cellwright; this one knows up to 0002"):
+    with pytest.raises(BadInput, match=r"its schema 9999 is from a newer cellwright; this one knows up to \d+"):
         open_database(url)
 
 
