@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import pytest
@@ -20,9 +21,6 @@ from agent.core.errors import Unreachable
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
 
 NAME = name_of("watch")
-SETTLED_S = 4.0
-"""By then a watch has read the host once, on a busy machine too."""
-
 PINS = "<cputune><vcpupin vcpu='0' cpuset='0-1'/><emulatorpin cpuset='0-1'/></cputune>"
 
 
@@ -37,43 +35,61 @@ def libvirt(libvirt_uri: str) -> Iterator[Driver]:
 
 
 def start_watch(*options: str) -> subprocess.Popen[str]:
-    """A watch that is killed after a minute, so that a line which never comes is a failure and no hang."""
     command = [sys.executable, "-m", "agent", "watch", NAME, "--interval", "0.3", "--format", "json", *options]
-    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    killer = threading.Timer(60, watch.kill)
-    killer.daemon = True
-    killer.start()
-    return watch
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def next_event(watch: subprocess.Popen[str], change: str) -> dict[str, Any]:
-    """The next line about ``change``; other lines before it are passed over."""
-    assert watch.stdout is not None
-    for line in watch.stdout:
-        event: dict[str, Any] = json.loads(line)
-        if event["change"] == change:
-            return event
-    raise AssertionError(f"the watch ended without {change}: {watch.communicate()[1]}")
+def listen(watch: subprocess.Popen[str]) -> Queue[dict[str, Any]]:
+    """What the watch prints, as it comes."""
+    events: Queue[dict[str, Any]] = Queue()
+
+    def read() -> None:
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            events.put(json.loads(line))
+
+    threading.Thread(target=read, daemon=True).start()
+    return events
+
+
+def next_event(events: Queue[dict[str, Any]], change: str, *, wait_s: float = 120) -> dict[str, Any]:
+    """The next line about ``change``; other lines before it are passed over.  Empty when none comes."""
+    end = time.monotonic() + wait_s
+    while (event := events.get(timeout=max(0.01, end - time.monotonic())))["change"] != change:
+        pass
+    return event
+
+
+def start_guest(events: Queue[dict[str, Any]]) -> None:
+    """Start the guest until the watch tells it: a watch that is not up yet cannot have seen the start."""
+    for _ in range(20):
+        virsh("start", NAME)
+        try:
+            next_event(events, "started", wait_s=5)
+        except Empty:
+            virsh("destroy", NAME)
+        else:
+            return
+    raise AssertionError("the watch never told that the guest was started")
 
 
 def test_start_drift_clearing_and_stop_are_told_and_ctrl_c_ends_it(libvirt: Driver) -> None:
     watch = start_watch()
     try:
-        time.sleep(SETTLED_S)
-        virsh("start", NAME)
-        next_event(watch, "started")
+        events = listen(watch)
+        start_guest(events)
         pid = libvirt.domain(NAME).pid
         subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
-        drift = next_event(watch, "appeared")
+        drift = next_event(events, "appeared")
         assert (drift["guest"], drift["finding"]["tid"], drift["finding"]["actual"]) == (NAME, pid, "0")
         assert "taskset" in drift["finding"]["cause"]
         subprocess.run(["taskset", "-cp", "0-1", str(pid)], capture_output=True, check=True)
-        next_event(watch, "cleared")
+        next_event(events, "cleared")
         virsh("destroy", NAME)
-        next_event(watch, "stopped")
+        next_event(events, "stopped")
         watch.send_signal(signal.SIGINT)
-        _, said = watch.communicate(timeout=10)
-        assert (watch.returncode, said) == (4, "")
+        assert watch.stderr is not None
+        assert (watch.wait(30), watch.stderr.read()) == (4, "")
     finally:
         watch.kill()
         watch.wait()
@@ -121,17 +137,30 @@ def tell_of_a_pcpu(action: str) -> None:
     Path("/sys/devices/system/cpu/cpu1/uevent").write_text(action)
 
 
+def settle(events: Queue[dict[str, Any]]) -> None:
+    """Tell the kernel's news until the watch passes it on: events are heard only after a first reading."""
+    for _ in range(20):
+        tell_of_a_pcpu("online")
+        try:
+            next_event(events, "online", wait_s=5)
+        except Empty:
+            continue
+        return
+    raise AssertionError("the watch never told what the kernel said")
+
+
 def test_a_pcpu_that_went_and_came_back_between_two_readings_is_told_and_named_as_the_cause(libvirt: Driver) -> None:
     virsh("start", NAME)
     watch = start_watch("--interval", "20")
     try:
-        time.sleep(SETTLED_S)
+        events = listen(watch)
+        settle(events)
         pid = libvirt.domain(NAME).pid
         subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
         tell_of_a_pcpu("offline")
         tell_of_a_pcpu("online")
-        assert next_event(watch, "offline")["message"] == "the kernel says: pCPU 1 went offline"
-        drift = next_event(watch, "appeared")
+        assert next_event(events, "offline")["message"] == "the kernel says: pCPU 1 went offline"
+        drift = next_event(events, "appeared")
         assert drift["finding"]["tid"] == pid
         assert drift["finding"]["cause"] == "pCPU 1 went offline and came back"
     finally:
