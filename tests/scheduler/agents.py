@@ -28,6 +28,7 @@ class SimulatedAgent(threading.Thread):
         self.token = token
         self.random = random.Random(seed)
         self.running: dict[str, set[int]] = {}
+        self.places: dict[str, Any] = {}
         self.proven: set[str] = set()
         self.log: list[tuple[str, str]] = []
         self.wrongs: list[str] = []
@@ -55,13 +56,14 @@ class SimulatedAgent(threading.Thread):
         answer = client.call("GET", path_of("agents", name, "assignments"))
         for item in sorted(answer["assignments"], key=lambda item: item["placement"] is not None):
             if item["placement"] is None:
+                self.places.pop(item["instance"], None)
                 if self.running.pop(item["instance"], None) is not None:
                     self.log.append(("stop", item["instance"]))
                 self._say(client, item["instance"], "gone")
-            elif item["instance"] not in self.running:
+            elif self.places.get(item["instance"]) != item["placement"]:
                 self._take_up(client, item)
-            elif item["instance"] not in self.proven:
-                self._prove(client, item["instance"])
+            elif item["instance"] not in self.proven or self.random.random() < 0.05:
+                self._prove(client, item["instance"])  # now and then again: it may have been away and come back
 
     def _take_up(self, client: Client, item: dict[str, Any]) -> None:
         instance = item["instance"]
@@ -72,9 +74,10 @@ class SimulatedAgent(threading.Thread):
             return
         owned = set(codec.convert(item["placement"], Placement, source="assignment").owned())
         for other, theirs in self.running.items():
-            if owned & theirs:
+            if owned & theirs and other != instance:
                 self.wrongs.append(f"{self.topology.hostname}: {instance} and {other} own {sorted(owned & theirs)}")
         self.running[instance] = owned
+        self.places[instance] = item["placement"]
         self.log.append(("start", instance))
         self._prove(client, instance)
 

@@ -88,6 +88,13 @@ def test_a_newer_database_is_refused_by_name(engine: Engine, url: str) -> None:
         open_database(url)
 
 
+@pytest.mark.parametrize("url", ["mysql://me:secret@there/x", "postgresql+none://me:secret@there/x", "me:secret@there"])
+def test_what_is_no_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadInput, match="allowed: sqlite") as refused:
+        open_database(url)
+    assert "secret" not in str(refused.value)
+
+
 def test_two_schedulers_may_start_on_an_empty_database_at_once(postgresql_url: str) -> None:
     program = f"from agent.scheduler.store.database import open_database; open_database({postgresql_url!r})"
     started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(3)]

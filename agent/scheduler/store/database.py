@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ def open_database(url: str) -> Engine:
         shared = parsed.get_backend_name() == "postgresql"
         engine = create_engine(url, pool_pre_ping=shared, connect_args=POSTGRESQL_OPTIONS if shared else {})
     except (ArgumentError, NoSuchModuleError) as why:
-        raise BadInput(f"database {url!r} is no database URL; allowed: {ALLOWED}") from why
+        shown = re.sub(r":[^/@]*@", ":***@", url)
+        raise BadInput(f"database {shown!r} is no database URL; allowed: {ALLOWED}") from why
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
         event.listen(engine, "begin", _sqlite_begin)
