@@ -120,6 +120,7 @@ def test_standalone_is_both(tmp_path: Path, libvirt_uri: str, names: Names) -> N
     try:
         wait_for("the token is there", service.token_file.is_file)
         service.token = service.token_file.read_text().strip()
+        wait_for("the scheduler listens", lambda: service.run("host", "list").returncode == 0)
         wait_for("the host is up", lambda: any(row["state"] == "up" for row in service.json("host", "list")))
         name = names("alone")
         assert service.run("flavor", "create", "float", "--vcpus", "1", "--ram", "64").returncode == 0
