@@ -54,8 +54,12 @@ run: install
 test: install
 	@$(VENV)/bin/python -m pytest
 
+BENCHMARKS = topology place packing domain verify repin schedule daemon
+
 bench: install
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done
+	@status=0; for name in $(BENCHMARKS); do \
+	  echo "== benchmarks/$$name.py"; $(VENV)/bin/python benchmarks/$$name.py || status=1; \
+	done; exit $$status
 
 clean:
 	rm -rf $(VENV) .cache
