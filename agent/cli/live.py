@@ -54,7 +54,15 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
     if name is not None:
         request = msgspec.structs.replace(request, name=name)
     check_request(request)
-    return place(host, sum_usage(claimants), request, limits_of(args), guests=guests_of(claimants))
+    answer = place(host, sum_usage(claimants), request, limits_of(args), guests=guests_of(claimants))
+    return answer if isinstance(answer, Misfit) or not libvirt.uri.endswith("/session") else _without_shares(answer)
+
+
+def _without_shares(placement: Placement) -> Placement:
+    """A user's own libvirtd (qemu:///session) has no cgroups and refuses a guest with shares; so none by default."""
+    if placement.tune.shares is not None:
+        return placement
+    return msgspec.structs.replace(placement, tune=msgspec.structs.replace(placement.tune, shares=0))
 
 
 def add_usage_options(parser: ArgumentParser, *, beside: ArgumentGroup | None = None) -> None:

@@ -57,7 +57,10 @@ class CpuTopology(msgspec.Struct, frozen=True):
 
 
 class CpuTune(msgspec.Struct, frozen=True):
-    """``quota:cpu_shares``, ``quota:cpu_period`` and ``quota:cpu_quota`` (both microseconds); None when not asked."""
+    """``quota:cpu_shares``, ``quota:cpu_period`` and ``quota:cpu_quota`` (both microseconds); None when not asked.
+
+    ``shares`` 0 stands for no weight at all, where libvirt has no cgroups to write it to.
+    """
 
     shares: int | None = None
     period_us: int | None = None

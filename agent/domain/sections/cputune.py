@@ -30,7 +30,7 @@ def write_cputune(domain: Element, placement: Placement) -> None:
     """The pins, and whatever else was asked for; the domain's other tunables stay.
 
     ``<shares>`` is what was asked for, else what the domain has, else 1,024 a vCPU as Nova had it until it met cgroup
-    v2, where a guest of ten vCPUs then failed to start: so never more than 10,000.
+    v2, where a guest of ten vCPUs then failed to start: so never more than 10,000.  Asked for 0, none is written.
     """
     tune = domain.find("cputune")
     if tune is None:
@@ -52,9 +52,9 @@ def write_cputune(domain: Element, placement: Placement) -> None:
 
 def _wanted(placement: Placement, *, has_shares: bool) -> Iterator[Element]:
     asked = placement.tune
-    if asked.shares is not None:
+    if asked.shares:
         yield _number("shares", asked.shares)
-    elif not has_shares:
+    elif asked.shares is None and not has_shares:
         yield _number("shares", min(SHARES_PER_VCPU * placement.vcpus, MOST_SHARES))
     if asked.period_us is not None:
         yield _number("period", asked.period_us)
