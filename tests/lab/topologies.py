@@ -162,7 +162,7 @@ ALL = (
     ),
     LabTopology(
         "isolated",
-        "CPUs 2-3 and 6-7 are taken from the scheduler, and each cell has a page of 1 GiB",
+        "CPUs 2-3 and 6-7 are taken from the scheduler, and the kernel line asks for pages of 1 GiB",
         *(2, 1, 2, 2),
         (LabCell("0-3", 3072), LabCell("4-7", 3072)),
         APART,
