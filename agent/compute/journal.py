@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.compute.durable import write_durably
 from agent.compute.guest_state import GuestState
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput, CellwrightError
@@ -114,22 +115,7 @@ class Journal:
         return decode(data, Entry, source=f"journal {path}")
 
     def _write(self, entry: Entry) -> None:
-        path = self._path(entry.id)
-        draft = path.with_suffix(".draft")
-        try:
-            with draft.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)  # a domain XML may hold passwords
-                file.write(encode(entry) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as why:
-            raise CellwrightError(f"journal {path}: {why.strerror}") from why
+        write_durably(self._path(entry.id), encode(entry) + b"\n", what="journal")
 
 
 def _now() -> str:

@@ -6,11 +6,11 @@ costs little: domains say themselves whose they are.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from agent.compute.durable import write_durably
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.placement import Placement
@@ -66,19 +66,8 @@ def read_agent_state(path: Path, *, new_id: str) -> tuple[AgentState, str]:
 
 def write_agent_state(path: Path, state: AgentState) -> None:
     """Put the state on disk, whole or not at all; CellwrightError says why not (disk full, read-only …)."""
-    draft = path.with_suffix(".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with draft.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(encode(state) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     except OSError as why:
         raise CellwrightError(f"state file {path}: {why.strerror}") from why
+    write_durably(path, encode(state) + b"\n", what="state file")
