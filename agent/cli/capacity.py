@@ -23,7 +23,9 @@ def configure(parser: ArgumentParser) -> None:
     """The options of ``cellwright capacity``."""
     add_host_options(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--flavor", metavar="FILE", help="a flavor: .json, .toml or .yaml; - is JSON on stdin")
+    wanted.add_argument(
+        "--flavor", metavar="FILE", help="a flavor or a request: .json, .toml or .yaml; - is JSON on stdin"
+    )
     wanted.add_argument("--request", metavar="FILE", help="a request: the same, with image properties and hints")
     add_usage_options(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table")

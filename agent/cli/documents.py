@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 from agent.cli.hosts import read_input
 from agent.core.codec import convert, decode
@@ -14,30 +14,30 @@ from agent.core.usage import Limits, Usage
 FORMATS = ".json, .toml, .yaml or .yml"
 
 
-T = TypeVar("T")
-
-
 def load_request(path: str) -> Request:
-    """A request file, read as its name ends (stdin is JSON); BadInput names the file and the place in it."""
-    return _load(path, Request)
+    """A request file, read as its name ends, JSON without an ending; BadInput names the file and the place in it."""
+    return convert(_read_tree(path), Request, source=path)
 
 
 def load_flavor(path: str) -> Request:
-    """A flavor file, read the same way, as a request for that flavor and nothing else."""
-    flavor = _load(path, Flavor)
+    """A flavor file, read the same way, as a request for that flavor and nothing else; a request file is one too."""
+    tree = _read_tree(path)
+    if isinstance(tree, dict) and "flavor" in tree:
+        return convert(tree, Request, source=path)
+    flavor = convert(tree, Flavor, source=path)
     return Request(flavor=flavor, name=flavor.name)
 
 
-def _load(path: str, type: type[T]) -> T:
+def _read_tree(path: str) -> Any:
     data = read_input(path)
-    suffix = ".json" if path == "-" else PurePath(path).suffix.lower()
-    if suffix == ".json":
-        return decode(data, type, source=path)
+    suffix = PurePath(path).suffix.lower()
+    if suffix in ("", ".json"):
+        return decode(data, dict[str, Any], source=path)
     if suffix == ".toml":
-        return convert(_toml(data, path), type, source=path)
+        return _toml(data, path)
     if suffix in (".yaml", ".yml"):
-        return convert(_yaml(data, path), type, source=path)
-    raise BadInput(f"{path}: what format is this? allowed: a name that ends in {FORMATS}")
+        return _yaml(data, path)
+    raise BadInput(f"{path}: what format is this? allowed: a name that ends in {FORMATS}, and JSON without an ending")
 
 
 def load_usage(path: str | None) -> Usage:

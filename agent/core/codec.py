@@ -45,7 +45,7 @@ def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.json.decode(data, type=type, dec_hook=_from_builtin)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
-        raise BadInput(f"{source}: {why}") from why
+        raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
     _check_schema(value, type, source)
     return value
 
@@ -55,7 +55,7 @@ def convert(tree: Any, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.convert(tree, type=type, dec_hook=_from_builtin, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as why:
-        raise BadInput(f"{source}: {why}") from why
+        raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
     _check_schema(value, type, source)
     return value
 
@@ -75,6 +75,29 @@ def decode_answer(data: bytes | str, *, source: str = "document") -> Placement |
 
 class _AnswerHead(msgspec.Struct):
     fits: bool
+
+
+def _allowed(why: str, type: Any) -> str:
+    """The keys that may stand where msgspec met an unknown one; nothing for any other complaint."""
+    if "unknown field" not in why:
+        return ""
+    import msgspec.inspect as shapes
+
+    _, _, path = why.partition(" - at `$")
+    here = [shapes.type_info(type)]
+    for step in path.rstrip("`").replace("[", ".[").split(".")[1:] if path else ():
+        here = [inner for shape in here for inner in _step_into(shape, step)]
+    keys = [field.encode_name for shape in here if isinstance(shape, shapes.StructType) for field in shape.fields]
+    return f"; allowed: {', '.join(keys)}" if keys else ""
+
+
+def _step_into(shape: Any, step: str) -> list[Any]:
+    """One step further in: each member's shape of a union, the items' of a list or dict, the field's of a struct."""
+    if hasattr(shape, "types"):
+        return [inner for member in shape.types for inner in _step_into(member, step)]
+    if step.startswith("["):
+        return [getattr(shape, name) for name in ("item_type", "value_type") if hasattr(shape, name)]
+    return [field.type for field in getattr(shape, "fields", ()) if field.encode_name == step]
 
 
 def _check_schema(value: Any, type: Any, source: str) -> None:

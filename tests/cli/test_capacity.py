@@ -29,6 +29,13 @@ def test_a_table_for_people(flavor: str, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_a_request_file_says_which_flavor_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = tmp_path / "request"
+    request.write_text('{"name": "db-1", "flavor": {"name": "pair", "vcpus": 2, "ram_mb": 64}}')
+    assert main(["capacity", *HOST, "--flavor", str(request)]) == 0
+    assert "guests of pair" in capsys.readouterr().out
+
+
 def test_json_for_programs(flavor: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capacity", *HOST, "--flavor", flavor, "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)

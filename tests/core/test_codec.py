@@ -1,0 +1,43 @@
+"""What the codec says of documents it refuses: the source, the place, what was found, and what is allowed there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.core.codec import convert, decode, encode
+from agent.core.errors import BadInput
+from agent.core.request import Flavor, Request
+from agent.core.usage import Limits
+
+REFUSED = [
+    # a mistyped key of the document itself
+    (Request, {"flavour": {}, "flavor": {"vcpus": 1, "ram_mb": 1}}, "unknown field `flavour`", "flavor, name, image"),
+    # one key down
+    (Request, {"flavor": {"vcpu": 1, "ram_mb": 1}}, "`vcpu` - at `$.flavor`", "vcpus, ram_mb, name"),
+    # inside an item of a list
+    (Limits, {"reserved_huge_pages": [{"cell": 0, "size_kib": 4, "counts": 1}]}, "`counts`", "cell, size_kib, count"),
+]
+
+
+@pytest.mark.parametrize(("type", "tree", "found", "allowed"), REFUSED)
+def test_an_unknown_key_is_answered_with_those_allowed_there(
+    type: type[Any], tree: dict[str, Any], found: str, allowed: str
+) -> None:
+    for read in (lambda: decode(msgspec.json.encode(tree), type, source="a.json"), lambda: convert(tree, type)):
+        with pytest.raises(BadInput) as refused:
+            read()
+        assert found in str(refused.value)
+        assert f"allowed: {allowed}" in str(refused.value)
+
+
+def test_any_other_complaint_stands_as_it_is() -> None:
+    with pytest.raises(BadInput, match=r"^a.json: Expected `int`, got `str` - at `\$.vcpus`$"):
+        decode(b'{"vcpus": "1", "ram_mb": 1}', Flavor, source="a.json")
+
+
+def test_what_is_encoded_is_read_back() -> None:
+    flavor = Flavor(vcpus=2, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"})
+    assert decode(encode(flavor), Flavor) == flavor
