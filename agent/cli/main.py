@@ -14,36 +14,51 @@ import sys
 from agent import __version__
 from agent.core.errors import CellwrightError
 
-VERBS: dict[str, str] = {
-    "doctor": "is this host fit for pinned guests, and what to change",
-    "place": "where a guest goes on a host, or why it does not fit",
-    "capacity": "how many more guests of a flavor fit on a host, and what runs out first",
-    "explain": "why a guest does not fit, cell by cell, and the smallest change that would help",
-    "render": "print the domain XML of a placement",
-    "config": "check the configuration files and print what is in force",
-    "snapshot": "pack the kernel files of a host, to read it elsewhere",
-    "topology": "what a host is made of: cells, cores, memory, page pools",
-    "create": "place a new guest on this host, start it, and check its threads",
-    "pin": "place an existing domain and pin it there, running or configured",
-    "unpin": "take our pins away from a domain",
-    "adopt": "read a foreign guest's pins in as claims",
-    "migrate-cells": "re-pin a running guest to other cells and move its memory",
-    "repair": "put back what drifted, naming the cause",
-    "undo": "take back what a verb changed, or list the journal",
-    "verify": "compare running guests with their placement: threads, pages, neighbours",
-    "agent": "run this host's agent: report, carry out, prove, keep",
-    "scheduler": "run the central scheduler",
-    "standalone": "scheduler and agent of one host in one process",
-    "host": "hosts of the scheduler",
-    "aggregate": "host aggregates and their metadata",
-    "zone": "availability zones",
-    "flavor": "flavors and their extra specs",
-    "group": "server groups",
-    "instance": "guests that the scheduler places",
-    "quota": "the most that a project may use",
-    "watch": "print drift of running guests as it appears, with its cause",
+GROUPS: dict[str, dict[str, str]] = {
+    "a host": {
+        "topology": "what a host is made of: cells, cores, memory, page pools",
+        "doctor": "is this host fit for pinned guests, and what to change",
+        "snapshot": "pack the kernel files of a host, to read it elsewhere",
+    },
+    "a decision": {
+        "place": "where a guest goes on a host, or why it does not fit",
+        "explain": "why a guest does not fit, cell by cell, and the smallest change that would help",
+        "capacity": "how many more guests of a flavor fit on a host, and what runs out first",
+        "render": "print the domain XML of a placement",
+    },
+    "a guest of this host": {
+        "create": "place a new guest on this host, start it, and check its threads",
+        "pin": "place an existing domain and pin it there, running or configured",
+        "unpin": "take our pins away from a domain",
+        "adopt": "read a foreign guest's pins in as claims",
+        "migrate-cells": "re-pin a running guest to other cells and move its memory",
+        "undo": "take back what a verb changed, or list the journal",
+    },
+    "proof": {
+        "verify": "compare running guests with their placement: threads, pages, neighbours",
+        "watch": "print drift of running guests as it appears, with its cause",
+        "repair": "put back what drifted, naming the cause",
+    },
+    "daemons": {
+        "agent": "run this host's agent: report, carry out, prove, keep",
+        "scheduler": "run the central scheduler",
+        "standalone": "scheduler and agent of one host in one process",
+        "config": "check the configuration files and print what is in force",
+    },
+    "a cluster, through its scheduler": {
+        "host": "hosts of the scheduler",
+        "aggregate": "host aggregates and their metadata",
+        "zone": "availability zones",
+        "flavor": "flavors and their extra specs",
+        "group": "server groups",
+        "instance": "guests that the scheduler places",
+        "quota": "the most that a project may use",
+    },
 }
-"""Verb → one line for --help; the module is ``agent.cli.VERB`` with ``-`` as ``_``."""
+"""What the verbs are about, as --help groups them: verb → one line."""
+
+VERBS = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()}
+"""Every verb; its module is ``agent.cli.VERB`` with ``-`` as ``_``."""
 
 EXIT_CODES = """exit codes: 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable"""
 
@@ -107,9 +122,12 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
 
 def usage() -> str:
     """What ``cellwright --help`` prints."""
-    width = max((len(verb) for verb in VERBS), default=0)
-    rows = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
-    return "\n".join(["usage: cellwright VERB [options]", "", *rows, "", EXIT_CODES])
+    width = max(map(len, VERBS))
+    groups = (
+        "\n".join([f"{about}:", *(f"  {verb:<{width}}  {line}" for verb, line in verbs.items())])
+        for about, verbs in GROUPS.items()
+    )
+    return "\n\n".join(["usage: cellwright VERB [options]", *groups, EXIT_CODES])
 
 
 def complain(message: str, code: int) -> int:
