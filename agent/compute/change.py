@@ -18,6 +18,7 @@ from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, read_state, restore_state
 from agent.compute.journal import Entry, Journal, Outcome
 from agent.compute.memory import settle_memory
+from agent.compute.settle import settle_threads
 from agent.core.errors import BadInput, CellwrightError
 
 MIGRATE = "migrate-cells"
@@ -39,7 +40,7 @@ def change(
     """Run the body as one change, under the journal's lock; yields the state before.
 
     When the body raises, or the user interrupts it, the domain is put back and the error goes on.  ``uuid`` is given
-    for a domain that does not exist yet.
+    for a domain that does not exist yet.  What ``undoes`` names is undone then; what those had undone stands again.
     """
     before = read_state(libvirt, name)
     entry = journal.begin(
@@ -52,7 +53,8 @@ def change(
         journal.end(entry, Outcome.PUT_BACK, after=None)
         raise
     journal.end(entry, Outcome.DONE, after=read_state(libvirt, name), undoes=tuple(one.id for one in undoes))
-    journal.mark_undone(undoes)
+    journal.mark(undoes, Outcome.UNDONE)
+    journal.mark(tuple(journal.entry(number) for one in undoes for number in one.undoes), Outcome.DONE)
 
 
 def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) -> None:
@@ -94,8 +96,10 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
 def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> None:
     """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it."""
     restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
-    if (moved or entry.verb == MIGRATE) and entry.before.running and libvirt.domain(entry.domain).active:
-        settle_memory(libvirt, entry.domain)
+    if entry.before.running and libvirt.domain(entry.domain).active:
+        settle_threads(libvirt, entry.domain, helpers=entry.before.masks.emulator)
+        if moved or entry.verb == MIGRATE:
+            settle_memory(libvirt, entry.domain)
 
 
 def check_untouched(libvirt: Driver, entry: Entry) -> None:
@@ -123,7 +127,7 @@ def undoable(journal: Journal, uri: str, *, name: str | None = None, verbs: tupl
         for entry in journal.entries()
         if entry.outcome is Outcome.DONE
         and entry.uri == uri
-        and entry.verb not in ("undo", "unpin")
+        and entry.verb != "undo"
         and (name is None or entry.domain == name)
         and (not verbs or entry.verb in verbs)
     )

@@ -99,10 +99,10 @@ class Journal:
         self._write(ended)
         return ended
 
-    def mark_undone(self, entries: tuple[Entry, ...]) -> None:
-        """Entries whose change was taken back."""
+    def mark(self, entries: tuple[Entry, ...], outcome: Outcome) -> None:
+        """Entries whose change was taken back, or stands again."""
         for entry in entries:
-            self._write(msgspec.structs.replace(entry, outcome=Outcome.UNDONE))
+            self._write(msgspec.structs.replace(entry, outcome=outcome))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"

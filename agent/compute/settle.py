@@ -14,6 +14,10 @@ import msgspec
 from agent.compute.driver import Driver
 from agent.compute.prove import verify_host
 from agent.core.cpuset import CpuSet
+from agent.core.observation import Role
+
+LIBVIRTS = (Role.VCPU, Role.IOTHREAD)
+"""Threads that libvirt's own calls pin, each by its number."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -26,24 +30,21 @@ class Settled(msgspec.Struct, frozen=True):
     why_not: str = ""
 
 
-def settle_threads(libvirt: Driver, name: str) -> tuple[Settled, ...]:
-    """Give every thread of a running guest that is elsewhere the mask that its placement has for it."""
+def settle_threads(libvirt: Driver, name: str, *, helpers: CpuSet | None = None) -> tuple[Settled, ...]:
+    """Give every thread of a running guest that is elsewhere the mask that its placement has for it.
+
+    ``helpers`` is for threads that nothing has a mask for: those of a guest that is no longer ours, say.
+    """
     if libvirt.domain(name).pid is None:
         return ()
     guests = verify_host(libvirt, names=[name], quick=True).guests
     done = []
     for thread in (thread for guest in guests for thread in guest.threads):
-        if thread.ok is not False or not thread.expected or thread.actual == thread.expected:
+        wanted = thread.expected if thread.expected is not None or thread.role in LIBVIRTS else helpers
+        if thread.ok or not wanted or thread.actual in (None, wanted):
             continue
-        done.append(
-            Settled(
-                thread.tid,
-                f"{thread.role} {thread.name}",
-                thread.actual,
-                thread.expected,
-                _set_mask(thread.tid, thread.expected),
-            )
-        )
+        why_not = _set_mask(thread.tid, wanted)
+        done.append(Settled(thread.tid, f"{thread.role} {thread.name}", thread.actual, wanted, why_not))
     return tuple(done)
 
 

@@ -6,6 +6,7 @@ from agent.compute.change import PIN_VERBS, change, undo, undoable
 from agent.compute.driver import Driver
 from agent.compute.guest_state import Masks, apply_masks, read_state
 from agent.compute.journal import Entry, Journal
+from agent.compute.settle import settle_threads
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.domain.metadata import NAMESPACE
@@ -51,4 +52,5 @@ def apply_unpin(libvirt: Driver, journal: Journal, name: str, *, online: CpuSet,
         if before.running:
             apply_masks(libvirt, name, wanted=wanted, now=before.masks)
             libvirt.set_metadata(name, NAMESPACE, None, live=True, config=False)
+            settle_threads(libvirt, name, helpers=anywhere)
     return "as its own XML says"

@@ -1,5 +1,6 @@
 """Existing domains, pinned and unpinned, adopted, undone: on a real libvirtd, with somebody else's guest."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,41 @@ def test_threads_that_pin_calls_forget_follow_the_emulator(
     assert not verify_host(libvirt, names=[name], quick=True).ok
     apply_pin(libvirt, journal, plan(libvirt, name, SECOND, FIRST))
     assert verify_host(libvirt, names=[name], quick=True).proven
+
+
+def kernel_masks(libvirt: Driver, name: str) -> set[str]:
+    pid = libvirt.domain(name).pid
+    return {str(CpuSet(os.sched_getaffinity(int(task.name)))) for task in Path(f"/proc/{pid}/task").iterdir()}
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_unpinned_every_thread_is_as_free_as_before_the_forgotten_ones_too(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str], tmp_path: Path, remembered: bool
+) -> None:
+    name = foreign("free", extra="<cputune><emulatorpin cpuset='0-1'/></cputune>")
+    assert kernel_masks(libvirt, name) == {str(BOTH)}
+    for pcpu in (FIRST, SECOND):
+        apply_pin(libvirt, journal, plan(libvirt, name, pcpu, pcpu))
+        assert kernel_masks(libvirt, name) == {str(pcpu)}
+    other = Journal(tmp_path / "other")
+    with other.lock():
+        apply_unpin(libvirt, journal if remembered else other, name, online=HOST.online)
+    assert kernel_masks(libvirt, name) == {str(BOTH)}
+
+
+def test_unpin_is_undone_as_any_change_and_then_unpinned_as_before(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("again")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    pinned = read_state(libvirt, name)
+    for _ in range(2):
+        assert apply_unpin(libvirt, journal, name, online=HOST.online) == "as before pin"
+        assert read_state(libvirt, name) == before
+        undo(libvirt, journal, undoable(journal, libvirt.uri)[-1:], verb="undo")
+        assert read_state(libvirt, name) == pinned
+        assert verify_host(libvirt, names=[name], quick=True).proven
 
 
 def test_the_difference_is_known_before_anything_changes(libvirt: Driver, foreign: Callable[..., str]) -> None:
