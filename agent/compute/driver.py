@@ -60,6 +60,8 @@ _HINTS = {
     " 1 and CONFIG_RT_GROUP_SCHED; with cgroup version 2, or without that option, it does",
     "cannot limit locked memory": "libvirtd may not raise that limit (CAP_SYS_RESOURCE), as in a container; real-time"
     " vCPUs and hw:locked_memory need it",
+    "Resource control is not supported": "cw:cachetune and cw:memorytune (<cachetune>, <memorytune>) need a CPU with"
+    " Intel RDT or AMD QoS, and resctrl mounted before libvirtd starts: mount -t resctrl resctrl /sys/fs/resctrl",
 }
 """What some of libvirt's messages mean for a placement."""
 
@@ -323,8 +325,7 @@ class Driver:
             names = [one.name for one in self.domains(active_only=False)]
             there = ", ".join(names[:12]) + (" …" if names[12:] else "") or "none"
             raise NoSuchDomain(f"no domain {name!r} on {self.uri}; there are: {there}") from why
-        hint = next((f"; {hint}" for said, hint in _HINTS.items() if said in str(why)), "")
-        raise Refused(f"domain {name}: {why.what}: {why}{hint}") from why
+        raise Refused(f"domain {name}: {why.what}: {with_hint(str(why))}") from why
 
     def _alive(self) -> bool:
         try:
@@ -382,6 +383,11 @@ class _CallFailed(Refused):
         self.code = why.get_error_code()
 
 
+def with_hint(message: str) -> str:
+    """A message of libvirt, and what it means for a placement where we know."""
+    return message + next((f"; {hint}" for said, hint in _HINTS.items() if said in message), "")
+
+
 def _text(why: libvirt.libvirtError) -> str:
     return " ".join(str(why).split())
 
@@ -393,6 +399,7 @@ def _element(message: str) -> str | None:
         r"[Ee]xtra element ([\w:-]+)",
         r"[Ee]lement '?<?([\w:-]+)",
         r"machine (type) '",
+        r"(cachetune|memorytune) is only supported",
         r"<([\w:-]+)[ />]",
     )
     found = (re.search(pattern, message) for pattern in patterns)

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from agent.core.cpuset import EMPTY, CpuSet
-from agent.core.placement import CpuTopology, CpuTune
+from agent.core.placement import CpuTopology, CpuTune, Schedules
 from agent.core.policy import CpuPolicy, EmulatorPolicy, MemPolicy, PciAffinity, ThreadPolicy
 
 
@@ -74,6 +74,21 @@ class IoThreads(msgspec.Struct, frozen=True):
     where: Literal["emulator", "shared", "dedicated"] | CpuSet = "emulator"
 
 
+class CacheWish(msgspec.Struct, frozen=True):
+    """``cw:cachetune``: so much of every last-level cache that these vCPUs run behind is theirs alone."""
+
+    vcpus: CpuSet
+    size_kib: int
+    type: Literal["both", "code", "data"] = "both"
+
+
+class BandwidthWish(msgspec.Struct, frozen=True):
+    """``cw:memorytune``: the most of the memory bandwidth that these vCPUs may use, in percent."""
+
+    vcpus: CpuSet
+    percent: int
+
+
 class GuestTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Everything a request asks of a host.  With ``cells`` empty the guest floats over the host's shared set.
 
@@ -103,6 +118,9 @@ class GuestTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     auto_cells: bool = False
     iothreads: IoThreads = IoThreads()
     prefer_fast: bool = False
+    schedules: Schedules = Schedules()
+    cache_wishes: tuple[CacheWish, ...] = ()
+    bandwidth_wishes: tuple[BandwidthWish, ...] = ()
 
     @cached_property
     def vcpu_lists(self) -> tuple[tuple[int, ...], ...]:

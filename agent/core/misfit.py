@@ -30,3 +30,5 @@ class Code(StrEnum):
     NO_SUCH_GUEST = "no-such-guest"  # cw:l3 names a guest that is not on the host
     NOT_ENOUGH_DEVICES = "not-enough-devices"  # devices of an alias, free ones near enough
     NO_SUCH_PCPUS = "no-such-pcpus"  # cw:iothread_cpus names pCPUs that the host does not have
+    NO_CACHE_IDS = "no-cache-ids"  # cw:cachetune or cw:memorytune on a host that does not tell the ids of its L3 caches
+    CACHE_TOO_SMALL = "cache-too-small"  # KiB wanted of an L3 cache, KiB it has

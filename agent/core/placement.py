@@ -67,19 +67,27 @@ class CpuTune(msgspec.Struct, frozen=True):
     quota_us: int | None = None
 
 
-class Priorities(msgspec.Struct, frozen=True):
-    """SCHED_FIFO priorities (1-99) of the vCPUs in ``Placement.realtime``, all I/O threads, and the emulator threads.
+class Schedule(msgspec.Struct, frozen=True):
+    """How a thread is scheduled: libvirt's word, and the priority of ``fifo`` and ``rr`` (1-99; 0 for the others)."""
 
-    None leaves I/O and emulator threads under the normal scheduler.
-    """
+    scheduler: Literal["fifo", "rr", "batch", "idle"]
+    priority: int = 0
 
-    vcpus: int = 1
-    iothreads: int | None = None
-    emulator: int | None = None
+
+REALTIME = Schedule("fifo", 1)
+"""What the vCPUs in ``Placement.realtime`` have unless something else was asked for, as with Nova."""
+
+
+class Schedules(msgspec.Struct, frozen=True):
+    """By vCPU and by I/O thread, and for the emulator's threads; who is not named has the kernel's normal scheduler."""
+
+    vcpus: dict[int, Schedule] = {}
+    iothreads: dict[int, Schedule] = {}
+    emulator: Schedule | None = None
 
 
 class CacheShare(msgspec.Struct, frozen=True):
-    """A part of one host cache kept for vCPUs (resctrl): ``cache`` is its id, ``type`` is both, code or data."""
+    """A part of one host cache kept for vCPUs (resctrl): ``cache`` is the kernel's id of it."""
 
     vcpus: CpuSet
     cache: int
@@ -89,10 +97,14 @@ class CacheShare(msgspec.Struct, frozen=True):
 
 
 class BandwidthShare(msgspec.Struct, frozen=True):
-    """The memory bandwidth that vCPUs may use on a host cell, in percent (resctrl)."""
+    """The memory bandwidth that vCPUs may use behind one host cache, in percent (resctrl).
+
+    ``cache`` is the kernel's id of a last-level cache: the kernel limits the traffic between that cache and memory,
+    wherever the memory is, although libvirt's element calls it ``node``.
+    """
 
     vcpus: CpuSet
-    host_cell: int
+    cache: int
     percent: int
 
 
@@ -108,7 +120,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything of one guest goes.  With ``cells`` empty the guest floats over ``emulator``, the shared set.
 
     ``reserved`` holds pCPUs owned beside the pins: kept for the emulator, or idle siblings.  ``realtime`` holds the
-    vCPUs that run under SCHED_FIFO.
+    vCPUs that run in real time, under SCHED_FIFO with priority 1 where ``schedules`` does not say otherwise.
     """
 
     schema: str = SCHEMA
@@ -126,7 +138,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     mempolicy: MemPolicy | None = None
     cpu_topology: CpuTopology
     tune: CpuTune = CpuTune()
-    priorities: Priorities = Priorities()
+    schedules: Schedules = Schedules()
     cache_shares: tuple[CacheShare, ...] = ()
     bandwidth_shares: tuple[BandwidthShare, ...] = ()
     locked: bool = False
@@ -139,6 +151,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
             for vcpu in cell.owning():
                 mask |= cell.pins[vcpu].mask
         return CpuSet.of_mask(mask)
+
+    def vcpu_schedule(self, vcpu: int | None) -> Schedule | None:
+        """How a vCPU's thread is scheduled; None is the kernel's normal scheduler."""
+        if vcpu is None:
+            return None
+        return self.schedules.vcpus.get(vcpu, REALTIME if vcpu in self.realtime else None)
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

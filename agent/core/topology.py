@@ -46,12 +46,13 @@ class Core(msgspec.Struct, frozen=True):
 
 
 class Cache(msgspec.Struct, frozen=True):
-    """One cache and the online pCPUs of this cell that share it."""
+    """One cache and the online pCPUs of this cell that share it; ``id`` is the kernel's, known of last-level caches."""
 
     level: int
     type: str
     size_kib: int | None
     cpus: CpuSet
+    id: int | None = None
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.placement import (
+    REALTIME,
     BandwidthShare,
     CacheShare,
     CpuTopology,
@@ -18,7 +19,8 @@ from agent.core.placement import (
     PlacedCell,
     PlacedDevice,
     Placement,
-    Priorities,
+    Schedule,
+    Schedules,
 )
 from agent.core.policy import CpuPolicy, MemPolicy
 from agent.core.topology import HostTopology
@@ -68,7 +70,7 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
         number = parse_count(pin.get("iothread"), f"{source}: <iothreadpin>", most=MOST_THREADS)
         iothreads[number] = parse_cpus(pin.get("cpuset"), f"{source}: <iothreadpin>")
     cells = _cells(root, vcpus, anywhere, host, source)
-    realtime, priorities = _schedulers(root, vcpus, source)
+    realtime, schedules = _schedules(root, vcpus, iothreads, source)
     return Placement(
         host="",
         name=root.findtext("name") or "",
@@ -86,7 +88,7 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
                 for tag in ("shares", "period", "quota")
             )
         ),
-        priorities=priorities,
+        schedules=schedules,
         cache_shares=_cache_shares(root, source),
         bandwidth_shares=_bandwidth_shares(root, source),
         locked=root.find("memoryBacking/locked") is not None,
@@ -232,18 +234,34 @@ def _topology(root: Element, vcpus: int, source: str) -> CpuTopology:
     return CpuTopology(size["sockets"] * size["dies"], size["clusters"] * size["cores"], size["threads"])
 
 
-def _schedulers(root: Element, vcpus: int, source: str) -> tuple[CpuSet, Priorities]:
-    """The vCPUs under fifo or rr, and the priorities."""
-    realtime = CpuSet()
-    priorities: dict[str, int] = {}
-    for tag, who in (("vcpusched", "vcpus"), ("iothreadsched", "iothreads"), ("emulatorsched", "emulator")):
-        for node in root.iterfind(f"cputune/{tag}"):
-            if node.get("scheduler") not in ("fifo", "rr"):
-                continue
-            priorities.setdefault(who, parse_count(node.get("priority", "0"), f"{source}: <{tag}>", most=99))
-            if tag == "vcpusched":
-                realtime |= parse_cpus(node.get("vcpus", f"0-{max(vcpus - 1, 0)}"), f"{source}: <{tag}>")
-    return realtime, Priorities(**priorities)
+def _schedules(root: Element, vcpus: int, iothreads: Iterable[int], source: str) -> tuple[CpuSet, Schedules]:
+    """The vCPUs under fifo or rr, and how every thread that has an element is scheduled."""
+    by_vcpu = _by_number(root, "vcpusched", "vcpus", CpuSet(range(vcpus)), source)
+    by_iothread = _by_number(root, "iothreadsched", "iothreads", CpuSet(iothreads), source)
+    emulator = [_schedule(node, source) for node in root.iterfind("cputune/emulatorsched")]
+    realtime = CpuSet(vcpu for vcpu, schedule in by_vcpu.items() if schedule.priority)
+    other = {vcpu: schedule for vcpu, schedule in by_vcpu.items() if schedule != REALTIME}
+    return realtime, Schedules(other, by_iothread, next(iter(emulator), None))
+
+
+def _by_number(root: Element, tag: str, threads: str, everyone: CpuSet, source: str) -> dict[int, Schedule]:
+    """The schedule of each vCPU or I/O thread that the guest has; an element without numbers means all of them."""
+    found: dict[int, Schedule] = {}
+    for node in root.iterfind(f"cputune/{tag}"):
+        schedule, listed = _schedule(node, source), node.get(threads)
+        numbers = everyone if listed is None else parse_cpus(listed, f"{source}: <{tag}>") & everyone
+        if schedule is not None:
+            found |= dict.fromkeys(numbers, schedule)
+    return dict(sorted(found.items()))
+
+
+def _schedule(node: Element, source: str) -> Schedule | None:
+    kind = node.get("scheduler")
+    if kind not in ("fifo", "rr", "batch", "idle"):
+        return None
+    text = node.get("priority", "0") if kind in ("fifo", "rr") else "0"
+    priority = parse_count(text, f"{source}: <{node.tag}>", most=99)
+    return msgspec.convert({"scheduler": kind, "priority": priority}, Schedule)
 
 
 def _cache_shares(root: Element, source: str) -> tuple[CacheShare, ...]:

@@ -1,10 +1,10 @@
 """Which pCPUs share a cache: sys/devices/system/cpu/cpuN/cache/indexM.
 
 Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
-a group, its size each time (stacked L3s are larger than their neighbours), its level and type once an index and kind
-of core.  Of the caches inside one core, which are most of the files, those of the first, the middle and the last core
-of each kind are read; when the three have the same ones, every core of the kind is taken to have them, else all are
-read.
+a group, its size and an L3's id each time (stacked L3s are larger than their neighbours), its level and type once an
+index and kind of core.  Of the caches inside one core, which are most of the files, those of the first, the middle
+and the last core of each kind are read; when the three have the same ones, every core of the kind is taken to have
+them, else all are read.
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
@@ -15,6 +15,9 @@ from agent.inspection.cpus import FOLDER, lowest
 from agent.inspection.files import Root
 from agent.inspection.values import parse_cpu_list, parse_cpu_mask, parse_kib, parse_number
 
+LAST_LEVEL = 3
+"""The kernel's resource control divides caches of this level."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Described = tuple[int, str, int | None]
@@ -22,15 +25,16 @@ if TYPE_CHECKING:
 
 
 class CacheFacts:
-    """One cache and the online pCPUs that share it, as a mask."""
+    """One cache and the online pCPUs that share it, as a mask; the kernel's id of those that resctrl can divide."""
 
-    __slots__ = ("cpus", "level", "size_kib", "type")
+    __slots__ = ("cpus", "id", "level", "size_kib", "type")
 
-    def __init__(self, level: int, type: str, size_kib: int | None, cpus: int) -> None:
+    def __init__(self, level: int, type: str, size_kib: int | None, *, cpus: int, id: int | None) -> None:
         self.level = level
         self.type = type
         self.size_kib = size_kib
         self.cpus = cpus
+        self.id = id
 
 
 def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
@@ -94,7 +98,8 @@ class _Reader:
                     if shared & self.online == core.cpus:
                         found[index] = described
                 self.covered[index : index + 1] = [covered | shared]
-                self.caches.append(CacheFacts(*described, shared & self.online))
+                number = self._read_id(cpu, index) if described[0] >= LAST_LEVEL else None
+                self.caches.append(CacheFacts(*described, cpus=shared & self.online, id=number))
                 index += 1
         return found
 
@@ -105,6 +110,9 @@ class _Reader:
             return None
         self.shapes[index] = level, kind
         return level, kind
+
+    def _read_id(self, cpu: int, index: int) -> int | None:
+        return self.root.parsed(f"{FOLDER}/cpu{cpu}/cache/index{index}/id", parse_number)
 
     def _read_shared(self, folder: str, cpu: int, covered: int) -> int | None:
         """Who shares the cache.  The mask is believed before the list, which some kernels get wrong for the shared L1

@@ -53,6 +53,7 @@ def _host(root: Element) -> HostTopology:
             TYPES.get(bank.get("type", ""), bank.get("type", "")),
             _kib(bank, bank.get("size", "")),
             CpuSet.parse(bank.get("cpus", "")),
+            number(bank, "id"),
         )
         for bank in root.findall("host/cache/bank")
     ]
@@ -75,7 +76,7 @@ def _host(root: Element) -> HostTopology:
     )
 
 
-def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet]]) -> Cell:
+def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet, int | None]]) -> Cell:
     cores: dict[CpuSet, Core] = {}
     for cpu in cell.findall("cpus/cpu"):
         siblings = CpuSet.parse(cpu.get("siblings", ""))
@@ -102,7 +103,9 @@ def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet]]) -> Cell:
             for pages in cell.findall("pages")
         ),
         cores=tuple(cores.values()),
-        caches=tuple(Cache(level, kind, size, part) for level, kind, size, shared in banks if (part := shared & cpus)),
+        caches=tuple(
+            Cache(level, kind, size, part, bank) for level, kind, size, shared, bank in banks if (part := shared & cpus)
+        ),
     )
 
 

@@ -223,7 +223,13 @@ def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:
 
 
 def _cache(cache: CacheFacts, cpus: int) -> dict[str, Any]:
-    return {"level": cache.level, "type": cache.type, "size_kib": cache.size_kib, "cpus": format_list(cpus)}
+    return {
+        "level": cache.level,
+        "type": cache.type,
+        "size_kib": cache.size_kib,
+        "cpus": format_list(cpus),
+        "id": cache.id,
+    }
 
 
 def _count(ids: set[Any]) -> int | None:

@@ -56,7 +56,7 @@ def parse_synthetic(text: str) -> HostTopology:
                 die = cell_in_socket * counts["die"] + group // counts["l3"]
                 in_socket = core - socket * counts["cell"] * cores_per_cell
                 cores.append(Core(socket=socket, die=die, core=in_socket, cpus=threads(core)))
-            caches.append(Cache(level=3, type="Unified", size_kib=cores_per_l3 * 1408, cpus=members))
+            caches.append(Cache(3, "Unified", cores_per_l3 * 1408, members, id=cell * l3_per_cell + group))
         cpus = CpuSet(cpu for core in cores for cpu in core.cpus)
         in_pools = sum(size * count for size, count in huge)
         if in_pools > memory[cell]:

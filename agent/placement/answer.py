@@ -50,6 +50,7 @@ def render_answer(
         mempolicy=guest.mempolicy if cells else None,
         cpu_topology=choose_topology(guest.vcpus, guest.topology, sibling_threads=_sibling_threads(guest, plans)),
         tune=guest.tune,
+        schedules=guest.schedules,
         locked=guest.locked,
         devices=devices,
     )

@@ -8,7 +8,7 @@ The steps:
 4. Plan the cores on the cells that came through (``cores``) and price them (``choice``); for a guest of one cell only
    while a cell can still be the cheapest.
 5. Take the cheapest assignment (``assignment``), exactly; devices count once the cells are chosen (``devices``).
-6. Write the decision down (``answer``).
+6. Write the decision down (``answer``), and the caches that shares are cut from (``shares``).
 
 Same input, same answer: nothing here depends on the order of cells, cores, dicts or sets.
 """
@@ -32,6 +32,7 @@ from agent.placement.packing import Counted, count_blocks, kib_per_dedicated, pa
 from agent.placement.reasons import contended, explain_refusal
 from agent.placement.room import Room
 from agent.placement.rules import Refusal, find_refusal
+from agent.placement.shares import add_shares
 from agent.placement.split import split_guest
 
 UNTOUCHED = 1 << 20
@@ -45,6 +46,13 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
 
     ``guests`` names the pCPUs that other guests of this host own or float over, for ``cw:l3`` wishes.
     """
+    answer = _fit(room, guest, guests)
+    if answer.fits and (guest.cache_wishes or guest.bandwidth_wishes):
+        return add_shares(room.layout, guest, answer)
+    return answer
+
+
+def _fit(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> Placement | Misfit:
     if not guest.cells:
         return _float(room, guest)
     if guest.iothreads.count:

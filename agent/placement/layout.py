@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import Cell, Core, Device, HostTopology
+from agent.core.topology import Cache, Cell, Core, Device, HostTopology
 
 FAR = 255
 """The distance of cells whose distance is not known: the farthest the ACPI SLIT can say."""
@@ -63,6 +63,7 @@ class Layout(msgspec.Struct, frozen=True, dict=True):
     shared_configured: bool
     single: dict[int, CpuSet]
     loose_devices: tuple[Device, ...]
+    l3_caches: tuple[Cache, ...]
 
 
 def layout_of(host: HostTopology) -> Layout:
@@ -89,6 +90,7 @@ def compile_layout(host: HostTopology) -> Layout:
         shared_configured=bool(shared) and shared != dedicated,
         single={cpu: CpuSet((cpu,)) for cpu in host.online},
         loose_devices=tuple(sorted(host.unplaced_devices, key=_device_order)),
+        l3_caches=tuple([cache for cell in cells for cache in cell.caches if cache.level == 3]),
     )
 
 

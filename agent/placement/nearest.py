@@ -27,6 +27,7 @@ from agent.placement.proposal import Change, Question
 Maker = Callable[[Question, Misfit], Iterator[Change]]
 
 MEMORY_CODES = (Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
+SHARE_CODES = (Code.NO_CACHE_IDS, Code.CACHE_TOO_SMALL)
 MOST_FIRST = 8
 NUMA_KEYS = ("numa_nodes", "numa_cpus.", "numa_mem.")
 
@@ -118,6 +119,12 @@ def _emulator_policy(question: Question, misfit: Misfit) -> Iterator[Change]:
         yield _with_specs(question, {"hw:emulator_threads_policy": "share"}, "emulator_threads_policy")
 
 
+def _no_shares(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """No parts of caches and bandwidth, where the host has none to give."""
+    if any(reason.code in SHARE_CODES for reason in misfit.misfits):
+        yield _with_specs(question, {}, "cachetune", "memorytune", phrase="without cw:cachetune and cw:memorytune")
+
+
 def _page_size(question: Question, misfit: Misfit) -> Iterator[Change]:
     """Another page size, larger ones first."""
     if parse_guest(question.request).page is not None:
@@ -186,6 +193,7 @@ def _resized(question: Question, change: str, phrase: str, **sizes: int) -> Chan
 MAKERS: tuple[Maker, ...] = (
     _thread_policy,
     _emulator_policy,
+    _no_shares,
     _page_size,
     _cells,
     more_pages,

@@ -45,18 +45,18 @@ def expect_vcpus(wanted: Placement) -> CpuSet:
 
 
 def expect_scheduler(wanted: Placement, thread: ObservedThread) -> tuple[str, int] | None:
-    """Scheduler class and priority that a thread should have; None for helpers of the kernel."""
+    """Scheduler class and priority that a thread should have; None for helpers of the kernel.
+
+    A worker born in an I/O thread has that thread's, because a new thread inherits from the one that makes it.
+    """
     if thread.role in (Role.KERNEL, Role.VHOST):
         return None
-    priority: int | None = None
+    schedule = wanted.schedules.emulator
     if thread.role is Role.VCPU:
-        if thread.number in wanted.realtime:
-            priority = wanted.priorities.vcpus
-    elif thread.role is Role.IOTHREAD:
-        priority = wanted.priorities.iothreads
-    else:
-        priority = wanted.priorities.emulator
-    return ("other", 0) if priority is None else ("fifo", priority)
+        schedule = wanted.vcpu_schedule(thread.number)
+    elif thread.number is not None:
+        schedule = wanted.schedules.iothreads.get(thread.number)
+    return ("other", 0) if schedule is None else (schedule.scheduler, schedule.priority)
 
 
 def _vcpu_mask(wanted: Placement, number: int | None) -> CpuSet:

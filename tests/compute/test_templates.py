@@ -14,7 +14,7 @@ from agent.compute.driver import Driver
 from agent.compute.prove import verify_host
 from agent.core.cpuset import CpuSet
 from agent.core.observation import Role
-from agent.core.placement import Placement, Priorities
+from agent.core.placement import Placement, Schedule, Schedules
 from agent.core.verdict import GuestVerdict
 from agent.domain.render import render_domain
 from agent.domain.templates import TEMPLATES
@@ -33,8 +33,9 @@ def placement_for(template: str, name: str) -> Placement:
     placement = dedicated(name, FIRST, SECOND, iothreads={1: CpuSet([FIRST])})
     if template != "realtime":
         return placement
+    fifo = [Schedule("fifo", priority) for priority in (2, 3, 4)]
     return msgspec.structs.replace(
-        placement, realtime=CpuSet([1]), priorities=Priorities(vcpus=2, iothreads=3, emulator=4)
+        placement, realtime=CpuSet([1]), schedules=Schedules({1: fifo[0]}, {1: fifo[1]}, fifo[2])
     )
 
 

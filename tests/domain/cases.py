@@ -13,7 +13,8 @@ from agent.core.placement import (
     PlacedCell,
     PlacedDevice,
     Placement,
-    Priorities,
+    Schedule,
+    Schedules,
 )
 from agent.core.policy import CpuPolicy, MemPolicy
 
@@ -133,13 +134,17 @@ CASES = {
         ),
     ),
     "realtime": Case(
-        "real-time vCPUs, I/O threads with odd ids and the emulator under SCHED_FIFO",
+        "a batch vCPU, one under fifo and one under rr, I/O threads with odd ids and the emulator under fifo",
         guest(
             cell(0, 0, {0: "4", 1: "40", 2: "5"}, page_kib=2048),
             emulator="4",
             iothreads={2: cpus("6"), 5: cpus("6")},
             realtime=cpus("1-2"),
-            priorities=Priorities(vcpus=2, iothreads=3, emulator=4),
+            schedules=Schedules(
+                vcpus={0: Schedule("batch"), 2: Schedule("rr", 2)},
+                iothreads=dict.fromkeys((2, 5), Schedule("fifo", 3)),
+                emulator=Schedule("fifo", 4),
+            ),
         ),
         template="realtime",
     ),
@@ -155,12 +160,16 @@ CASES = {
         template="dpdk",
     ),
     "cache": Case(
-        "a part of the L3 cache and of the memory bandwidth",
+        "parts of the L3 cache and of the memory bandwidth, code and data apart for two vCPUs",
         guest(
             cell(0, 0, PAIRS),
             emulator="0",
-            cache_shares=(CacheShare(cpus("0-3"), 0, 4096),),
-            bandwidth_shares=(BandwidthShare(cpus("0-3"), 0, 60),),
+            cache_shares=(
+                CacheShare(cpus("0-1"), 0, 4096),
+                CacheShare(cpus("2-3"), 0, 2048, type="code"),
+                CacheShare(cpus("2-3"), 0, 1024, type="data"),
+            ),
+            bandwidth_shares=(BandwidthShare(cpus("0-1"), 0, 60), BandwidthShare(cpus("2-3"), 0, 20)),
         ),
         virt_type="kvm",
     ),

@@ -30,13 +30,21 @@ def named(name: str) -> HostTopology:
 
 
 def placed(
-    shows: str, on: str, vcpus: int, ram_mb: int, specs: dict[str, str], *, template: str = "plain", disk: str = ""
+    shows: str,
+    on: str,
+    vcpus: int,
+    ram_mb: int,
+    specs: dict[str, str],
+    *,
+    template: str = "plain",
+    disk: str = "",
+    virt_type: str = "qemu",
 ) -> Case:
     """The case of what the engine answers; it must fit."""
     flavor = Flavor(vcpus=vcpus, ram_mb=ram_mb, name="golden", extra_specs={**specs})
     answer = place(named(on), Usage(), Request(flavor=flavor, name="cw-golden"))
     assert isinstance(answer, Placement), f"{shows}: {answer}"
-    return Case(shows, answer, template=template, disk=disk or None)
+    return Case(shows, answer, template=template, virt_type=virt_type, disk=disk or None)
 
 
 DEDICATED = {"hw:cpu_policy": "dedicated"}
@@ -68,6 +76,30 @@ PLACED = {
         2048,
         {**DEDICATED, "hw:cpu_realtime": "yes", "hw:cpu_realtime_mask": "^0"},
         template="realtime",
+    ),
+    "placed-schedules": placed(
+        "real-time vCPUs under rr, I/O threads and emulator with classes of their own",
+        SPLIT,
+        4,
+        2048,
+        {
+            **DEDICATED,
+            "hw:cpu_realtime": "yes",
+            "hw:cpu_realtime_mask": "2-3",
+            "cw:vcpu_sched": "rr:5",
+            "cw:iothreads": "2",
+            "cw:iothread_sched": "batch",
+            "cw:emulator_sched": "fifo:2",
+        },
+        template="realtime",
+    ),
+    "placed-cache": placed(
+        "a part of both L3 caches of a guest of two cells, and half of the bandwidth behind one",
+        CCX,
+        4,
+        2048,
+        {**DEDICATED, **TWO, "cw:cachetune": "4M", "cw:memorytune": "50%"},
+        virt_type="kvm",
     ),
     "placed-huge-pages": placed(
         "1 GiB pages on two cells",

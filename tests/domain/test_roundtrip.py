@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from agent.core.cpuset import CpuSet
-from agent.core.placement import CpuTopology, CpuTune, PlacedCell, PlacedDevice, Placement, Priorities
+from agent.core.placement import CpuTopology, CpuTune, PlacedCell, PlacedDevice, Placement, Schedule, Schedules
 from agent.core.policy import CpuPolicy, MemPolicy
 from agent.domain.document import parse_xml
 from agent.domain.parse import parse_domain, parse_elements
@@ -15,6 +15,9 @@ from agent.domain.templates import TEMPLATES
 pcpus = st.frozensets(st.integers(0, 1023), min_size=1, max_size=8).map(CpuSet)
 some_pcpus = st.frozensets(st.integers(0, 1023), max_size=8).map(CpuSet)
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn")), max_size=12)
+
+patient = st.sampled_from((Schedule("batch"), Schedule("idle")))
+urgent = st.builds(Schedule, st.sampled_from(("fifo", "rr")), st.integers(2, 99))
 
 
 @st.composite
@@ -39,6 +42,8 @@ def placements(draw: st.DrawFn) -> Placement:
                 distances=draw(st.sampled_from([{}, {other: 10 + 11 * (other != number) for other in range(parts)}])),
             )
         )
+    realtime = draw(st.sampled_from([CpuSet(), CpuSet([vcpus - 1])]))
+    asked = draw(st.sets(st.integers(0, vcpus - 1), max_size=3))
     return Placement(
         host=draw(words),
         name="cw-" + draw(st.text("abcxyz019.-_ü", max_size=20)),
@@ -49,11 +54,15 @@ def placements(draw: st.DrawFn) -> Placement:
         emulator=draw(pcpus if cells else some_pcpus),
         iothreads=draw(st.dictionaries(st.integers(1, 20), pcpus if cells else st.just(CpuSet()), max_size=3)),
         reserved=draw(some_pcpus),
-        realtime=draw(st.sampled_from([CpuSet(), CpuSet([vcpus - 1])])),
+        realtime=realtime,
         mempolicy=draw(st.sampled_from([None, *MemPolicy])),
         cpu_topology=CpuTopology(vcpus, 1, 1),
         tune=draw(st.builds(CpuTune, *[st.none() | st.integers(1000, 10000)] * 3)),
-        priorities=draw(st.builds(Priorities, *[st.integers(1, 99)] * 3)),
+        schedules=Schedules(
+            vcpus={vcpu: draw(urgent if vcpu in realtime else patient) for vcpu in sorted(asked)},
+            iothreads=draw(st.dictionaries(st.integers(1, 20), patient | urgent, max_size=3)),
+            emulator=draw(st.none() | patient | urgent),
+        ),
         locked=draw(st.booleans()),
         devices=tuple(
             PlacedDevice(f"0000:{bus:02x}:00.0", draw(st.none() | st.integers(0, 8)))
@@ -82,6 +91,8 @@ def test_the_elements_alone_say_who_is_pinned_where(placement: Placement) -> Non
         assert (claimed.memory_kib, claimed.huge, claimed.distances) == (mine.memory_kib, mine.huge, mine.distances)
     assert (claims.vcpus, claims.memory_kib) == (placement.vcpus, placement.memory_kib)
     assert (claims.emulator, claims.realtime) == (placement.emulator, placement.realtime)
+    assert claims.schedules.vcpus == placement.schedules.vcpus
+    assert claims.schedules.emulator == placement.schedules.emulator
     assert claims.iothreads == (
         placement.iothreads if placement.cells else dict.fromkeys(placement.iothreads, claims.emulator)
     )

@@ -3,7 +3,7 @@ import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedGuest, ObservedThread, Role
-from agent.core.placement import Placement, Priorities
+from agent.core.placement import Placement, Schedule, Schedules
 from agent.verification.expectation import expect_mask, expect_scheduler
 from tests.inspection.qemu import PID, stat, status
 from tests.verification.guests import DB, codes, host, observed, verdict_of
@@ -89,6 +89,7 @@ def test_a_cgroup_that_shuts_out_a_pcpu_is_a_finding() -> None:
     assert codes(verdict) == ["cgroup-differs"]
 
 
+FIFO_4 = Schedules({0: Schedule("fifo", 4)})
 SCOPE_LIBVIRT = "/machine.slice/machine-qemu\\x2d1\\x2ddb.scope/libvirt"
 
 
@@ -100,8 +101,9 @@ SCOPE_LIBVIRT = "/machine.slice/machine-qemu\\x2d1\\x2ddb.scope/libvirt"
         (1, 1, DB, True),  # nobody asked for FIFO
         (1, 1, msgspec.structs.replace(DB, realtime=CpuSet([0])), False),
         (0, 0, msgspec.structs.replace(DB, realtime=CpuSet([0])), True),
-        (1, 1, msgspec.structs.replace(DB, realtime=CpuSet([0]), priorities=Priorities(vcpus=4)), True),
-        (1, 4, msgspec.structs.replace(DB, realtime=CpuSet([0]), priorities=Priorities(vcpus=4)), False),
+        (1, 1, msgspec.structs.replace(DB, realtime=CpuSet([0]), schedules=FIFO_4), True),
+        (1, 4, msgspec.structs.replace(DB, realtime=CpuSet([0]), schedules=FIFO_4), False),
+        (2, 4, msgspec.structs.replace(DB, realtime=CpuSet([0]), schedules=FIFO_4), True),
     ],
 )
 def test_scheduling_class_and_priority_of_a_vcpu(policy: int, priority: int, wanted: Placement, differs: bool) -> None:
@@ -111,8 +113,10 @@ def test_scheduling_class_and_priority_of_a_vcpu(policy: int, priority: int, wan
 
 
 def test_priorities_of_io_and_emulator_threads_are_their_own() -> None:
-    wanted = msgspec.structs.replace(DB, priorities=Priorities(iothreads=2, emulator=3))
-    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.IOTHREAD, number=1)) == ("fifo", 2)
+    schedules = Schedules(iothreads={1: Schedule("rr", 2)}, emulator=Schedule("fifo", 3))
+    wanted = msgspec.structs.replace(DB, schedules=schedules)
+    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.IOTHREAD, number=1)) == ("rr", 2)
+    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.WORKER, number=1)) == ("rr", 2)
     assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.RCU)) == ("fifo", 3)
     assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.VHOST)) is None
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from lxml import etree
 
 from agent.core.cpuset import CpuSet
-from agent.core.placement import Placement
+from agent.core.placement import Placement, Schedule
 from agent.domain.document import Element, facts
 from agent.domain.layout import DOMAIN_ORDER, put, take
 
@@ -62,15 +62,7 @@ def _wanted(placement: Placement, *, has_shares: bool) -> Iterator[Element]:
         yield _number("quota", asked.quota_us)
     yield from _pins(placement)
     yield from _schedulers(placement)
-    for cache in placement.cache_shares:
-        part = etree.Element("cachetune", vcpus=str(cache.vcpus))
-        facts = {"id": str(cache.cache), "level": str(cache.level), "type": cache.type}
-        etree.SubElement(part, "cache", {**facts, "size": str(cache.size_kib), "unit": "KiB"})
-        yield part
-    for bandwidth in placement.bandwidth_shares:
-        part = etree.Element("memorytune", vcpus=str(bandwidth.vcpus))
-        etree.SubElement(part, "node", id=str(bandwidth.host_cell), bandwidth=str(bandwidth.percent))
-        yield part
+    yield from _shares(placement)
 
 
 def _pins(placement: Placement) -> Iterator[Element]:
@@ -86,17 +78,37 @@ def _pins(placement: Placement) -> Iterator[Element]:
 
 
 def _schedulers(placement: Placement) -> Iterator[Element]:
-    priorities = placement.priorities
-    if placement.realtime:
-        yield _fifo("vcpusched", priorities.vcpus, vcpus=str(placement.realtime))
-    if placement.iothreads and priorities.iothreads is not None:
-        yield _fifo("iothreadsched", priorities.iothreads, iothreads=str(CpuSet(placement.iothreads)))
-    if priorities.emulator is not None:
-        yield _fifo("emulatorsched", priorities.emulator)
+    asked = placement.schedules
+    vcpus = {vcpu: placement.vcpu_schedule(vcpu) for vcpu in sorted({*placement.realtime, *asked.vcpus})}
+    for tag, threads, by_number in (("vcpusched", "vcpus", vcpus), ("iothreadsched", "iothreads", asked.iothreads)):
+        alike: dict[Schedule, list[int]] = {}
+        for number, schedule in sorted(by_number.items()):
+            if schedule is not None:
+                alike.setdefault(schedule, []).append(number)
+        for schedule, numbers in alike.items():
+            yield etree.Element(tag, {threads: str(CpuSet(numbers)), **_attributes(schedule)})
+    if asked.emulator is not None:
+        yield etree.Element("emulatorsched", _attributes(asked.emulator))
 
 
-def _fifo(tag: str, priority: int, **threads: str) -> Element:
-    return etree.Element(tag, {**threads, "scheduler": "fifo", "priority": str(priority)})
+def _attributes(schedule: Schedule) -> dict[str, str]:
+    """``priority`` goes with the real-time schedulers alone."""
+    return {"scheduler": schedule.scheduler} | ({"priority": str(schedule.priority)} if schedule.priority else {})
+
+
+def _shares(placement: Placement) -> Iterator[Element]:
+    """One element for all shares of the same vCPUs: libvirt refuses a second one that names them."""
+    caches: dict[CpuSet, Element] = {}
+    for cache in placement.cache_shares:
+        part = caches.setdefault(cache.vcpus, etree.Element("cachetune", vcpus=str(cache.vcpus)))
+        facts = {"id": str(cache.cache), "level": str(cache.level), "type": cache.type}
+        etree.SubElement(part, "cache", {**facts, "size": str(cache.size_kib), "unit": "KiB"})
+    yield from caches.values()
+    bandwidths: dict[CpuSet, Element] = {}
+    for bandwidth in placement.bandwidth_shares:
+        part = bandwidths.setdefault(bandwidth.vcpus, etree.Element("memorytune", vcpus=str(bandwidth.vcpus)))
+        etree.SubElement(part, "node", id=str(bandwidth.cache), bandwidth=str(bandwidth.percent))
+    yield from bandwidths.values()
 
 
 def _number(tag: str, value: int) -> Element:

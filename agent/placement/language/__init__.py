@@ -12,7 +12,7 @@ from agent.core.guest import GuestCell, GuestTopology
 from agent.core.placement import CpuTune
 from agent.core.policy import CpuPolicy, PciAffinity
 from agent.core.request import Flavor, Request
-from agent.placement.language import cells, cpus, devices, keys, memory, ours, topology
+from agent.placement.language import cells, cpus, devices, keys, memory, ours, resctrl, schedules, topology
 from agent.placement.language.specs import Specs, whole_number
 
 MOST_VCPUS = 4096
@@ -45,6 +45,8 @@ def parse_guest(request: Request) -> GuestTopology:
             specs, count=count or 1, ram_mb=request.flavor.ram_mb, dedicated=wishes.dedicated
         )
     wanted = devices.parse_devices(specs)
+    iothreads = ours.parse_iothreads(specs, wishes.policy)
+    cache_wishes, bandwidth_wishes = resctrl.parse_shares(specs)
     return GuestTopology(
         name=request.name,
         flavor=request.flavor.name,
@@ -66,8 +68,11 @@ def parse_guest(request: Request) -> GuestTopology:
         host_cells=ours.parse_host_cells(specs, len(guest_cells)),
         l3=ours.parse_l3(specs),
         auto_cells=auto,
-        iothreads=ours.parse_iothreads(specs, wishes.policy),
+        iothreads=iothreads,
         prefer_fast=ours.parse_prefer_fast(specs),
+        schedules=schedules.parse_schedules(specs, realtime=wishes.realtime, iothreads=iothreads),
+        cache_wishes=cache_wishes,
+        bandwidth_wishes=bandwidth_wishes,
     )
 
 

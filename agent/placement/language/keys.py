@@ -65,7 +65,20 @@ PASSING = (
 )
 """``hw:`` keys of Nova that say nothing about placement."""
 
-OURS = ("guest_topology", "host_cells", "iothread_cpus", "iothreads", "l3", "numa_nodes", "prefer_cores")
+OURS = (
+    "cachetune",
+    "emulator_sched",
+    "guest_topology",
+    "host_cells",
+    "iothread_cpus",
+    "iothread_sched",
+    "iothreads",
+    "l3",
+    "memorytune",
+    "numa_nodes",
+    "prefer_cores",
+    "vcpu_sched",
+)
 """``cw:`` keys: what Nova cannot be asked for."""
 
 NUMBERED = ("numa_cpus", "numa_mem")

@@ -9,6 +9,14 @@
 | cw:iothread_cpus | ``emulator``, ``shared``, ``dedicated``, ``4-5`` | where they run; dedicated: own pCPUs |
 | cw:guest_topology | ``host``, ``flat`` | the guest sees pinned siblings as threads; or N sockets of one core |
 | cw:prefer_cores | ``fast`` | the fast cores of a hybrid part first |
+| cw:vcpu_sched | ``fifo:5``, ``rr:5`` | class and priority of the vCPUs of ``hw:cpu_realtime`` (else ``fifo:1``) |
+| cw:iothread_sched | ``fifo:5``, ``rr:5``, ``batch``, ``idle`` | the same of all I/O threads |
+| cw:emulator_sched | ``fifo:5``, ``rr:5``, ``batch``, ``idle`` | the same of QEMU's other threads |
+| cw:cachetune | ``4M``; ``0-3=4M;4-7=2M code;4-7=1M data`` | a part of the L3 caches, for all vCPUs or some |
+| cw:memorytune | ``50``; ``0-3=50;4-7=20`` | the most of the memory bandwidth, in percent |
+
+The last five are libvirt's elements of those names (``vcpusched`` …, ``cachetune``, ``memorytune``); cache and
+bandwidth need a CPU with resctrl (Intel RDT, AMD QoS).
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadRequest
-from agent.core.guest import GuestTopology, PageWish
+from agent.core.guest import BandwidthWish, CacheWish, GuestTopology, PageWish
+from agent.core.placement import Schedule, Schedules
 from agent.core.policy import CpuPolicy, EmulatorPolicy, MemPolicy, ThreadPolicy
 from agent.core.request import Flavor, Image, Request
 from agent.placement.language import check_request, parse_guest
 
 DEDICATED = {"hw:cpu_policy": "dedicated"}
+REALTIME = DEDICATED | {"hw:cpu_realtime": "yes", "hw:cpu_realtime_mask": "2-3"}
 
 
 def parse(
@@ -138,6 +140,29 @@ def test_the_rest_of_the_language() -> None:
     assert guest.prefer_fast
 
 
+def test_schedules_in_libvirt_s_words() -> None:
+    asked = {"cw:vcpu_sched": "rr:5", "cw:iothreads": "2", "cw:iothread_sched": "idle", "cw:emulator_sched": "fifo:99"}
+    assert parse(REALTIME | asked).schedules == Schedules(
+        vcpus=dict.fromkeys((2, 3), Schedule("rr", 5)),
+        iothreads=dict.fromkeys((1, 2), Schedule("idle")),
+        emulator=Schedule("fifo", 99),
+    )
+    assert parse(REALTIME | {"cw:vcpu_sched": "fifo:1"}).schedules == Schedules(), "what they have without asking"
+
+
+def test_shares_of_caches_and_bandwidth_for_all_vcpus_or_some() -> None:
+    everyone = parse({"cw:cachetune": "4M", "cw:memorytune": "50%"})
+    assert everyone.cache_wishes == (CacheWish(CpuSet(range(4)), 4096),)
+    assert everyone.bandwidth_wishes == (BandwidthWish(CpuSet(range(4)), 50),)
+    some = parse({"cw:cachetune": "0-1=4MiB; 2,3=2M code ;2-3=512 data", "cw:memorytune": "2-3=30"})
+    assert [(str(wish.vcpus), wish.size_kib, wish.type) for wish in some.cache_wishes] == [
+        ("0-1", 4096, "both"),
+        ("2-3", 2048, "code"),
+        ("2-3", 512, "data"),
+    ]
+    assert some.bandwidth_wishes == (BandwidthWish(CpuSet([2, 3]), 30),)
+
+
 MIXED = {"hw:cpu_policy": "mixed"}
 REFUSED = [
     # what stands in the flavor, what in the image, the key that is named
@@ -203,6 +228,15 @@ REFUSED = [
     ({"cw:guest_topology": "tall"}, {}, "cw:guest_topology"),
     ({"cw:prefer_cores": "slow"}, {}, "cw:prefer_cores"),
     ({"quota:cpu_shares": "many"}, {}, "quota:cpu_shares"),
+    *[({"cw:emulator_sched": text}, {}, "cw:emulator_sched") for text in ("fifo", "rr:0", "fifo:100", "batch:1")],
+    (REALTIME | {"cw:vcpu_sched": "batch"}, {}, "cw:vcpu_sched"),
+    (DEDICATED | {"cw:vcpu_sched": "fifo:1"}, {}, "cw:vcpu_sched"),
+    ({"cw:iothread_sched": "fifo:1"}, {}, "cw:iothread_sched"),
+    *[({"cw:cachetune": text}, {}, "cw:cachetune") for text in ("big", "0", "4M instruction", "0-7=4M", "=4M", "0-1=")],
+    *[({"cw:cachetune": text}, {}, "cw:cachetune") for text in ("0-1=4M;1-2=4M", "4M;4M", "4M;4M code", "x=4M")],
+    *[({"cw:memorytune": text}, {}, "cw:memorytune") for text in ("0", "101", "half", "0-7=5", "0=10;0=20")],
+    ({"cw:memorytune": "0-1=10;1=2"}, {}, "cw:memorytune"),
+    ({"cw:cachetune": "0-1=4M", "cw:memorytune": "0-2=50"}, {}, "cw:memorytune"),
 ]  # fmt: skip
 
 
