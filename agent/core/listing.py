@@ -8,7 +8,10 @@ from agent.core.request import Flavor, Image
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """A host in a list; ``state`` is up, down or silent (never heard from), ``status`` enabled or disabled."""
+    """A host in a list; ``state`` is up, down or silent (never heard from), ``status`` enabled or disabled.
+
+    ``leaving`` counts instances that were placed elsewhere and are not gone from here yet.
+    """
 
     name: str
     zone: str
@@ -21,11 +24,15 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     ram_mb_used: int
     pinned: str
     instances: int
+    leaving: int = 0
     disabled_reason: str = ""
 
 
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance in a list; ``cells`` are the host cells it is on, ``reason`` why it is in ERROR."""
+    """An instance in a list; ``cells`` are the host cells it is on, ``reason`` why it is in ERROR.
+
+    ``leaving`` are hosts that have not said yet that it is gone from them.
+    """
 
     id: str
     name: str
@@ -38,6 +45,7 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     ram_mb: int
     cells: str
     group: str | None
+    leaving: str = ""
     reason: str = ""
 
 

@@ -60,7 +60,10 @@ class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a host should do: have this guest as placed, or (``placement`` null) no longer have it."""
+    """Something a host should do: have this guest as placed, or (``placement`` null) no longer have it.
+
+    ``unconfirmed``: the scheduler has not heard yet that the guest runs as placed, whatever the agent remembers.
+    """
 
     schema: str = "cellwright.assignment/1"
     instance: str
@@ -68,6 +71,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement | None
     request: Request | None = None
     owner: str = ""
+    unconfirmed: bool = False
 
 
 class Outcome(StrEnum):

@@ -6,7 +6,8 @@ Everything here can be thrown away and read again from the store; the store deci
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -19,7 +20,7 @@ from agent.placement.engine import fit
 from agent.placement.layout import Layout, compile_layout
 from agent.placement.room import Room, measure_room
 from agent.scheduler.aggregates import Aggregate
-from agent.scheduler.store.records import AggregateRecord, GroupRecord, HostRecord, InstanceRecord
+from agent.scheduler.store.records import AggregateRecord, GroupRecord, HostRecord, InstanceRecord, Leaving
 from agent.scheduler.table import HostRow, HostTable
 from agent.scheduler.wanted import Group, Wanted
 
@@ -38,12 +39,16 @@ class _Model(msgspec.Struct, frozen=True):
 
 
 class _Host(msgspec.Struct):
-    """A host, what it runs of ours, and the usage that follows; ``room`` is measured when first asked for."""
+    """A host, what it runs of ours, and the usage that follows; ``room`` is measured when first asked for.
+
+    ``leaving`` are claims of instances that were placed elsewhere and are not gone from here yet.
+    """
 
     record: HostRecord
     model: _Model | None
     layout: Layout | None
     instances: dict[str, InstanceRecord] = {}
+    leaving: dict[str, Leaving] = {}
     usage: Usage = Usage()
     room: Room | None = None
 
@@ -59,21 +64,24 @@ class Cloud:
         self._host_of: dict[str, str] = {}
         self._group_of: dict[str, str] = {}
         self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
+        self._left: dict[str, set[str]] = defaultdict(set)
 
-    def put_host(self, record: HostRecord, instances: Iterable[InstanceRecord]) -> None:
-        """Take in a host and all its instances, replacing what was known of it."""
-        old = self._hosts.get(record.name)
-        for gone in old.instances if old else ():
-            if self._host_of.get(gone) == record.name:
-                self._forget(gone)
-        held: dict[str, InstanceRecord] = {}
-        instances = tuple(instances)
-        usage = _besides(record.foreign, [i.placement for i in instances if i.placement is not None])
-        for instance in instances:
-            held[instance.id] = instance
+    def put_host(
+        self, record: HostRecord, instances: Iterable[InstanceRecord], leaving: Iterable[Leaving] = ()
+    ) -> None:
+        """Take in a host, all its instances and those that are leaving it, replacing what was known of it."""
+        self._forget_host(record.name)
+        held = {instance.id: instance for instance in instances}
+        going = {left.instance: left for left in leaving}
+        placements = [instance.placement for instance in held.values() if instance.placement is not None]
+        placements += [left.placement for left in going.values()]
+        usage = _besides(record.foreign, placements)
+        for placement in placements:
+            usage = claim(usage, placement)
+        for instance in held.values():
             self._remember(instance)
-            if instance.placement is not None:
-                usage = claim(usage, instance.placement)
+        for gone in going:
+            self._left[gone].add(record.name)
         model = self._model(record)
         layout = None
         if model is not None:
@@ -81,14 +89,13 @@ class Cloud:
                 record, topology=msgspec.structs.replace(model.topology, hostname=record.name)
             )
             layout = msgspec.structs.replace(model.layout, hostname=record.name)
-        self._hosts[record.name] = _Host(record, model, layout, held, usage)
+        self._hosts[record.name] = _Host(record, model, layout, held, going, usage)
         self._tabulate(record.name)
 
     def remove_host(self, name: str) -> None:
         """Forget a host."""
-        for gone in self._hosts.pop(name).instances:
-            if self._host_of.get(gone) == name:
-                self._forget(gone)
+        self._forget_host(name)
+        del self._hosts[name]
         self.table.remove(name)
 
     def put_instance(self, instance: InstanceRecord) -> None:
@@ -101,7 +108,7 @@ class Cloud:
         host.instances[instance.id] = instance
         if instance.placement is not None:
             if _is_contended(host.record.foreign, instance.placement):
-                self.put_host(host.record, tuple(host.instances.values()))
+                self._put_again(host)
                 return
             host.usage = claim(host.usage, instance.placement)
         self._tabulate(instance.host)
@@ -122,10 +129,23 @@ class Cloud:
         instance = host.instances.pop(id)
         if instance.placement is not None:
             if _is_contended(host.record.foreign, instance.placement):
-                self.put_host(host.record, tuple(host.instances.values()))  # somebody beside us has some of it still
+                self._put_again(host)  # somebody beside us has some of it still
                 return
             host.usage = release(host.usage, instance.placement)
         self._tabulate(name)
+
+    def put_leaving(self, left: Leaving) -> None:
+        """Take in a claim that an instance keeps on the host it leaves."""
+        host = self._hosts[left.host]
+        host.leaving[left.instance] = left
+        self._put_again(host)
+
+    def drop_leaving(self, instance: str, name: str) -> None:
+        """Forget a claim that was kept: the host said that the instance is gone."""
+        host = self._hosts.get(name)
+        if host is not None and host.leaving.pop(instance, None) is not None:
+            self._left[instance].discard(name)
+            self._put_again(host)
 
     def set_generation(self, name: str, generation: int) -> None:
         """Note that a host's generation moved, by a claim of ours."""
@@ -159,6 +179,14 @@ class Cloud:
     def instances(self, name: str) -> list[InstanceRecord]:
         """A host's instances, by id; KeyError when it is not known."""
         return [instance for _, instance in sorted(self._hosts[name].instances.items())]
+
+    def leaving(self, name: str) -> list[Leaving]:
+        """What instances that were placed elsewhere still hold on a host, by their ids; KeyError when not known."""
+        return [left for _, left in sorted(self._hosts[name].leaving.items())]
+
+    def left_by(self, instance: str) -> tuple[str, ...]:
+        """The hosts that an instance is leaving, by name."""
+        return tuple(sorted(self._left.get(instance, ())))
 
     def group(self, name: str) -> Group | None:
         """A group as filters see it; None when it is not known."""
@@ -198,27 +226,48 @@ class Cloud:
             host.room = measure_room(layout, host.usage, limits)
         return host.room
 
-    def _tabulate(self, name: str) -> None:
+    @contextmanager
+    def without(self, instance: str) -> Iterator[None]:
+        """Inside it the host table does not count what an instance holds, as the exact fit doesn't for the instance."""
+        name = self._host_of.get(instance)
+        if name is None or name not in self._hosts:
+            yield
+            return
+        self._tabulate(name, without=instance)
+        try:
+            yield
+        finally:
+            self._tabulate(name)
+
+    def _tabulate(self, name: str, *, without: str = "") -> None:
         host = self._hosts[name]
-        record, flavors = host.record, [instance.request.flavor for instance in host.instances.values()]
+        own = host.instances.get(without)
+        record = host.record
+        flavors = [instance.request.flavor for instance in host.instances.values() if instance is not own]
+        devices_used = set(host.usage.devices)
+        if own is not None and own.placement is not None:
+            devices_used -= {device.pci for device in own.placement.devices}
+        left = host.leaving.values()
         host.room = None
         model = host.model
         ram_mb = model.ram_mb - record.reserved_ram_mb if model else 0
-        used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors)
+        used_mb = sum(flavor.ram_mb for flavor in flavors) + sum(one.ram_mb for one in left)
+        used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors) + sum(one.disk_gb for one in left)
+        used_vcpus = sum(flavor.vcpus for flavor in flavors) + sum(one.vcpus for one in left)
         devices: Counter[tuple[str, str]] = Counter()
         for device in model.devices if model else ():
-            if device.pci not in host.usage.devices:
+            if device.pci not in devices_used:
                 devices[device.vendor or "", device.product or ""] += 1
         self.table.put(
             HostRow(
                 name=name,
                 facts=record.facts,
                 topology=record.topology,
-                room=self._room(host, None) if model else None,
+                room=self._room(host, own) if model else None,
                 vcpus=model.vcpus if model else 0,
-                vcpus_used=sum(flavor.vcpus for flavor in flavors) + record.foreign_vcpus,
+                vcpus_used=used_vcpus + record.foreign_vcpus,
                 ram_mb=ram_mb,
-                free_ram_mb=ram_mb - sum(flavor.ram_mb for flavor in flavors) - record.foreign_ram_mb,
+                free_ram_mb=ram_mb - used_mb - record.foreign_ram_mb,
                 free_disk_gb=record.facts.disk_gb - used_gb,
                 instances=frozenset(host.instances),
                 devices=devices,
@@ -226,6 +275,18 @@ class Cloud:
                 last_seen_s=self._last_seen_s(record),
             )
         )
+
+    def _put_again(self, host: _Host) -> None:
+        self.put_host(host.record, tuple(host.instances.values()), tuple(host.leaving.values()))
+
+    def _forget_host(self, name: str) -> None:
+        """Forget where the instances of a host are, and who is leaving it."""
+        host = self._hosts.get(name)
+        for gone in host.instances if host else ():
+            if self._host_of.get(gone) == name:
+                self._forget(gone)
+        for left in host.leaving if host else ():
+            self._left[left].discard(name)
 
     def _model(self, record: HostRecord) -> _Model | None:
         """What a host shares with others of its model; compiled for the first of them."""

@@ -18,7 +18,8 @@ from agent.scheduler.select import select
 from agent.scheduler.state import State
 from agent.scheduler.store import catalogue, instances
 from agent.scheduler.store.database import transaction
-from agent.scheduler.store.records import ClaimLost, InstanceRecord
+from agent.scheduler.store.leaving import keep_claim
+from agent.scheduler.store.records import ClaimLost, InstanceRecord, Leaving
 from agent.scheduler.wanted import Wanted
 
 LOG = logging.getLogger("cellwright.scheduler")
@@ -63,15 +64,18 @@ class Decisions(State):
             return self._select(self._wanted(request, project, instance))
 
     def _claim(
-        self, instance: InstanceRecord, wanted: Wanted, *, old: InstanceRecord | None
+        self, instance: InstanceRecord, wanted: Wanted, *, old: InstanceRecord | None, lost: bool = False
     ) -> tuple[InstanceRecord | None, Decision]:
-        """Select and claim until both agree; None when nothing fits.  ``old`` is what a moving instance was."""
+        """Select and claim until both agree; None when nothing fits.
+
+        ``old`` is what a moving instance was; ``lost``: nobody waits for the host that it leaves.
+        """
         started = self._timer()
         for _ in range(MOST_RACES):
             decision = self._select(wanted)
             placement = decision.placement
             try:
-                placed = None if placement is None else self._take(instance, placement, decision, old=old)
+                placed = None if placement is None else self._take(instance, placement, decision, old=old, lost=lost)
             except ClaimLost as why:
                 self.tally.lost()
                 self.refresh(sorted({*why.hosts, placement.host if placement else ""} - {""}))
@@ -101,13 +105,30 @@ class Decisions(State):
             LOG.info("decision %s", msgspec.json.encode(said).decode())
 
     def _take(
-        self, instance: InstanceRecord, placement: Placement, decision: Decision, *, old: InstanceRecord | None
+        self,
+        instance: InstanceRecord,
+        placement: Placement,
+        decision: Decision,
+        *,
+        old: InstanceRecord | None,
+        lost: bool,
     ) -> InstanceRecord:
-        """All that a placement changes, in one transaction; locks in this order: group, quota, instance, hosts."""
+        """All that a placement changes, in one transaction; locks in this order: group, quota, instance, hosts.
+
+        On the host that it stays on an instance changes places at once: its agent takes the old guest away first, and
+        before it begins anything new.
+        """
         generation = self.known_host(placement.host).generation
-        now, left = self._clock(), 0
+        now, moved = self._clock(), 0
         placed = replace(instance, host=placement.host, placement=placement, updated_s=now, reason="")
-        placed = replace(placed, expires_s=now + self.claim_s)
+        left = None
+        if old is not None and old.host is not None and self._may_run(old):
+            if old.host == placement.host:
+                placed = replace(placed, status=InstanceStatus.BUILDING)
+            else:
+                left = self._left(old)
+                placed = replace(placed, waits_for=old.waits_for if lost else (*old.waits_for, old.host))
+        placed = replace(placed, expires_s=None if placed.waits_for else now + self.claim_s)
         with transaction(self.engine) as connection:
             if instance.group is not None:
                 seen = self.cloud.other_hosts(instance.group, instance.id)
@@ -118,27 +139,54 @@ class Decisions(State):
                 instances.insert_instance(connection, placed, decision)
             else:
                 placed = instances.update_instance(connection, placed, decision)
-                if old.placement is not None:
-                    left = instances.release(connection, old.id, old.placement)
+                if left is not None:
+                    moved = keep_claim(connection, left)
+                elif old.placement is not None:
+                    moved = instances.release(connection, old.id, old.placement)
                     generation += old.host == placement.host
             instances.claim(connection, placed.id, placement, generation=generation)
         self.cloud.put_instance(placed)
+        if left is not None:
+            self.cloud.put_leaving(left)
         if old is not None and old.host is not None and old.host != placement.host:
-            self._moved_on(old.host, left)
+            self._moved_on(old.host, moved)
         self.cloud.set_generation(placement.host, generation + 1)
         self._changed(placement.host)
         return placed
 
+    def _may_run(self, old: InstanceRecord) -> bool:
+        """Whether an instance's agent may have begun with it, so that only its agent can say that it is gone."""
+        host = self.cloud.host(old.host) if old.host is not None else None
+        if host is None or not host.agent or old.placement is None:
+            return False
+        return old.status is not InstanceStatus.SCHEDULED or old.id in self._presence.running(host.name)
+
+    def _left(self, old: InstanceRecord) -> Leaving:
+        """What an instance keeps on the host that it leaves."""
+        assert old.host is not None
+        assert old.placement is not None
+        flavor = old.request.flavor
+        return Leaving(
+            instance=old.id,
+            host=old.host,
+            vcpus=flavor.vcpus,
+            ram_mb=flavor.ram_mb,
+            disk_gb=flavor.disk_gb + flavor.ephemeral_gb,
+            placement=old.placement,
+            since_s=self._clock(),
+        )
+
     def _select(self, wanted: Wanted) -> Decision:
         self.tick()
-        return select(
-            self.cloud.table,
-            wanted,
-            filters=self._filters,
-            weighers=self._weighers,
-            settings=self.settings,
-            fit=self.cloud.fit,
-        )
+        with self.cloud.without(wanted.instance):
+            return select(
+                self.cloud.table,
+                wanted,
+                filters=self._filters,
+                weighers=self._weighers,
+                settings=self.settings,
+                fit=self.cloud.fit,
+            )
 
     def _wanted(
         self,
@@ -150,6 +198,9 @@ class Decisions(State):
         meant: GuestTopology | None = None,
     ) -> Wanted:
         name = instance.group if instance is not None else self._group_name(request)
+        leaving = self.cloud.left_by(instance.id) if instance is not None else ()
+        if leaving:
+            request = replace(request, ignore_hosts=(*request.ignore_hosts, *leaving))
         return Wanted(
             request=request,
             meant=meant,

@@ -7,45 +7,47 @@ is made on the instance as the store has it, and made again when another schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput
 from agent.core.request import Request
 from agent.core.wire import Assignment, Confirmation, InstanceStatus, Outcome
 from agent.placement.language import parse_guest
-from agent.scheduler.decide import MOST_RACES, Decisions
+from agent.scheduler.depart import Departures
 from agent.scheduler.state import WAITING
 from agent.scheduler.store import instances
 from agent.scheduler.store.database import transaction
-from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
+from agent.scheduler.store.records import InstanceRecord
 
 MOST_HOSTS_TRIED = 3
 
-T = TypeVar("T")
 
-
-class Scheduler(Decisions):
+class Scheduler(Departures):
     """One scheduler process."""
 
-    def move(self, id: str, *, request: Request | None = None, stay: bool = False) -> InstanceRecord:
+    def move(
+        self, id: str, *, request: Request | None = None, stay: bool = False, lost: bool = False
+    ) -> InstanceRecord:
         """Place an instance again: on another host (migrate), or with another flavor (resize).
 
-        ``stay`` also considers the host it is on, without counting it there twice.  Nothing changes when nothing fits:
-        BadInput with the reason.
+        It begins there once the agent of the host that it leaves says that it is gone, unless that host is ``lost``;
+        its claim there stays until then either way.  ``stay`` also considers the host it is on, without counting it
+        there twice.  Nothing changes when nothing fits: BadInput with the reason.
         """
 
         def placed_again(old: InstanceRecord) -> InstanceRecord:
             if old.status is InstanceStatus.DELETING:
                 raise BadInput(f"instance {old.name} is being deleted")
             asked = request or old.request
+            if asked.force_host in self.cloud.left_by(id):
+                raise BadInput(
+                    f"instance {old.name} is still leaving host {asked.force_host}; wait until it is gone there"
+                )
             if not stay and old.host is not None:
                 asked = replace(asked, ignore_hosts=(*asked.ignore_hosts, old.host))
             wanted = self._wanted(asked, old.project, old)
             moved = replace(old, request=request or old.request, status=InstanceStatus.SCHEDULED, tried=())
-            placed, decision = self._claim(moved, wanted, old=old)
+            placed, decision = self._claim(moved, wanted, old=old, lost=lost)
             if placed is None:
                 where = f"stays on {old.host}" if old.host else "stays nowhere"
                 raise BadInput(f"instance {old.name} {where}: {decision.trace.sentence()}")
@@ -56,17 +58,18 @@ class Scheduler(Decisions):
     def evacuate(self, id: str, *, request: Request | None = None) -> InstanceRecord:
         """Place an instance elsewhere because its host is lost; refused while the host's agent is heard from.
 
-        A host without an agent is taken at the operator's word.  What the lost host still ran of ours is removed by its
-        agent when it comes back, because it is not assigned to it any more.
+        A host without an agent is taken at the operator's word.  Nobody waits for a lost host; what it still runs of
+        ours is removed by its agent when it comes back, and its claims stay until then.  An instance that waits for
+        lost hosts since it was moved begins where it is placed.
         """
         old = self.instance(id)
+        lost = {host for host in old.waits_for if self.cloud.host(host) is None or not self.is_up(host)}
+        if lost:
+            return self._on(id, lambda old: self._begin_without(old, lost))
         host = self.cloud.host(old.host) if old.host is not None else None
-        if host is not None and host.agent:
-            self.tick()
-            table = self.cloud.table
-            if table.up(self.settings.service_down_time_s)[table.row_of[host.name]]:
-                raise BadInput(f"instance {old.name}: host {host.name} is up; migrate it instead of evacuating it")
-        return self.move(id, request=request)
+        if host is not None and host.agent and self.is_up(host.name):
+            raise BadInput(f"instance {old.name}: host {host.name} is up; migrate it instead of evacuating it")
+        return self.move(id, request=request, lost=True)
 
     def rebuild(self, id: str, request: Request) -> InstanceRecord:
         """Give an instance another image in place; only the filters that mind images are asked, on its own host."""
@@ -87,35 +90,21 @@ class Scheduler(Decisions):
 
         return self._on(id, rebuilt)
 
-    def delete(self, id: str) -> None:
-        """Take an instance away: at once where no agent runs it, else when its agent says that it is gone."""
-
-        def deleted(old: InstanceRecord) -> None:
-            host = self.cloud.host(old.host) if old.host is not None else None
-            if host is None or not host.agent:
-                self._drop(old)
-            elif old.status is not InstanceStatus.DELETING:
-                changed = replace(old, status=InstanceStatus.DELETING, expires_s=None, updated_s=self._clock())
-                with transaction(self.engine) as connection:
-                    changed = instances.update_instance(connection, changed)
-                    generation = instances.touch(connection, host.name)
-                self._take_in(changed)
-                self._moved_on(host.name, generation)
-
-        self._on(id, deleted)
-
     def confirm(self, host: str, confirmation: Confirmation) -> None:
         """The agent's word on an instance that is assigned to it; anything about another host's instance is refused."""
 
         def confirmed(old: InstanceRecord) -> None:
-            if old.host != host:
-                if confirmation.outcome is Outcome.GONE:
-                    return
+            if confirmation.outcome is Outcome.GONE:
+                if old.host != host:
+                    self._gone(old, host)
+                elif old.status is InstanceStatus.DELETING:
+                    self._leave(None, old, gone=True)
+                return
+            if old.host != host or old.waits_for:
                 raise BadInput(f"instance {confirmation.instance} is not assigned to host {host}")
             if old.status is InstanceStatus.DELETING:
-                if confirmation.outcome is Outcome.GONE:
-                    self._drop(old)
-            elif confirmation.outcome is Outcome.BUILDING:
+                return
+            if confirmation.outcome is Outcome.BUILDING:
                 self._update(replace(old, status=InstanceStatus.BUILDING))
             elif confirmation.outcome is Outcome.VERIFIED:
                 self._update(replace(old, status=InstanceStatus.ACTIVE, expires_s=None, reason=""))
@@ -142,15 +131,21 @@ class Scheduler(Decisions):
     def assignments(self, host: str) -> list[Assignment]:
         """Everything a host should have, and (without a placement) what it should no longer have.
 
-        The latter are instances that are being deleted, and those that run there although they were placed elsewhere
-        since.  An instance that nobody here knows is not mentioned: a scheduler that forgot must not stop guests.
+        The latter are instances that are being deleted, those that were placed elsewhere, and those that run there
+        although they should not.  An instance that must be gone from another host first is not mentioned, nor is one
+        that nobody here knows: a scheduler that forgot must not stop guests.
         """
         with self.lock:
             self.known_host(host)
-            held = self.cloud.instances(host)
-            others = set(self._presence.running(host)) - {instance.id for instance in held}
-            strays = [stray for stray in map(self._find, sorted(others)) if stray is not None and stray.host != host]
-            gone = [Assignment(instance=stray.id, name=stray.name, placement=None) for stray in strays]
+            held, left = self.cloud.instances(host), self.cloud.leaving(host)
+            gone = [Assignment(instance=one.instance, name=one.placement.name, placement=None) for one in left]
+            known = {instance.id for instance in held} | {one.instance for one in left}
+            strays = map(self._find, sorted(set(self._presence.running(host)) - known))
+            gone += [
+                Assignment(instance=stray.id, name=stray.name, placement=None)
+                for stray in strays
+                if stray is not None and stray.host != host
+            ]
             return gone + [
                 Assignment(
                     instance=instance.id,
@@ -158,20 +153,24 @@ class Scheduler(Decisions):
                     placement=None if instance.status is InstanceStatus.DELETING else instance.placement,
                     request=instance.request,
                     owner=instance.project,
+                    unconfirmed=instance.status in WAITING,
                 )
                 for instance in held
+                if not instance.waits_for or instance.status is InstanceStatus.DELETING
             ]
 
-    def _on(self, id: str, change: Callable[[InstanceRecord], T]) -> T:
-        """Change an instance as the store has it now, and again when another scheduler changed it meanwhile."""
-        with self.lock:
-            for _ in range(MOST_RACES):
-                old = self.instance(id)
-                try:
-                    return change(old)
-                except (Overtaken, ClaimLost):
-                    self.refresh([old.host] if old.host is not None else [])
-        raise BadInput(f"instance {id}: changed by others {MOST_RACES} times in a row; try again")
+    def _begin_without(self, old: InstanceRecord, lost: set[str]) -> InstanceRecord:
+        """The operator says that hosts are lost: an instance does not wait for them any more."""
+        waits_for = tuple(host for host in old.waits_for if host not in lost)
+        expires_s = None if waits_for else self._clock() + self.claim_s
+        changed = replace(old, waits_for=waits_for, expires_s=expires_s, updated_s=self._clock())
+        with transaction(self.engine) as connection:
+            changed = instances.update_instance(connection, changed)
+            generation = None if changed.host is None else instances.touch(connection, changed.host)
+        self._take_in(changed)
+        if changed.host is not None and generation is not None:
+            self._moved_on(changed.host, generation)
+        return changed
 
     def _is_late(self, instance: InstanceRecord) -> bool:
         return instance.status in WAITING and instance.expires_s is not None and instance.expires_s < self._clock()
@@ -194,24 +193,4 @@ class Scheduler(Decisions):
                 return
             reason += f"; then {decision.trace.sentence()}"
         failed = replace(old, status=InstanceStatus.ERROR, tried=tried, reason=reason, expires_s=None)
-        self._leave(failed, old)
-
-    def _drop(self, old: InstanceRecord) -> None:
-        """Forget an instance, with its claim."""
-        self._leave(None, old)
-
-    def _leave(self, new: InstanceRecord | None, old: InstanceRecord) -> None:
-        """Take an instance off its host, to be kept without one or not at all."""
-        generation = None
-        kept = replace(new or old, host=None, placement=None, updated_s=self._clock())
-        with transaction(self.engine) as connection:
-            kept = instances.update_instance(connection, kept)
-            if old.placement is not None:
-                generation = instances.release(connection, old.id, old.placement)
-            if new is None:
-                instances.delete_instance(connection, kept)
-        self.cloud.drop_instance(old.id)
-        if new is not None:
-            self.cloud.put_instance(kept)
-        if old.host is not None and generation is not None:
-            self._moved_on(old.host, generation)
+        self._leave(failed, old, gone=False)

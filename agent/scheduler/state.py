@@ -19,7 +19,8 @@ from agent.scheduler.presence import Presence
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
-from agent.scheduler.store.records import HostRecord, InstanceRecord, Overtaken
+from agent.scheduler.store.leaving import load_leaving
+from agent.scheduler.store.records import HostRecord, InstanceRecord, Leaving, Overtaken
 from agent.scheduler.tally import Tally
 from agent.scheduler.wanted import Meanings
 from agent.settings.scheduling import SchedulingSettings
@@ -65,19 +66,18 @@ class State:
         self.load()
 
     def load(self) -> None:
-        """Read everything from the store, replacing what is in memory.
-
-        Hosts are read before their instances: what another scheduler claims meanwhile makes a generation look old, and
-        never an old claim look new.
-        """
-        with self.lock, transaction(self.engine) as connection:
+        """Read everything from the store, replacing what is in memory."""
+        with self.lock, transaction(self.engine, snapshot=True) as connection:
             self.cloud = Cloud()
             by_host: dict[str | None, list[InstanceRecord]] = {}
             records = hosts.load_hosts(connection)
             for instance in instances.load_instances(connection):
                 by_host.setdefault(instance.host, []).append(instance)
+            leaving: dict[str, list[Leaving]] = {}
+            for left in load_leaving(connection):
+                leaving.setdefault(left.host, []).append(left)
             for host in records:
-                self.cloud.put_host(host, by_host.get(host.name, ()))
+                self.cloud.put_host(host, by_host.get(host.name, ()), leaving.get(host.name, ()))
             for instance in by_host.get(None, ()):
                 self.cloud.put_instance(instance)
             self._load_catalogue(connection)
@@ -85,6 +85,12 @@ class State:
     def tick(self) -> None:
         """Tell the host table what time it is."""
         self.cloud.table.now_s = self._clock()
+
+    def is_up(self, name: str) -> bool:
+        """Whether a known host was heard from lately; one without an agent is always up."""
+        self.tick()
+        table = self.cloud.table
+        return bool(table.up(self.settings.service_down_time_s)[table.row_of[name]])
 
     def known_host(self, name: str) -> HostRecord:
         """What is known of a host; BadInput when nothing is."""
@@ -102,7 +108,7 @@ class State:
 
     def refresh(self, names: Iterable[str]) -> None:
         """Read some hosts again: another scheduler changed them."""
-        with self.lock, transaction(self.engine) as connection:
+        with self.lock, transaction(self.engine, snapshot=True) as connection:
             for name in names:
                 self._refresh(connection, name)
 
@@ -156,7 +162,8 @@ class State:
                     host = replace(host, enabled=old.enabled, disabled_reason=old.disabled_reason)
                 host = hosts.save_host(connection, host)
                 held = instances.load_instances(connection, host=host.name)
-            self.cloud.put_host(host, held)
+                leaving = load_leaving(connection, host=host.name)
+            self.cloud.put_host(host, held, leaving)
 
     def hear(self, host: str, agent: str, running: tuple[str, ...]) -> None:
         """Who reports for a host, and which of our instances it runs; BadInput when another agent speaks for it.
@@ -194,14 +201,6 @@ class State:
             self.known_host(name)
             self._heard[name] = self._clock()
             self.cloud.table.seen(name, self._heard[name])
-
-    def remove_host(self, name: str) -> None:
-        """Forget a host without instances."""
-        with self.lock:
-            with transaction(self.engine) as connection:
-                hosts.delete_host(connection, name)
-            if self.cloud.host(name) is not None:
-                self.cloud.remove_host(name)
 
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
@@ -253,7 +252,8 @@ class State:
             if self.cloud.host(name) is not None:
                 self.cloud.remove_host(name)
             return
-        self.cloud.put_host(record, instances.load_instances(connection, host=name))
+        held = instances.load_instances(connection, host=name)
+        self.cloud.put_host(record, held, load_leaving(connection, host=name))
 
     def _load_catalogue(self, connection: Connection) -> None:
         self._catalogue_number = catalogue.catalogue_number(connection)

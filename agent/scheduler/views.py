@@ -39,6 +39,7 @@ def view_host(scheduler: Scheduler, name: str) -> HostView:
             ram_mb_used=int(table.ram_mb[row] - table.free_ram_mb[row]),
             pinned=f"{pinned}/{total}",
             instances=len(scheduler.cloud.instances(name)),
+            leaving=len(scheduler.cloud.leaving(name)),
             disabled_reason=record.disabled_reason,
         )
 
@@ -69,6 +70,7 @@ def view_instance(scheduler: Scheduler, record: InstanceRecord) -> InstanceView:
         ram_mb=flavor.ram_mb,
         cells=",".join(map(str, cells)),
         group=record.group,
+        leaving=",".join(scheduler.cloud.left_by(record.id)),
         reason=record.reason,
     )
 

@@ -29,7 +29,6 @@ class SimulatedAgent(threading.Thread):
         self.random = random.Random(seed)
         self.running: dict[str, set[int]] = {}
         self.places: dict[str, Any] = {}
-        self.proven: set[str] = set()
         self.log: list[tuple[str, str]] = []
         self.wrongs: list[str] = []
         self.ending = threading.Event()
@@ -62,8 +61,8 @@ class SimulatedAgent(threading.Thread):
                 self._say(client, item["instance"], "gone")
             elif self.places.get(item["instance"]) != item["placement"]:
                 self._take_up(client, item)
-            elif item["instance"] not in self.proven or self.random.random() < 0.05:
-                self._prove(client, item["instance"])  # now and then again: it may have been away and come back
+            elif item["unconfirmed"]:
+                self._say(client, item["instance"], "verified")
 
     def _take_up(self, client: Client, item: dict[str, Any]) -> None:
         instance = item["instance"]
@@ -79,11 +78,7 @@ class SimulatedAgent(threading.Thread):
         self.running[instance] = owned
         self.places[instance] = item["placement"]
         self.log.append(("start", instance))
-        self._prove(client, instance)
-
-    def _prove(self, client: Client, instance: str) -> None:
-        if self._say(client, instance, "verified"):
-            self.proven.add(instance)
+        self._say(client, instance, "verified")
 
     def _say(self, client: Client, instance: str, outcome: str) -> bool:
         body = {"instance": instance, "outcome": outcome, "reason": "chance"}

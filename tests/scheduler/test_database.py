@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from agent.core.errors import BadInput, Unreachable
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Request
-from agent.core.wire import InstanceStatus
+from agent.core.usage import Usage
+from agent.core.wire import Confirmation, InstanceStatus, Outcome
+from agent.inspection.synthetic import parse_synthetic
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue
 from agent.scheduler.store.database import Engine, migrate, open_database, transaction
@@ -22,7 +25,8 @@ from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
 from tests.postgres import Postgres
 
-PINNED = Flavor(name="pinned", vcpus=4, ram_mb=1024, extra_specs={"hw:cpu_policy": "dedicated"})
+SPECS = {"hw:cpu_policy": "dedicated"}
+PINNED = Flavor(name="pinned", vcpus=4, ram_mb=1024, extra_specs=SPECS)
 HUGE = Flavor(name="huge", vcpus=2, ram_mb=1024, extra_specs={"hw:mem_page_size": "2MB"})
 ids = itertools.count()
 
@@ -79,6 +83,34 @@ def test_an_old_database_with_data_is_upgraded_and_works_on(engine: Engine) -> N
     with transaction(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM pcpus")).scalar_one() == 0
         assert connection.execute(text("SELECT max(used) FROM pools")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("newest", ["0003", "head"])
+def test_what_a_moving_instance_holds_survives_an_upgrade_and_is_given_back_by_a_downgrade(
+    engine: Engine, newest: str
+) -> None:
+    scheduler = scheduler_on(engine)
+    for name in ("one", "two"):
+        topology = parse_synthetic(f"cell:1 core:8 thread:1 memory:4GiB pages:2M=512 name:{name}")
+        scheduler.put_host(HostRecord(name=name, topology=topology, facts=HostFacts(disk_gb=10), last_seen_s=1000.0))
+    guest = scheduler.create(Request(name="guest", flavor=replace(HUGE, extra_specs={**HUGE.extra_specs, **SPECS})))
+    for outcome in (Outcome.BUILDING, Outcome.VERIFIED):
+        scheduler.confirm(str(guest.host), Confirmation(instance=guest.id, outcome=outcome))
+    moved = scheduler.move(guest.id)
+    migrate(engine, newest)
+    migrate(engine)
+    scheduler = scheduler_on(engine)
+    if newest == "head":
+        assert [left.instance for left in scheduler.cloud.leaving(str(guest.host))] == [guest.id]
+        assert scheduler.instance(guest.id) == moved
+    else:
+        assert scheduler.cloud.usage(str(guest.host)) == Usage()
+        assert scheduler.instance(guest.id) == replace(moved, waits_for=())
+    with transaction(engine) as connection:
+        held = connection.execute(text("SELECT count(*) FROM pcpus")).scalar_one()
+        assert held == (4 if newest == "head" else 2)
+        used = connection.execute(text("SELECT sum(used) FROM pools")).scalar_one()
+        assert used == (1024 if newest == "head" else 512)
 
 
 def test_a_newer_database_is_refused_by_name(engine: Engine, url: str) -> None:

@@ -20,6 +20,7 @@ from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue
 from agent.scheduler.store.database import open_database, transaction
 from agent.scheduler.store.instances import load_instances
+from agent.scheduler.store.leaving import load_leaving
 from agent.scheduler.store.records import GroupRecord, HostRecord
 from agent.settings.scheduling import SchedulingSettings
 
@@ -61,7 +62,7 @@ class Lives(RuleBasedStateMachine):
     def start(self) -> Scheduler:
         return Scheduler(
             open_database(f"sqlite:///{Path(self.folder.name)}/lives.db"),
-            SchedulingSettings(service_down_time_s=1e9),
+            SchedulingSettings(service_down_time_s=200.0),
             clock=lambda: self.now_s,
             new_id=lambda: f"id-{next(self.numbers):03}",
             claim_s=50.0,
@@ -88,6 +89,13 @@ class Lives(RuleBasedStateMachine):
         except BadInput as why:
             expect(why, "is not known", "is not assigned to")
 
+    @rule(name=st.sampled_from(HOSTS))
+    def obey(self, name: str) -> None:
+        """The host's agent says that everything is gone that it should not have."""
+        for assignment in self.scheduler.assignments(name):
+            if assignment.placement is None:
+                self.scheduler.confirm(name, Confirmation(instance=assignment.instance, outcome=Outcome.GONE))
+
     @rule(id=ids, flavor=st.none() | st.sampled_from(FLAVORS))
     def move(self, id: str, flavor: Flavor | None) -> None:
         request = None if flavor is None else Request(name="vm", flavor=flavor)
@@ -95,6 +103,13 @@ class Lives(RuleBasedStateMachine):
             self.scheduler.move(id, request=request, stay=flavor is not None)
         except BadInput as why:
             expect(why, "is not known", "stays", "being deleted")
+
+    @rule(id=ids)
+    def evacuate(self, id: str) -> None:
+        try:
+            self.scheduler.evacuate(id)
+        except BadInput as why:
+            expect(why, "is not known", "stays", "being deleted", "is up")
 
     @rule(later_s=st.sampled_from((10.0, 60.0)))
     def expire(self, later_s: float) -> None:
@@ -114,18 +129,21 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def memory_is_what_the_store_has(self) -> None:
         with transaction(self.scheduler.engine) as connection:
-            kept = load_instances(connection)
+            kept, leaving = load_instances(connection), load_leaving(connection)
             owners = {(row.host, row.pcpu): row.instance for row in connection.execute(text("SELECT * FROM pcpus"))}
             pools = list(connection.execute(text("SELECT * FROM pools")))
         wanted = {}
         for name in HOSTS:
             held = [instance for instance in kept if instance.host == name]
             assert self.scheduler.cloud.instances(name) == sorted(held, key=lambda instance: instance.id)
+            left = [one for one in leaving if one.host == name]
+            assert self.scheduler.cloud.leaving(name) == left
             usage = Usage()
-            for instance in held:
-                assert instance.placement is not None
-                usage = claim(usage, instance.placement)  # refuses a second owner
-                wanted |= {(name, pcpu): instance.id for pcpu in instance.placement.owned()}
+            claims = [(one.id, one.placement) for one in held] + [(one.instance, one.placement) for one in left]
+            for owner, placement in claims:
+                assert placement is not None
+                usage = claim(usage, placement)  # refuses a second owner
+                wanted |= {(name, pcpu): owner for pcpu in placement.owned()}
             assert self.scheduler.cloud.usage(name) == usage
             used = {(cell.id, page.size_kib): page.used for cell in usage.cells for page in cell.pages}
             for pool in pools:
@@ -133,7 +151,16 @@ class Lives(RuleBasedStateMachine):
                     assert pool.used == used.get((pool.cell, 2048), 0)
         assert owners == wanted
         for instance in kept:
-            assert (instance.host is None) == (instance.status is InstanceStatus.ERROR)
+            where = {one.host for one in leaving if one.instance == instance.id}
+            assert set(self.scheduler.cloud.left_by(instance.id)) == where
+            assert set(instance.waits_for) <= where
+            assert instance.host not in where
+            going = instance.status is InstanceStatus.DELETING and bool(where)
+            assert (instance.host is None) <= (instance.status is InstanceStatus.ERROR or going)
+            assert instance.host is None or instance.status is not InstanceStatus.ERROR
+            if instance.host is not None:
+                offered = {one.instance for one in self.scheduler.assignments(instance.host) if one.placement}
+                assert not (instance.waits_for and instance.id in offered)
         apart = [instance.host for instance in kept if instance.group == "apart" and instance.host is not None]
         assert len(apart) == len(set(apart))
 

@@ -104,6 +104,7 @@ def _decide(
     if assignment.placement is None:
         return Todo.GONE if domain is None else Todo.REMOVE
     verified = known is not None and known.verified and same_place(known.placement, assignment.placement)
+    verified = verified and not assignment.unconfirmed  # the scheduler placed it anew, if only where it was
     if domain is None:
         return Todo.LOST if verified else Todo.CREATE
     if not same_place(domain.placement, assignment.placement):

@@ -79,12 +79,15 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connection]:
     """One transaction, rolled back when anything is raised; a database that went away is Unreachable.
 
+    With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.
     ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.
     """
     try:
+        if snapshot and engine.dialect.name == "postgresql":
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
         with engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError) as why:

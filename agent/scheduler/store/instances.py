@@ -175,6 +175,7 @@ def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, An
         "decision": None if decision is None else codec.encode(decision),
         "reason": instance.reason[:4000],
         "tried": _join(instance.tried),
+        "waits_for": _join(instance.waits_for),
         "created_s": instance.created_s,
         "updated_s": instance.updated_s,
         "expires_s": instance.expires_s,
@@ -184,6 +185,10 @@ def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, An
 
 def _join(names: Iterable[str]) -> str:
     return ",".join(names)[:4000]
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
 
 def _record(row: Row[Any]) -> InstanceRecord:
@@ -199,7 +204,8 @@ def _record(row: Row[Any]) -> InstanceRecord:
         request=codec.decode(row.request, Request, source=source),
         placement=placement,
         reason=row.reason,
-        tried=tuple(row.tried.split(",")) if row.tried else (),
+        tried=_split(row.tried),
+        waits_for=_split(row.waits_for),
         created_s=row.created_s,
         updated_s=row.updated_s,
         expires_s=row.expires_s,

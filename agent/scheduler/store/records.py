@@ -57,6 +57,7 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An instance as it is kept; times are seconds since the epoch, ``expires_s`` bounds an unconfirmed claim.
 
+    ``waits_for`` names hosts that must say that it is gone from them before it may begin where it is placed now.
     ``generation`` grows with every change: one that was made on an older state is refused.
     """
 
@@ -70,10 +71,23 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement | None = None
     reason: str = ""
     tried: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
     created_s: float
     updated_s: float
     expires_s: float | None = None
     generation: int = 0
+
+
+class Leaving(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim that outlives a move: the instance was placed elsewhere, and this host has not said that it is gone."""
+
+    instance: str
+    host: str
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    placement: Placement
+    since_s: float
 
 
 class GroupRecord(msgspec.Struct, frozen=True):

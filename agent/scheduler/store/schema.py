@@ -67,6 +67,7 @@ instances = Table(
     Column("decision", LargeBinary),
     Column("reason", String(4000), nullable=False, default=""),
     Column("tried", String(4000), nullable=False, default=""),
+    Column("waits_for", String(4000), nullable=False, default="", server_default=""),
     Column("created_s", Float, nullable=False),
     Column("updated_s", Float, nullable=False),
     Column("expires_s", Float),
@@ -75,6 +76,20 @@ instances = Table(
     Index("instances_group", "group_name"),
     Index("instances_project", "project"),
     Index("instances_name", "name"),
+)
+
+leaving = Table(
+    "leaving",
+    metadata,
+    Column("instance", String(36), ForeignKey("instances.id"), nullable=False),
+    Column("host", String(255), ForeignKey("hosts.name"), nullable=False),
+    Column("vcpus", Integer, nullable=False),
+    Column("ram_mb", Integer, nullable=False),
+    Column("disk_gb", Integer, nullable=False),
+    Column("placement", LargeBinary, nullable=False),
+    Column("since_s", Float, nullable=False),
+    PrimaryKeyConstraint("instance", "host"),
+    Index("leaving_host", "host"),
 )
 
 pcpus = Table(

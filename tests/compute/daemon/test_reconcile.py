@@ -36,6 +36,11 @@ ROWS = [
     Row("one that runs and is known to run needs nothing", [WANTED], [RUNS], [VERIFIED], []),
     Row("one that runs without the scheduler knowing is proven first", [WANTED], [RUNS], [], [Todo.PROVE]),
     Row("one whose confirmation was lost is proven again", [WANTED], [RUNS], [UNHEARD], [Todo.PROVE]),
+    Row(
+        "placed anew where it runs: proven again", [replace(WANTED, unconfirmed=True)], [RUNS], [VERIFIED], [Todo.PROVE]
+    ),
+    Row("placed anew where it is off: started", [replace(WANTED, unconfirmed=True)], [OFF], [VERIFIED], [Todo.START]),
+    Row("placed anew where it was lost: created", [replace(WANTED, unconfirmed=True)], [], [VERIFIED], [Todo.CREATE]),
     Row("killed between define and start: started", [WANTED], [OFF], [], [Todo.START]),
     Row("deleted: removed while it runs", [UNWANTED], [RUNS], [VERIFIED], [Todo.REMOVE]),
     Row("deleted while shut off: removed too", [UNWANTED], [OFF], [VERIFIED], [Todo.REMOVE]),
