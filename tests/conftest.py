@@ -20,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=ROOT / ".cache" / "lab",
         help="the folder that keeps the lab's image and booted machines (tests/lab); checkouts may share one",
     )
+    parser.addoption("--race-seed", type=int, default=20, help="what chance does in tests/scheduler/test_race.py")
+    parser.addoption("--race-seconds", type=float, default=30.0, help="how long its schedulers and database are killed")
 
 
 @pytest.fixture

@@ -31,15 +31,28 @@ def check_database(database: str) -> list[str]:
     wanted: dict[tuple[str, int], str] = {}
     pages: Counter[tuple[str, int, int]] = Counter()
     members: dict[str, list[str]] = {}
-    for row in rows(database, "SELECT * FROM instances ORDER BY id"):
+    leaving = rows(database, "SELECT instance AS id, instance AS name, host, placement FROM leaving ORDER BY 1, 3")
+    left = {(row["id"], row["host"]) for row in leaving}
+    instances = rows(database, "SELECT * FROM instances ORDER BY id")
+    for row in instances:
         if (row["host"] is None) != (row["placement"] is None):
             wrong.append(f"{row['name']}: host {row['host']} without the placement, or the other way round")
-        if (row["host"] is None) != (row["status"] == "ERROR") or (row["status"] == "ERROR" and not row["reason"]):
+        going = row["status"] == "DELETING" and any(instance == row["id"] for instance, _ in left)
+        nowhere = row["status"] == "ERROR" or (going and row["host"] is None)
+        if (row["host"] is None) != nowhere or (row["status"] == "ERROR" and not row["reason"]):
             wrong.append(f"{row['name']}: {row['status']} on host {row['host']}, reason {row['reason']!r}")
+        if (row["id"], row["host"]) in left:
+            wrong.append(f"{row['name']}: on {row['host']}, and leaving it")
+        wrong += [
+            f"{row['name']} waits for {host}, which it does not leave"
+            for host in filter(None, row["waits_for"].split(","))
+            if (row["id"], host) not in left
+        ]
+        if row["group_name"] is not None and row["host"] is not None:
+            members.setdefault(row["group_name"], []).append(row["host"])
+    for row in (*instances, *leaving):
         if row["placement"] is None:
             continue
-        if row["group_name"] is not None:
-            members.setdefault(row["group_name"], []).append(row["host"])
         placement = json.loads(bytes(row["placement"]))
         owned = parse_list(placement.get("reserved", ""))
         for cell in placement["cells"]:

@@ -13,13 +13,13 @@ from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput, CellwrightError, Unreachable
 from agent.inspection.synthetic import parse_synthetic
 from tests.postgres import Postgres
-from tests.scheduler.agents import SimulatedAgent
+from tests.scheduler.agents import Census, SimulatedAgent
 from tests.scheduler.checker import check_database, rows
 from tests.scheduler.conftest import Service
 
-SEED = 20
-CHAOS_S = 30.0
 SETTLE_S = 60.0
+CLAIM_S = 3.0
+"""Claims expire soon here, and agents are silent for up to twice as long."""
 HOSTS = tuple(f"race-{number}" for number in range(1, 7))
 DEDICATED = {"hw:cpu_policy": "dedicated"}
 HUGE = {**DEDICATED, "hw:mem_page_size": "2MB", "hw:numa_nodes": "2"}
@@ -28,13 +28,13 @@ HUGE = {**DEDICATED, "hw:mem_page_size": "2MB", "hw:numa_nodes": "2"}
 class Customer(threading.Thread):
     """A client that creates, moves and deletes at random, and remembers what was acknowledged."""
 
-    def __init__(self, number: int, addresses: list[str], token: str, ending: threading.Event) -> None:
+    def __init__(self, number: int, addresses: list[str], token: str, ending: threading.Event, *, seed: int) -> None:
         super().__init__(daemon=True)
         self.number = number
         self.addresses = addresses
         self.token = token
         self.ending = ending
-        self.random = random.Random(SEED * 100 + number)
+        self.random = random.Random(seed * 100 + number)
         self.mine: dict[str, str] = {}
         self.doubtful: set[str] = set()
         self.deleted: set[str] = set()
@@ -90,7 +90,7 @@ def schedulers(postgres: Postgres, postgresql_url: str, tmp_path: Path) -> Itera
     for number in range(2):
         folder = tmp_path / str(number)
         folder.mkdir()
-        service = Service(folder, database=postgresql_url)
+        service = Service(folder, database=postgresql_url, config=f"[scheduler]\nclaim_s = {CLAIM_S}\n")
         service.token = made[0].token if made else ""
         service.start()
         made.append(service)
@@ -99,10 +99,10 @@ def schedulers(postgres: Postgres, postgresql_url: str, tmp_path: Path) -> Itera
         service.stop(kill=True)
 
 
-def rage(postgres: Postgres, schedulers: list[Service]) -> None:
+def rage(postgres: Postgres, schedulers: list[Service], *, seed: int, seconds: float) -> None:
     """Kill one of the three, again and again, and start it anew."""
-    chance = random.Random(SEED)
-    until = time.monotonic() + CHAOS_S
+    chance = random.Random(seed)
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(chance.uniform(1.0, 4.0))
         victim = chance.choice((*schedulers, postgres))
@@ -122,27 +122,30 @@ def settled(database: str, agents: list[SimulatedAgent]) -> bool:
     running = {
         (agent.topology.hostname, instance) for agent in agents for instance in list(agent.running) if instance in known
     }
-    return wanted == running and all(row["status"] in ("ACTIVE", "ERROR") for row in there)
+    quiet = all(row["status"] in ("ACTIVE", "ERROR") for row in there)
+    return wanted == running and quiet and not rows(database, "SELECT * FROM leaving")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_is_given_twice_lost_or_left_behind(
-    postgres: Postgres, schedulers: list[Service], postgresql_url: str
+    postgres: Postgres, schedulers: list[Service], postgresql_url: str, pytestconfig: pytest.Config
 ) -> None:
+    seed, seconds = pytestconfig.getoption("race_seed"), pytestconfig.getoption("race_seconds")
     addresses, token = [service.url for service in schedulers], schedulers[0].token
     operator = Client(addresses[0], token)
     for policy, name in (("anti-affinity", "apart"), ("affinity", "together")):
         operator.call("POST", path_of("groups"), {"name": name, "policy": policy})
     operator.call("PUT", path_of("quotas", "small"), {"bounds": {"cores": 20}})
-    agents = []
+    agents, census = [], Census()
     for number, name in enumerate(HOSTS):
         topology = parse_synthetic(f"socket:2 core:8 thread:2 memory:64GiB pages:2M=4096 name:{name}")
-        agents.append(SimulatedAgent(topology, addresses, token, seed=number))
+        one = SimulatedAgent(topology, addresses, token, seed=seed + number, census=census, deaf_s=2 * CLAIM_S)
+        agents.append(one)
     ending = threading.Event()
-    customers = [Customer(number, addresses, token, ending) for number in range(8)]
+    customers = [Customer(number, addresses, token, ending, seed=seed) for number in range(8)]
     for thread in (*agents, *customers):
         thread.start()
-    rage(postgres, schedulers)
+    rage(postgres, schedulers, seed=seed, seconds=seconds)
     ending.set()
     for customer in customers:
         customer.join(30)
