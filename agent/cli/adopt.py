@@ -12,8 +12,7 @@ from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
 from agent.cli.connect import add_connect_options, changing
-
-FINDINGS = 4
+from agent.core.errors import FINDINGS
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -30,9 +29,9 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Adopt the domain and print what it claims."""
     from agent.cli.hosts import load_host
-    from agent.cli.place import render_table
     from agent.compute.adopt import adoption_overlaps, apply_adoption, plan_adoption
     from agent.compute.usage import read_claimants
+    from agent.picture.answer import render_answer
 
     with changing(args) as (libvirt, journal):
         host = load_host(args)
@@ -41,7 +40,7 @@ def run(args: Namespace) -> int:
         if not args.dry_run:
             created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             apply_adoption(libvirt, journal, placement, owner=args.owner, created_at=created_at)
-    sys.stdout.write(render_table(placement))
+    sys.stdout.write(render_answer(placement))
     for finding in overlaps:
         print(finding.message)
     return FINDINGS if overlaps else 0

@@ -13,6 +13,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.errors import FINDINGS
+
 if TYPE_CHECKING:
     from agent.compute.daemon.link import Link
     from agent.compute.daemon.worker import Worker
@@ -116,7 +118,7 @@ def run_once(worker: Worker, link: Link) -> int:
     worker.prove_masks()
     worker.prove_pages()
     verdict = worker.prover.full
-    return 0 if verdict is None or verdict.ok else 4
+    return 0 if verdict is None or verdict.ok else FINDINGS
 
 
 def serve(worker: Worker, link: Link, args: Namespace) -> int:

@@ -13,10 +13,9 @@ from agent.cli.documents import load_flavor, load_request
 from agent.cli.hosts import add_host_options, load_host
 from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.core.codec import encode
+from agent.core.errors import DOES_NOT_FIT
 from agent.placement.capacity import Capacity, capacity
 from agent.placement.language import check_request
-
-MISFIT = 3
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -38,7 +37,7 @@ def run(args: Namespace) -> int:
     check_request(request)
     answer = capacity(host, usage_of(args, host), request, limits_of(args))
     sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
-    return MISFIT if answer.count == 0 else 0
+    return DOES_NOT_FIT if answer.count == 0 else 0
 
 
 def render_table(answer: Capacity) -> str:

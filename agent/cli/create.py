@@ -36,9 +36,9 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Create the guest, or with --dry-run print its XML."""
-    from agent.cli.place import render_table
     from agent.compute.create import apply_create, check_new, plan_guest
     from agent.domain.names import check_name
+    from agent.picture.answer import render_answer
 
     if args.name is not None:
         check_name(args.name)
@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(guest.xml.rstrip("\n") + "\n")
             return 0
         verdict = apply_create(libvirt, journal, guest)
-    sys.stdout.write(render_table(answer))
+    sys.stdout.write(render_answer(answer))
     if verdict is not None:
         say(f"{guest.name} runs as process {verdict.pid}; {len(verdict.threads)} threads are where they should be")
     return 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from agent.core.errors import FINDINGS
+
 
 def configure(parser: ArgumentParser) -> None:
     """The options of ``cellwright doctor``."""
@@ -33,4 +35,4 @@ def run(args: Namespace) -> int:
         from agent.picture.findings import render_findings
 
         sys.stdout.write(render_findings(host.hostname, findings))
-    return 4 if any(finding.severity is Severity.MATTERS for finding in findings) else 0
+    return FINDINGS if any(finding.severity is Severity.MATTERS for finding in findings) else 0

@@ -19,17 +19,17 @@ import msgspec
 from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
 from agent.cli.live import add_usage_options, limits_of, usage_of
-from agent.cli.place import render_table as render_answer
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
+from agent.core.errors import DOES_NOT_FIT
 from agent.core.listing import NewInstance
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.core.topology import HostTopology
 from agent.core.units import format_kib
 from agent.core.usage import Usage
+from agent.picture.answer import render_answer
 
-MISFIT = 3
 IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
 
 
@@ -72,7 +72,7 @@ def run(args: Namespace) -> int:
         sys.stdout.write(encode(answer).decode() + "\n")
     else:
         sys.stdout.write(render_table(host, answer, len(parse_guest(request).cells), list(found)))
-    return MISFIT
+    return DOES_NOT_FIT
 
 
 def _ask_scheduler(args: Namespace) -> int:
@@ -86,7 +86,7 @@ def _ask_scheduler(args: Namespace) -> int:
     asked = {key: value for key, value in tree.items() if key in NewInstance.__struct_fields__}
     decision = client.call("POST", path_of("instances", "explain"), asked)
     sys.stdout.write(json.dumps(decision) + "\n" if args.format == "json" else render_decision(decision) + "\n")
-    return MISFIT if decision["placement"] is None else 0
+    return DOES_NOT_FIT if decision["placement"] is None else 0
 
 
 def render_table(host: HostTopology, misfit: Misfit, guest_cells: int, changes: list[Nearest]) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from agent.cli.hosts import SOURCES, add_settings_options, load_host, load_settings
 from agent.core.codec import decode_answer
-from agent.core.errors import BadInput, Unreachable
+from agent.core.errors import DOES_NOT_FIT, BadInput, Unreachable
 from agent.core.placement import Misfit, Placement
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
@@ -135,10 +135,10 @@ def read_placement(path: str) -> Placement | Misfit:
 
 def print_misfit(answer: Misfit) -> int:
     """The reasons on stdout; the exit code is that of an answer that says no."""
-    from agent.cli.place import MISFIT, render_table
+    from agent.picture.answer import render_answer
 
-    sys.stdout.write(render_table(answer))
-    return MISFIT
+    sys.stdout.write(render_answer(answer))
+    return DOES_NOT_FIT
 
 
 def _named(placement: Placement, name: str | None) -> Placement:

@@ -35,13 +35,13 @@ def run(args: Namespace) -> int:
     from agent.cli.difference import render_difference
     from agent.cli.hosts import load_host
     from agent.cli.live import print_misfit
-    from agent.cli.place import render_table
     from agent.compute.migrate_cells import apply_migration
     from agent.compute.pin import plan_pin, scope
     from agent.compute.relocate import relocate
     from agent.compute.usage import read_claimants
     from agent.core.errors import BadInput
     from agent.domain.parse import parse_intent
+    from agent.picture.answer import render_answer
 
     if args.rate < 1:
         raise BadInput(f"--rate {args.rate}: allowed: 1 and more MiB a second")
@@ -72,7 +72,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=args.rate, progress=show)
-    sys.stdout.write(render_table(answer))
+    sys.stdout.write(render_answer(answer))
     return 0
 
 

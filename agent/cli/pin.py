@@ -31,9 +31,9 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Pin the domain, or with --dry-run print the difference."""
     from agent.cli.difference import render_difference
-    from agent.cli.place import render_table
     from agent.compute.pin import apply_pin, plan_pin, scope
     from agent.core.errors import BadInput
+    from agent.picture.answer import render_answer
 
     if args.current and (args.live or args.to_config):
         raise BadInput("--current excludes --live and --config")
@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         verdict = apply_pin(libvirt, journal, plan)
-    sys.stdout.write(render_table(answer))
+    sys.stdout.write(render_answer(answer))
     if verdict is not None:
         say(f"{args.domain}: {len(verdict.threads)} threads are where they should be")
     if live and answer.cells:

@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.core.codec import decode_answer
-from agent.core.errors import BadInput
+from agent.core.errors import DOES_NOT_FIT, BadInput
 from agent.core.placement import Misfit
-
-MISFIT = 3
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         reasons = "; ".join(reason.message for reason in answer.misfits)
         where = f" on {answer.host}" if answer.host else ""
         print(f"cellwright: {answer.name or 'the guest'} does not fit{where}: {reasons}", file=sys.stderr)
-        return MISFIT
+        return DOES_NOT_FIT
     from agent.domain.render import graft_domain, render_domain
 
     facts = {"owner": args.owner, "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}

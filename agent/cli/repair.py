@@ -11,8 +11,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.connect import add_connect_options, changing
-
-FINDINGS = 4
+from agent.core.errors import FINDINGS
 
 
 def configure(parser: ArgumentParser) -> None:

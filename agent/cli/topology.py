@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import sys
 
+from agent.core.errors import FINDINGS
+
 TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
@@ -139,7 +142,7 @@ def _check(host: HostTopology, args: Namespace) -> int:
         print(f"{item.fact}: ours {item.ours}, libvirt's {item.theirs}; we believe ours: {item.why}")
     if not found:
         print(f"{source} agrees on pCPUs, cells, sockets, siblings, memory, distances and huge pages")
-    return 4 if found else 0
+    return FINDINGS if found else 0
 
 
 def _measure(args: Namespace) -> str:

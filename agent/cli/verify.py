@@ -17,6 +17,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
+from agent.core.errors import FINDINGS
+
 
 def configure(parser: ArgumentParser) -> None:
     """Which guests, how deep, and in what form."""
@@ -53,4 +55,4 @@ def run(args: Namespace) -> int:
         from agent.picture.verdict import render_verdict
 
         sys.stdout.write(render_verdict(verdict))
-    return 0 if verdict.proven else 4
+    return 0 if verdict.proven else FINDINGS

@@ -14,6 +14,8 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
+from agent.core.errors import FINDINGS
+
 if TYPE_CHECKING:
     from agent.core.verdict import Drift
 
@@ -64,7 +66,7 @@ def run(args: Namespace) -> int:
                 _print(drift, args.format)
     except KeyboardInterrupt:
         pass  # the way a watch ends
-    return 4 if drifted else 0
+    return FINDINGS if drifted else 0
 
 
 def _print(drift: Drift, form: str) -> None:

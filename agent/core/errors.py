@@ -7,6 +7,9 @@ and what is allowed; a cause is chained with ``raise … from``.
 
 from __future__ import annotations
 
+DOES_NOT_FIT = 3
+FINDINGS = 4
+
 
 class CellwrightError(Exception):
     """Something failed on the way: the command says what in one line and ends with ``exit_code``."""
