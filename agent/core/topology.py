@@ -20,6 +20,10 @@ class CpuIdentity(msgspec.Struct, frozen=True):
     flags: tuple[str, ...] = ()
 
 
+LARGEST_BASE_PAGE_KIB = 64
+"""ARM and POWER kernels come with base pages of this size."""
+
+
 class PagePool(msgspec.Struct, frozen=True):
     """One page size of a cell.  The base page size is a pool too: its ``total`` is what is not in huge-page pools."""
 
@@ -80,6 +84,11 @@ class Cell(msgspec.Struct, frozen=True):
     cores: tuple[Core, ...] = ()
     caches: tuple[Cache, ...] = ()
     devices: tuple[Device, ...] = ()
+
+    def huge_pools(self) -> tuple[PagePool, ...]:
+        """The pools of huge pages: all but the first, which has the base pages where memory and page size are known."""
+        has_base = self.memory_kib is not None and self.pages and self.pages[0].size_kib <= LARGEST_BASE_PAGE_KIB
+        return self.pages[1:] if has_base else self.pages
 
 
 class HostTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):

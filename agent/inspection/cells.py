@@ -27,8 +27,8 @@ class CellFacts:
         self.memory = memory
 
 
-def read_cells(root: Root) -> list[CellFacts]:
-    """The online cells by id; none where the kernel has no NUMA."""
+def read_cells(root: Root, unknown: list[str]) -> list[CellFacts]:
+    """The online cells by id; none where the kernel has no NUMA.  What cannot be known is added to ``unknown``."""
     folders = parse_cell_folders(root.names(FOLDER) or [])
     online = root.parsed(f"{FOLDER}/online", parse_cpu_list) if folders else None
     ids = [cell for cell in folders if online >> cell & 1] if online else folders
@@ -38,12 +38,17 @@ def read_cells(root: Root) -> list[CellFacts]:
         # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
         possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
         columns = list(bits(possible)) if possible else ids
+    short = [f"node{cell}: {len(row)}" for cell, row in rows.items() if row is not None and len(row) != len(columns)]
+    if short:
+        unknown.append(f"distances ({', '.join(short)} numbers for {len(columns)} cells)")
+    elif None in rows.values():
+        unknown.append("distances")
     forms: list[tuple[str, Callable[[str], int]]] = [("cpulist", parse_cpu_list), ("cpumap", parse_cpu_mask)]
     return [
         CellFacts(
             cell,
             _read_cpus(root, f"{FOLDER}/node{cell}", forms),
-            _by_cell(row, columns, ids, f"{root.prefix}{FOLDER}/node{cell}/distance"),
+            _by_cell(row, columns, ids),
             root.parsed(f"{FOLDER}/node{cell}/meminfo", parse_meminfo),
         )
         for cell, row in rows.items()
@@ -64,11 +69,9 @@ def parse_distances(text: str) -> list[int]:
     return [*map(int, words)]
 
 
-def _by_cell(row: list[int] | None, columns: list[int], ids: list[int], file: str) -> dict[int, int] | None:
-    if row is None:
+def _by_cell(row: list[int] | None, columns: list[int], ids: list[int]) -> dict[int, int] | None:
+    if row is None or len(row) != len(columns):
         return None
-    if len(row) != len(columns):
-        raise BadInput(f"{file}: {len(row)} distances for {len(ids)} cells")
     found = dict(zip(columns, row, strict=True))
     return found if columns is ids else {cell: found[cell] for cell in ids if cell in found}
 

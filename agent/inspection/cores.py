@@ -64,7 +64,7 @@ def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -
         path = f"{FOLDER}/cpu{head}/topology/core_id"
         number = root.parsed(path, parse_number) if "core_id" in files else None
         core.core = None if number is None else known_id(number)
-        if number is None and "core_id" in files:
+        if number is None and "core_id" in files and root.names(f"{FOLDER}/cpu{head}/topology") is None:
             if not last_try:
                 raise Vanished(root.prefix + path)
             undescribed |= core.cpus
@@ -72,6 +72,8 @@ def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -
         unknown.append(f"cores of pCPUs {format_list(undescribed)} (no topology folder)")
         cores = [core for core in cores if not core.cpus & undescribed]
         heads = {lowest(core.cpus): core for core in cores}
+        if not cores:
+            return None
     read_kinds(root, heads)
     sockets = _read_level(root, heads, "socket", files)
     _read_level(root, heads, "die", files)

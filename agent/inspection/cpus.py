@@ -8,6 +8,7 @@ from __future__ import annotations
 from _collections_abc import Iterator
 
 from agent.core.cpuset import HIGHEST_CPU
+from agent.core.errors import BadInput
 from agent.inspection.files import Root
 from agent.inspection.values import parse_cpu_list
 
@@ -41,6 +42,8 @@ def read_cpus(root: Root) -> Cpus | None:
 
     online, present = mask("online"), mask("present")
     online = _online_by_cpu(root, folders) if online is None else online & folders
+    if not online:
+        raise BadInput(f"{root.prefix}{FOLDER}/online: none of the CPUs that have a folder {FOLDER}/cpuN is online")
     offline = (folders if present is None else present & folders) & ~online
     return Cpus(online, offline, mask("isolated"), mask("nohz_full"))
 

@@ -150,13 +150,11 @@ def _cells(
     root: Root, online: int, page_kib: int | None, arch: str | None, unknown: list[str]
 ) -> list[tuple[CellFacts, dict[str, Any]]]:
     """The cells with memory and pages; one cell 0 with everything where the kernel has no NUMA."""
-    found = read_cells(root)
+    found = read_cells(root, unknown)
     numa = bool(found)
     if not numa:
         unknown.append("NUMA (no sys/devices/system/node: all pCPUs form cell 0)")
         found = [CellFacts(0, online, None, None)]
-    elif any(cell.distances is None for cell in found):
-        unknown.append("distances")
     if len(found) == 1 and found[0].memory is None:
         found[0].memory = root.parsed("proc/meminfo", parse_meminfo)
     folders = [f"sys/devices/system/node/node{cell.id}/hugepages" if numa else HUGE_OF_HOST for cell in found]

@@ -117,9 +117,13 @@ class Root:
         return text.strip() or None if text else None
 
     def parsed(self, path: str, parse: Callable[[str], T]) -> T | None:
-        """What ``parse`` makes of the file's text; its BadInput comes out with the file's name before it."""
+        """What ``parse`` makes of the file's text; its BadInput comes out with the file's name before it.
+
+        A file without a single byte counts as absent: the kernel ends even an empty list with a newline, but tools that
+        save trees leave such a file where a read failed (``cache/index0/size`` on POWER says ENODEV).
+        """
         data = self.read(path)
-        if data is None:
+        if not data:
             return None
         try:
             return parse(data.rstrip(b"\0\n ").decode("utf-8", "replace"))

@@ -18,19 +18,19 @@ _LETTERS = {"net": "net", "storage": "disk", "gpu": "gpu", "other": "pci"}
 
 def memory_bar(cell: Cell, most_kib: int, width: int) -> Block:
     """The cell's memory, as long as its share of the largest cell's: huge pages, used and free, one part each."""
-    if not cell.memory_kib:
-        words = "no memory" if cell.memory_kib == 0 else "memory not known"
-        return text(words, size=11, style="d")
     parts: list[tuple[str, int]] = []
     lines = []
-    for pool in cell.pages:
+    for pool in cell.huge_pools():
         kib = pool.total * pool.size_kib
-        if pool is cell.pages[0] or not kib:
+        if not kib:
             continue
         free_kib = (pool.free or 0) * pool.size_kib
         parts += [("huge", kib - free_kib), ("huge-free", free_kib)]
         free = "" if pool.free is None else f", {pool.free} free"
-        lines.append(f"{pool.total} pages of {format_kib(pool.size_kib)}{free}")
+        lines.append(text(f"{pool.total} pages of {format_kib(pool.size_kib)}{free}", size=11, style="d"))
+    if not cell.memory_kib:
+        words = "no memory" if cell.memory_kib == 0 else "memory not known"
+        return column([text(words, size=11, style="d"), *lines], gap=3)
     rest = max(cell.memory_kib - sum(kib for _, kib in parts), 0)
     free_kib = min(cell.free_kib or 0, rest)
     parts += [("used", rest - free_kib), ("free", free_kib)]
@@ -47,8 +47,8 @@ def memory_bar(cell: Cell, most_kib: int, width: int) -> Block:
         return "".join(drawn) + edge
 
     free = "" if cell.free_kib is None else f", {format_kib(cell.free_kib)} free"
-    said = [text(f"{format_kib(cell.memory_kib)}{free}", size=11), *(text(line, size=11, style="d") for line in lines)]
-    return column([Block(length, BAR_HEIGHT, draw), *said], gap=3)
+    said = text(f"{format_kib(cell.memory_kib)}{free}", size=11)
+    return column([Block(length, BAR_HEIGHT, draw), said, *lines], gap=3)
 
 
 def device_chips(devices: Sequence[Device]) -> list[Block]:
@@ -100,7 +100,7 @@ def legend(
     rows = [text("pCPUs", size=12, style="b"), _samples(kinds, width)]
     if any(cell.memory_kib for cell in cells):
         bars = [("used", "memory used"), ("free", "free")]
-        if any(pool.total for cell in cells for pool in cell.pages[1:]):
+        if any(pool.total for cell in cells for pool in cell.huge_pools()):
             bars += [("huge", "huge pages used"), ("huge-free", "huge pages free")]
         rows += [text("memory", size=12, style="b"), _samples(bars, width)]
     if guests or floating:

@@ -12,8 +12,6 @@ from agent.picture.devices import gather_devices
 WIDTH = 80
 HEAD = 12
 NO_BREAK = "\u00a0"
-LARGEST_BASE_PAGE_KIB = 64
-"""ARM and POWER kernels come with base pages of this size; larger pools are huge pages."""
 
 
 def render_table(host: HostTopology) -> str:
@@ -78,13 +76,12 @@ def _cells(host: HostTopology) -> list[str]:
     """A row a cell; huge pages as free of all; the pCPUs last, on as many lines as they need."""
     totals: dict[int, int] = {}
     for cell in host.cells:
-        for pool in cell.pages:
-            if pool.size_kib > LARGEST_BASE_PAGE_KIB:
-                totals[pool.size_kib] = totals.get(pool.size_kib, 0) + pool.total
+        for pool in cell.huge_pools():
+            totals[pool.size_kib] = totals.get(pool.size_kib, 0) + pool.total
     used = [size for size in sorted(totals) if totals[size]]
     rows = [["cell", "socket", "cores", "memory", "free", *(format_kib(size) for size in used), "pCPUs"]]
     for cell in host.cells:
-        pools = {pool.size_kib: pool for pool in cell.pages}
+        pools = {pool.size_kib: pool for pool in cell.huge_pools()}
         rows.append(
             [
                 str(cell.id),

@@ -59,7 +59,8 @@ def _compare(ours: HostTopology, theirs: HostTopology, offline_sockets: Mapping[
             yield from _fact(f"memory of cell {a.id}", f"{a.memory_kib} KiB", f"{b.memory_kib} KiB", MEMORY)
         if a.distances and b.distances:
             yield from _fact(f"distances of cell {a.id}", _distances(a), _distances(b), DISTANCES)
-        sizes = [pool.size_kib for pool in a.pages[1:] if pool.size_kib in {size.size_kib for size in b.pages}]
+        theirs_too = {pool.size_kib for pool in b.huge_pools()}
+        sizes = [pool.size_kib for pool in a.huge_pools() if pool.size_kib in theirs_too]
         for size in sizes:
             counts = [next(pool.total for pool in cell.pages if pool.size_kib == size) for cell in (a, b)]
             yield from _fact(f"{format_kib(size)} pages of cell {a.id}", str(counts[0]), str(counts[1]), POOLS)

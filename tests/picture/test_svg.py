@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import Cell, Core, Device, HostTopology
+from agent.core.topology import Cell, Core, Device, HostTopology, PagePool
 from agent.inspection.synthetic import parse_synthetic
 from agent.picture.svg import render_svg
 from tests.hosts import NAMED, host
@@ -130,6 +130,12 @@ def test_cells_without_cpus_without_memory_and_cores_of_two_sockets_in_one_cell(
     )
     shown = words(render_svg(odd))
     assert {"no memory", "memory not known", "efficiency core", "cell 8no pCPUs", "socket 1"} <= set(shown)
+
+
+def test_huge_pages_are_shown_where_memory_is_unknown() -> None:
+    cell = Cell(0, CpuSet([0]), pages=(PagePool(2048, 8, 3),), cores=(Core(0, 0, 0, CpuSet([0])),))
+    shown = words(render_svg(HostTopology(hostname="odd", online=CpuSet([0]), cells=(cell,))))
+    assert {"memory not known", "8 pages of 2 MiB, 3 free"} <= set(shown)
 
 
 @given(st.text(), st.text())

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import HostTopology
+from agent.core.topology import HostTopology, PagePool
 from agent.verification.crosscheck import check_against
 from tests.hosts import NAMED, host
 
@@ -76,3 +76,11 @@ def test_one_fact_at_a_time() -> None:
     for fields, facts in rows:
         assert [item.fact for item in check_against(ours, change(ours, **fields))] == facts
     assert check_against(ours, without_sockets(ours)) == ()
+
+
+def test_huge_pages_of_a_cell_whose_memory_is_unknown_are_compared_too() -> None:
+    ours = change(host("tiny"), memory_kib=None, pages=(PagePool(2048, 8),))
+    theirs = change(ours, pages=(PagePool(2048, 9),))
+    assert [(item.fact, item.ours, item.theirs) for item in check_against(ours, theirs)] == [
+        (f"2 MiB pages of cell {ours.cells[-1].id}", "8", "9")
+    ]
