@@ -1,6 +1,7 @@
 """Take back the last change that any verb made, or the one with a given number: the journal knows how it was before.
 
 Undoing a create takes the guest away, running or not.  An undo is refused when somebody else changed the domain since.
+What the agent changes of the host (interrupts, sleeping pCPUs) it changes again while its settings say so.
 Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or the domain was changed since (--force),
 5 libvirt is not reachable.
 """
@@ -48,14 +49,16 @@ def run(args: Namespace) -> int:
             print(render_undo(libvirt, there[-1:]))
             return 0
         undo(libvirt, journal, there[-1:], verb="undo", force=args.force)
-    print(f"{there[-1].domain} is as before {there[-1].verb} {there[-1].id}")
+    print(f"{there[-1].domain or 'the host'} is as before {there[-1].verb} {there[-1].id}")
     return 0
 
 
 def render_list(entries: tuple[Entry, ...]) -> str:
     """The journal as a table."""
     rows = [("id", "begun", "verb", "domain", "outcome", "detail")]
-    rows += [(str(one.id), one.begun_at, one.verb, one.domain, str(one.outcome), one.detail) for one in entries]
+    rows += [
+        (str(one.id), one.begun_at, one.verb, one.domain or "(host)", str(one.outcome), one.detail) for one in entries
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
@@ -69,6 +72,8 @@ def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
     from agent.compute.masks import mask_changes
 
     oldest = entries[0]
+    if oldest.values:
+        return "\n".join(f"/{value.file}: {value.after} -> {value.before}" for value in oldest.values)
     if oldest.before.uuid is None:
         return f"{oldest.domain} would be stopped and undefined"
     now = read_state(libvirt, oldest.domain)

@@ -16,10 +16,12 @@ from contextlib import contextmanager
 
 from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, read_state, restore_state
+from agent.compute.host_values import put_back_values
 from agent.compute.journal import Entry, Journal, Outcome
 from agent.compute.memory import settle_memory
 from agent.compute.settle import settle_threads
 from agent.core.errors import BadInput, CellwrightError
+from agent.inspection.files import Root
 
 MIGRATE = "migrate-cells"
 PIN_VERBS = ("pin", "repair", MIGRATE, "adopt")
@@ -65,6 +67,9 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
     for entry in journal.entries():
         if entry.outcome is not Outcome.BEGUN or entry.uri != libvirt.uri:
             continue
+        if entry.values:
+            _recover_values(journal, entry, say=say)
+            continue
         found = read_state(libvirt, entry.domain)
         what = f"{entry.verb} of {entry.domain} (journal entry {entry.id}, {entry.begun_at}) was interrupted"
         if found.uuid not in (None, entry.uuid):
@@ -83,14 +88,31 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
 def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> None:
     """Take back changes of one domain: make it what it was before the oldest of ``entries``, newest last.
 
+    A change of the host is taken back alone.
+
     Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.
     """
     oldest, newest = entries[0], entries[-1]
+    if newest.values:
+        put_back_values(Root(), newest, force=force)
+        journal.mark_undone((newest,))
+        return
     if not force:
         check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
     with change(libvirt, journal, verb=verb, name=oldest.domain, uuid=oldest.uuid, detail=detail, undoes=entries):
         put_back(libvirt, oldest, moved=any(entry.verb == MIGRATE for entry in entries))
+
+
+def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None]) -> None:
+    what = f"{entry.verb} (journal entry {entry.id}, {entry.begun_at}) was interrupted"
+    try:
+        put_back_values(Root(), entry, force=True)
+    except CellwrightError as why:
+        say(f"{what}, and could not be put back, which the next verb tries again: {why}")
+    else:
+        say(f"{what}: {len(entry.values)} kernel files are again as they were before")
+        journal.end(entry, Outcome.PUT_BACK, after=None)
 
 
 def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from agent.compute.durable import write_durably
-from agent.compute.guest_state import GuestState
+from agent.compute.guest_state import ABSENT, GuestState
+from agent.compute.kernel_files import KernelValue
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput, CellwrightError
 
@@ -34,7 +35,10 @@ class Outcome(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of one domain by one verb; times are UTC, ``detail`` is for people."""
+    """One change by one verb, of a domain or (``domain`` "") of the host; times are UTC, ``detail`` is for people.
+
+    What was changed of the host is in ``values``; they hold until the next boot, so ``boot_id`` says which it was.
+    """
 
     schema: str = "cellwright.journal/1"
     id: int
@@ -49,6 +53,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     undoes: tuple[int, ...] = ()
     before: GuestState
     after: GuestState | None = None
+    values: tuple[KernelValue, ...] = ()
+    boot_id: str | None = None
 
 
 class Journal:
@@ -86,12 +92,34 @@ class Journal:
         self, *, verb: str, uri: str, domain: str, before: GuestState, uuid: str | None, detail: str = ""
     ) -> Entry:
         """Write down what is about to change; it is on disk when this returns."""
-        last = max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0)
         entry = Entry(
-            id=last + 1, verb=verb, uri=uri, domain=domain, uuid=uuid, detail=detail, begun_at=_now(), before=before
+            id=self._next(), verb=verb, uri=uri, domain=domain, uuid=uuid, detail=detail, begun_at=_now(), before=before
         )
         self._write(entry)
         return entry
+
+    def begin_values(self, values: tuple[KernelValue, ...], *, verb: str, uri: str, boot_id: str | None) -> Entry:
+        """Write down which kernel files are about to be written; it is on disk when this returns."""
+        entry = Entry(
+            id=self._next(),
+            verb=verb,
+            uri=uri,
+            domain="",
+            uuid=None,
+            begun_at=_now(),
+            before=ABSENT,
+            values=values,
+            boot_id=boot_id,
+        )
+        self._write(entry)
+        return entry
+
+    def update_values(self, entry: Entry, values: tuple[KernelValue, ...], outcome: Outcome, *, detail: str) -> Entry:
+        """The entry with other values: its verb goes on changing the same host."""
+        ended_at = None if outcome is Outcome.BEGUN else _now()
+        changed = msgspec.structs.replace(entry, values=values, outcome=outcome, detail=detail, ended_at=ended_at)
+        self._write(changed)
+        return changed
 
     def end(self, entry: Entry, outcome: Outcome, *, after: GuestState | None, undoes: tuple[int, ...] = ()) -> Entry:
         """Write down how the change ended."""
@@ -103,6 +131,9 @@ class Journal:
         """Entries whose change was taken back, or stands again."""
         for entry in entries:
             self._write(msgspec.structs.replace(entry, outcome=outcome))
+
+    def _next(self) -> int:
+        return max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0) + 1
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"

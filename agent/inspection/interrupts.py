@@ -9,6 +9,22 @@ from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedIrq
 from agent.inspection.files import Root
 
+DEFAULT_AFFINITY = "proc/irq/default_smp_affinity"
+"""The pCPUs that an interrupt may land on when its driver asks for it; a mask, never a list."""
+
+
+def affinity_file(number: int) -> str:
+    """The file, below a Root, that has the pCPUs on which an interrupt may land; root may write a CPU list to it.
+
+    The kernel refuses (EIO, EPERM since Linux 6.12) for an interrupt that it manages itself or that is one pCPU's.
+    """
+    return f"proc/irq/{number}/smp_affinity_list"
+
+
+def read_default_affinity(root: Root) -> str | None:
+    """The text of the mask for new interrupts; None where there is no such file."""
+    return root.line(DEFAULT_AFFINITY)
+
 
 def parse_interrupts(text: str) -> dict[int, tuple[str, dict[int, int]]]:
     """/proc/interrupts: number → name and how often each pCPU got it; only pCPUs that did.
@@ -45,7 +61,7 @@ def read_irqs(root: Root) -> tuple[ObservedIrq, ...] | None:
             ObservedIrq(
                 number=number,
                 name=name,
-                allowed=root.parsed(f"proc/irq/{number}/smp_affinity_list", CpuSet.parse),
+                allowed=root.parsed(affinity_file(number), CpuSet.parse),
                 effective=root.parsed(f"proc/irq/{number}/effective_affinity_list", CpuSet.parse),
                 counts=counts,
             )
