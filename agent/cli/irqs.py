@@ -7,7 +7,7 @@ from argparse import Namespace
 from agent.cli.connect import changing, say
 from agent.cli.hosts import load_host
 from agent.compute.host_values import HostValues
-from agent.compute.irqs import Steering, irqbalance_hint, name_of, name_of_file, quiet_pcpus
+from agent.compute.irqs import NOWHERE, Steering, irqbalance_hint, name_of, name_of_file, quiet_pcpus
 from agent.compute.usage import read_claimants
 from agent.core.errors import FINDINGS, CellwrightError
 from agent.inspection.files import Root
@@ -27,6 +27,8 @@ def run_irqs(args: Namespace) -> int:
         if not quiet.owned:
             print("no guest owns a pCPU: interrupts may land anywhere")
             return 0
+        if quiet.nowhere:
+            raise CellwrightError(NOWHERE)
         if args.dry_run:
             irqs, wanted = steering.plan(quiet)
             names = {affinity_file(irq.number): f"{name_of(irq)}: {irq.allowed}" for irq in irqs.values()}

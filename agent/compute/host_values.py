@@ -13,7 +13,7 @@ import msgspec
 
 from agent.compute.journal import Entry, Journal, Outcome
 from agent.compute.kernel_files import KernelRefused, KernelValue, write_value
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, CellwrightError
 from agent.inspection.boot import read_boot_id
 from agent.inspection.files import Root
 
@@ -39,8 +39,7 @@ class HostValues:
         self._uri = uri
         self._root = root
         self._boot_id = read_boot_id(root)
-        open_ones = [one for one in journal.entries() if _is_open(one, verb, self._boot_id)] if continued else []
-        self._number = open_ones[-1].id if open_ones else None
+        self._number = _find_open(journal, verb, self._boot_id) if continued else None
 
     def held(self) -> dict[str, KernelValue]:
         """File → what it was and what we made it, without those of which somebody made an undo."""
@@ -125,6 +124,15 @@ def put_back_values(root: Root, entry: Entry, *, force: bool) -> None:
         )
     for value in there:
         write_value(root, value.file, value.before)
+
+
+def _find_open(journal: Journal, verb: str, boot_id: str | None) -> int | None:
+    """The verb's entry; None when the journal is damaged, which whoever changes a guest next is told."""
+    try:
+        entries = journal.entries()
+    except CellwrightError:
+        return None
+    return next((one.id for one in reversed(entries) if _is_open(one, verb, boot_id)), None)
 
 
 def _is_open(entry: Entry, verb: str, boot_id: str | None) -> bool:

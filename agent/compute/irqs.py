@@ -18,16 +18,20 @@ from agent.core.topology import HostTopology
 from agent.inspection.files import Root
 from agent.inspection.interrupts import DEFAULT_AFFINITY, affinity_file, read_default_affinity, read_irqs
 
+NOWHERE = "guests own every pCPU: interrupts have nowhere else to go"
+
 
 class Quiet(msgspec.Struct, frozen=True):
     """Where interrupts may not land (``owned``) and where those go that may land nowhere else (``spare``).
 
     ``own`` has the pCPUs of the guest that a PCI device was given to: its interrupts are that guest's own affair.
+    ``nowhere``: guests own every pCPU, so that nothing can be moved.
     """
 
     owned: CpuSet
     spare: CpuSet
     own: Mapping[str, CpuSet] = {}
+    nowhere: bool = False
 
 
 class Steered(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +53,7 @@ def quiet_pcpus(claimants: Collection[Claimant], host: HostTopology, *, names: C
     owned = CpuSet(cpu for one in claimants if names is None or one.name in names for cpu in one.placement.owned())
     devices = {device.pci: one.placement.owned() for one in claimants for device in one.placement.devices if device.pci}
     dedicated = host.dedicated_set or CpuSet()
-    return Quiet(owned, (host.online - dedicated - held) or (host.online - held), devices)
+    return Quiet(owned, (host.online - dedicated - held) or (host.online - held), devices, owned >= host.online)
 
 
 def plan_irqs(
@@ -121,12 +125,12 @@ class Steering:
             refused = written.refused.get(affinity_file(irq.number))
             if refused is not None and refused.for_good:
                 self._stuck.add((irq.number, irq.name))
-        return steered(written, names, self._stuck_on(irqs, quiet))
+        return _steered(written, names, self._stuck_on(irqs, quiet), nowhere=quiet.nowhere)
 
     def release(self) -> Steered:
         """Put everything back."""
         written = self._values.settle({})
-        return steered(written, {}, ())
+        return _steered(written, {}, ())
 
     def _stuck_on(self, irqs: Mapping[int, ObservedIrq], quiet: Quiet) -> tuple[str, ...]:
         lines = []
@@ -138,19 +142,20 @@ class Steering:
         return tuple(lines)
 
 
-def steered(written: Written, names: Mapping[str, str], stuck: tuple[str, ...]) -> Steered:
+def _steered(written: Written, names: Mapping[str, str], stuck: tuple[str, ...], *, nowhere: bool = False) -> Steered:
     """What was written, as lines that name each interrupt."""
 
     def line(value: KernelValue, was: str, now: str) -> str:
         return f"{names.get(value.file, name_of_file(value.file))}: {was} -> {now}"
 
     rights = [str(why) for why in written.refused.values() if not why.for_good]
+    failed = f"{len(rights)} interrupts cannot be moved: {rights[0]}" if rights else ""
     return Steered(
         moved=tuple(line(value, value.before, value.after) for value in written.changed),
         returned=tuple(line(value, value.after, value.before) for value in written.restored),
         foreign=tuple(line(value, value.after, text) for value, text in written.foreign),
         stuck=stuck,
-        failed=f"{len(rights)} interrupts cannot be moved: {rights[0]}" if rights else "",
+        failed=failed or (NOWHERE if nowhere else ""),
     )
 
 

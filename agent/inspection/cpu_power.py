@@ -17,6 +17,16 @@ def online_file(cpu: int) -> str:
     return f"{FOLDER}/cpu{cpu}/online"
 
 
+def cpu_switched_by(file: str) -> int | None:
+    """The pCPU whose ``online_file`` this is; None for any other file.
+
+    >>> cpu_switched_by(online_file(7))
+    7
+    """
+    digits = file.removeprefix(f"{FOLDER}/cpu").removesuffix("/online")
+    return int(digits) if digits.isdecimal() and file == online_file(int(digits)) else None
+
+
 def governor_file(cpu: int) -> str:
     """The file that takes the name of a governor; there is none without a cpufreq driver."""
     return f"{FOLDER}/cpu{cpu}/cpufreq/scaling_governor"

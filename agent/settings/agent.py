@@ -17,6 +17,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     every ``pages_interval_s``, stretched so that reading them takes at most ``pages_share`` of one pCPU.  ``repair``
     lets it put back what drifted.  ``disk_dir`` holds guests' first disks, NAME.qcow2 or NAME.img, where they have one;
     ``guests_dir`` is the file system whose size is reported.  ``textfile`` is for node_exporter.
+
+    ``irq_steering`` keeps interrupts off the pCPUs that guests own.  ``cpu_power_management`` and its fellows are
+    Nova's: dedicated pCPUs on which no guest may run go offline (``cpu_state``) or get the low governor (``governor``);
+    pCPU 0 is left alone.  Both are undone when they are switched off.
     """
 
     scheduler: str = "http://127.0.0.1:8774"
@@ -35,5 +39,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     disk_dir: str | None = None
     guests_dir: str = "/var/lib/libvirt/images"
+    irq_steering: bool = False
+    cpu_power_management: bool = False
+    cpu_power_management_strategy: Literal["cpu_state", "governor"] = "cpu_state"
+    cpu_power_governor_low: str = "powersave"
+    cpu_power_governor_high: str = "performance"
     textfile: str | None = None
     metrics_listen: str | None = None

@@ -14,12 +14,14 @@ from agent.settings.document import Settings
 def apply_sets(host: HostTopology, settings: Settings) -> HostTopology:
     """The host with the operator's sets; BadInput lists the pCPUs that are absent and those that are offline.
 
-    ``vcpu_pin_set`` becomes both sets at once.  A ``cpu_shared_set`` beside it is checked and otherwise left out: Nova
-    gives it to emulator threads alone, and the Topology document has no third set.
+    Offline pCPUs are fine where the agent's power management may have put them to sleep.  ``vcpu_pin_set`` becomes both
+    at once.  A ``cpu_shared_set`` beside it is checked and otherwise left out: Nova gives it to emulator threads alone,
+    and the Topology document has no third set.
     """
     chosen = settings.host
+    asleep = host.offline if settings.agent.cpu_power_management else CpuSet()
     for key in ("vcpu_pin_set", "cpu_dedicated_set", "cpu_shared_set"):
-        _check_present(host, key, getattr(chosen, key))
+        _check_present(host, key, getattr(chosen, key), asleep=asleep)
     if chosen.vcpu_pin_set is not None:
         return msgspec.structs.replace(host, dedicated_set=chosen.vcpu_pin_set, shared_set=chosen.vcpu_pin_set)
     if chosen.cpu_dedicated_set is None and chosen.cpu_shared_set is None:
@@ -39,8 +41,8 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def _check_present(host: HostTopology, key: str, cpus: CpuSet | None) -> None:
-    missing = CpuSet() if cpus is None else cpus - host.online
+def _check_present(host: HostTopology, key: str, cpus: CpuSet | None, *, asleep: CpuSet) -> None:
+    missing = CpuSet() if cpus is None else cpus - host.online - asleep
     if not missing:
         return
     offline, absent = missing & host.offline, missing - host.offline

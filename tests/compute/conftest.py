@@ -7,7 +7,9 @@ import pytest
 
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
+from agent.inspection.files import Root
 from tests.compute.guests import name_of, remove, tiny_xml
+from tests.compute.kernel_tree import DEFAULT, allowed, put_back
 
 
 @pytest.fixture
@@ -49,3 +51,11 @@ def foreign(libvirt: Driver, names: Callable[[str], str]) -> Callable[..., str]:
         return name
 
     return start
+
+
+@pytest.fixture
+def interrupts() -> Iterator[dict[int, str]]:
+    """Where this machine's interrupts may land; whatever happens, they may do so afterwards."""
+    before, default = allowed(Root()), Root().line(DEFAULT) or ""
+    yield before
+    put_back(before, default)

@@ -1,9 +1,13 @@
-"""A small /proc and /sys in a folder, for what this machine has not or must not be asked for."""
+"""Interrupts and switches of pCPUs: this machine's, and a small tree for what it has not or must not be asked for."""
 
 from pathlib import Path
 
 from agent.compute.kernel_files import KernelRefused, write_value
 from agent.inspection.files import Root
+from agent.inspection.interrupts import read_irqs
+
+LIST = "proc/irq/{}/smp_affinity_list"
+DEFAULT = "proc/irq/default_smp_affinity"
 
 INTERRUPTS = """           CPU0       CPU1       CPU2       CPU3
   24:          7          0          0          0 PCI-MSIX-0000:00:02.0   0-edge      eth0-rx
@@ -43,3 +47,16 @@ def refusing(*names: str, for_good: bool = True) -> object:
 
     write.asked = asked  # type: ignore[attr-defined]
     return write
+
+
+def allowed(root: Root) -> dict[int, str]:
+    """Interrupt → the pCPUs that it may land on."""
+    return {irq.number: str(irq.allowed) for irq in read_irqs(root) or ()}
+
+
+def put_back(before: dict[int, str], default: str) -> None:
+    """This machine's interrupts as they were, whatever a test left."""
+    root = Root()
+    for file, text in {**{LIST.format(number): text for number, text in before.items()}, DEFAULT: default}.items():
+        if root.line(file) != text:
+            Path("/", file).write_text(text + "\n")

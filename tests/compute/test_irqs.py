@@ -1,7 +1,7 @@
 """Interrupts off owned pCPUs: what goes where, what comes back, who interferes; and on this very machine."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,10 @@ from agent.compute.usage import read_claimants
 from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedIrq
 from agent.inspection.files import Root
-from agent.inspection.interrupts import read_irqs
-from tests.compute.kernel_tree import make_tree, refusing
+from tests.compute.kernel_tree import DEFAULT, LIST, allowed, make_tree, refusing
 from tests.compute.placements import HOST, SECOND
 
 OWN = {"0000:00:03.0": CpuSet([1])}
-LIST = "proc/irq/{}/smp_affinity_list"
-DEFAULT = "proc/irq/default_smp_affinity"
 
 PLANS = {
     "off the owned pCPU, the rest stays": ("0-3", "f", "1", {24: "0,2-3", DEFAULT: "d"}),
@@ -76,10 +73,6 @@ def steering(root: Root, journal: Journal) -> Steering:
 
 def quiet(owned: str) -> Quiet:
     return Quiet(CpuSet.parse(owned), CpuSet([0]), OWN)
-
-
-def allowed(root: Root) -> dict[int, str]:
-    return {irq.number: str(irq.allowed) for irq in read_irqs(root) or ()}
 
 
 def test_guests_come_and_go_and_interrupts_follow(tree: Root, journal: Journal) -> None:
@@ -169,18 +162,6 @@ def test_a_kill_in_the_middle_leaves_an_entry_that_is_put_back(
 # ---------------------------------------------------------------- this machine's own interrupts
 
 
-@pytest.fixture
-def interrupts() -> Iterator[dict[int, str]]:
-    """This machine's, and whatever happens, as they were afterwards."""
-    root = Root()
-    before = {LIST.format(irq.number): str(irq.allowed) for irq in read_irqs(root) or ()}
-    before[DEFAULT] = root.line(DEFAULT) or ""
-    yield allowed(root)
-    for file, text in before.items():
-        if root.line(file) != text:
-            Path("/", file).write_text(text + "\n")
-
-
 def test_repair_moves_this_machines_interrupts_and_undo_takes_it_back(
     libvirt: Driver,
     foreign: Callable[..., str],
@@ -193,6 +174,7 @@ def test_repair_moves_this_machines_interrupts_and_undo_takes_it_back(
     state = f"--state-dir={tmp_path}"
     assert main(["repair", "--irqs", "--dry-run", name, state]) == 4
     assert allowed(Root()) == interrupts
+    assert "would be moved" in capsys.readouterr().out
     code = main(["repair", "--irqs", name, state])
     said = capsys.readouterr().out
     moved = {int(number) for number in re.findall(r"^IRQ (\d+) .* -> ", said, re.MULTILINE)}

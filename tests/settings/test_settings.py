@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.core.cpuset import CpuSet
@@ -170,8 +171,6 @@ def test_refused_nova_conf(text: str, said: str) -> None:
 
 
 def test_a_set_must_be_online_and_the_message_tells_absent_from_offline() -> None:
-    import msgspec
-
     tiny = host("tiny")
     with_offline = msgspec.structs.replace(tiny, online=CpuSet.parse("0-2"), offline=CpuSet.parse("3"))
     settings = read_settings(folder=None, sets={"cpu_dedicated_set": "1-5"}).settings
@@ -179,6 +178,17 @@ def test_a_set_must_be_online_and_the_message_tells_absent_from_offline() -> Non
         BadInput, match=r"cpu_dedicated_set=1-5 .* tiny cannot give \(absent: 4-5; offline: 3\); online: 0-2"
     ):
         apply_sets(with_offline, settings)
+
+
+def test_offline_pcpus_of_a_set_may_be_asleep() -> None:
+    """Where power management is on, an offline pCPU is no mistake; one that the host does not have still is."""
+    tiny = host("tiny")
+    with_offline = msgspec.structs.replace(tiny, online=CpuSet.parse("0-1"), offline=CpuSet.parse("2-3"))
+    text = '[agent]\ncpu_power_management = true\n[host]\ncpu_dedicated_set = "1-{}"'
+    settings = merge([parse_toml(text.format(3), "here")]).settings
+    assert apply_sets(with_offline, settings).dedicated() == CpuSet([1])
+    with pytest.raises(BadInput, match="absent: 4"):
+        apply_sets(with_offline, merge([parse_toml(text.format(4), "here")]).settings)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Prover:
         judged = check_host(expectations, observation, quick=True, before=self._seen)
         drift = find_drift(self.quick, judged)
         self._masks, self._seen, self.quick = masks, observation, judged
-        return self._counted(drift)
+        return self.counted(drift)
 
     def check_pages(self) -> tuple[tuple[Drift, ...], float]:
         """Read and judge pages, neighbours and interrupts too; the second answer is the CPU time it took, seconds."""
@@ -63,9 +63,10 @@ class Prover:
         judged = check_host(expectations, observation, before=self._seen)
         drift = [one for one in find_drift(self.full, judged) if one.finding is not None and one.finding.tid is None]
         self.full = judged
-        return self._counted(tuple(drift)), time.thread_time() - started
+        return self.counted(tuple(drift)), time.thread_time() - started
 
-    def _counted(self, drift: tuple[Drift, ...]) -> tuple[Drift, ...]:
+    def counted(self, drift: tuple[Drift, ...]) -> tuple[Drift, ...]:
+        """The same, counted by what was seen and who did it."""
         for one in drift:
             if one.change == "appeared" and one.finding is not None:
                 self.drifted[one.finding.code, cause_word(one.finding)] += 1

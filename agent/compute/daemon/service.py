@@ -226,6 +226,8 @@ class Service:
                 self._found_libvirt()
                 if Cause.NEWS in causes:
                     self._worker.reconcile(accepted=self._accepted.is_set())
+                if causes & {Cause.GUESTS, Cause.NEWS}:
+                    self._worker.keep_host()
                 if Cause.GUESTS in causes or time.monotonic() >= masks_at:
                     self._worker.prove_masks()
                     masks_at = time.monotonic() + settings.masks_interval_s
@@ -242,6 +244,10 @@ class Service:
                 LOG.error("%s", why)
             self._main.put("read")
             causes = self._wait(min(topology_at, masks_at, pages_at) - time.monotonic())
+        try:
+            self._worker.leave_host()
+        except CellwrightError as why:
+            LOG.error("%s", why)
 
     def _wait(self, wait_s: float) -> set[Cause]:
         """What came in, all of it; empty when the time is up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -13,6 +14,7 @@ from agent import __version__
 from agent.compute.daemon.reconcile import OwnDomain
 from agent.compute.domains import NoSuchDomain
 from agent.compute.driver import Driver
+from agent.compute.power import named_pcpus
 from agent.compute.usage import Claimant, claimant_of, sum_usage
 from agent.core.codec import encode
 from agent.core.cpuset import HIGHEST_CPU, CpuSet
@@ -22,17 +24,18 @@ from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 from agent.core.wire import HostReport
 from agent.domain.ownership import read_instance
-from agent.domain.parse import parse_intent
+from agent.domain.parse import parse_domain, parse_intent
 from agent.inspection.host import read_host
 from agent.settings.document import Settings
 from agent.settings.sets import apply_sets, limits
 
 
 class Guests(msgspec.Struct, frozen=True, kw_only=True):
-    """The domains of one libvirt: those made for instances, and what all running ones hold."""
+    """The domains of one libvirt: those made for instances, what all running ones hold, what others would take."""
 
     own: tuple[OwnDomain, ...] = ()
     claimants: tuple[Claimant, ...] = ()
+    defined: CpuSet = CpuSet()
 
     def foreign(self) -> tuple[Claimant, ...]:
         """The claims of running guests that were not made for instances."""
@@ -53,15 +56,19 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[str, ...]
 
 
-def read_topology(settings: Settings) -> tuple[HostTopology, str]:
+def read_topology(
+    settings: Settings, *, complete: Callable[[Callable[[], HostTopology]], HostTopology] = lambda read: read()
+) -> tuple[HostTopology, str]:
     """This host with the operator's sets, and what is wrong with them ("" when nothing is).
+
+    ``complete`` adds what our power management has put to sleep.
 
     A pCPU of a set that went offline is left out: a running host must not lose its agent over it.  What this process
     may use is read with its own confinement to the housekeeping pCPUs lifted: guests are not its children.
     """
     with suppress(OSError):  # a kernel that allows nothing more than now
         os.sched_setaffinity(os.getpid(), range(HIGHEST_CPU >> 3))
-    host = read_host()
+    host = complete(read_host)
     try:
         return apply_sets(host, settings), ""
     except BadInput as why:
@@ -92,7 +99,7 @@ def housekeeping(host: HostTopology) -> CpuSet:
 
 def read_guests(libvirt: Driver, host: HostTopology) -> Guests:
     """Every domain of ours, running or not, and the claims of all that run."""
-    own, claimants = [], []
+    own, claimants, defined = [], [], CpuSet()
     for domain in libvirt.domains(active_only=False):
         try:
             xml = libvirt.xml(domain.name, config=not domain.active)
@@ -106,7 +113,10 @@ def read_guests(libvirt: Driver, host: HostTopology) -> Guests:
             own.append(OwnDomain(instance=instance, name=domain.name, running=domain.active, placement=placement))
         if domain.active:
             claimants.append(claimant_of(domain.name, xml, host))
-    return Guests(own=tuple(own), claimants=tuple(claimants))
+        else:
+            with suppress(BadInput):  # what makes no sense cannot be started either
+                defined = defined | named_pcpus(parse_domain(xml, host=host, source=source), host)
+    return Guests(own=tuple(own), claimants=tuple(claimants), defined=defined)
 
 
 def read_facts(libvirt: Driver, settings: Settings, host: HostTopology) -> HostFacts:

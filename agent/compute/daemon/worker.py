@@ -14,18 +14,23 @@ import msgspec
 from agent.compute.daemon import carry_out
 from agent.compute.daemon.carry_out import Tools
 from agent.compute.daemon.fits_now import check_now
+from agent.compute.daemon.idle_pcpus import IdlePcpus
+from agent.compute.daemon.interrupts import Interrupts
 from agent.compute.daemon.link import Link
 from agent.compute.daemon.metrics import render_metrics
 from agent.compute.daemon.proof import Prover
 from agent.compute.daemon.reconcile import Action, Todo, plan
+from agent.compute.daemon.say import Say
 from agent.compute.daemon.state import AgentState, Known, write_agent_state
 from agent.compute.daemon.view import Guests, HostView, read_facts, read_guests, read_topology, view_of
+from agent.compute.power import named_pcpus
 from agent.compute.repair import Result, apply_repair
 from agent.compute.usage import sum_usage
 from agent.core.errors import CellwrightError, Unreachable
 from agent.core.placement import Misfit
 from agent.core.verdict import Drift
 from agent.core.wire import Assignment, Confirmation, Outcome
+from agent.inspection.files import Root
 from agent.settings.document import Settings
 
 LOG = logging.getLogger("cellwright.agent")
@@ -48,7 +53,9 @@ class Worker:
         self._state_file = state_file
         self._boot_id = boot_id
         self._pids: dict[str, int | None] = {}
-        self._said: dict[str, str] = {}
+        self._say = Say()
+        self._interrupts = Interrupts(tools, self._say, Root())
+        self._idle_pcpus = IdlePcpus(tools, self._say, Root())
 
     def change_settings(self, settings: Settings) -> None:
         """Take other settings; the connection and the state's place stay as they were at the start."""
@@ -59,8 +66,8 @@ class Worker:
 
     def read_all(self) -> None:
         """Topology, facts and guests anew."""
-        host, wrong = read_topology(self.settings)
-        self._say_once("sets", wrong, logging.ERROR)
+        host, wrong = read_topology(self.settings, complete=self._idle_pcpus.complete)
+        self._say.once("sets", wrong, logging.ERROR)
         facts = read_facts(self.tools.libvirt, self.settings, host)
         self.guests = read_guests(self.tools.libvirt, host)
         view = view_of(host, facts, self.guests, self.settings)
@@ -102,7 +109,7 @@ class Worker:
             except Unreachable:
                 raise
             except CellwrightError as why:
-                self._say_once(
+                self._say.once(
                     action.instance, f"{action.todo} {action.domain or action.instance}: {why}", logging.ERROR
                 )
         if any(action.todo not in (Todo.STOPPED, Todo.ORPHAN) for action in actions):
@@ -112,9 +119,9 @@ class Worker:
         try:
             assignments = self._link.assignments()
         except CellwrightError as why:
-            self._say_once("pull", str(why), logging.WARNING)
+            self._say.once("pull", str(why), logging.WARNING)
             return None
-        self._say_once("pull", "", logging.WARNING)
+        self._say.once("pull", "", logging.WARNING)
         return assignments
 
     def _note_boot(self) -> None:
@@ -129,9 +136,9 @@ class Worker:
         instance, domain = action.instance, action.domain
         if action.todo is Todo.ORPHAN:
             text = f"domain {domain} was made for instance {instance}, which the scheduler does not list: left alone"
-            self._say_once(instance, text, logging.WARNING)
+            self._say.once(instance, text, logging.WARNING)
         elif action.todo is Todo.STOPPED:
-            self._say_once(
+            self._say.once(
                 instance, f"domain {domain} is not running and was not stopped by us: left alone", logging.WARNING
             )
         elif action.todo in (Todo.REMOVE, Todo.GONE):
@@ -172,7 +179,7 @@ class Worker:
                 boot_id=self._boot_id,
             )
             self._remember(self.state.put(known))
-            self._said.pop(assignment.instance, None)
+            self._say.forget(assignment.instance)
 
     def _create(self, action: Action, assignment: Assignment) -> tuple[Confirmation | None, str]:
         self.read_all()
@@ -188,7 +195,11 @@ class Worker:
             self.read_guests()
 
         def begin() -> bool:
-            return self._confirm(Confirmation(instance=action.instance, outcome=Outcome.BUILDING))
+            if not self._confirm(Confirmation(instance=action.instance, outcome=Outcome.BUILDING)):
+                return False
+            if assignment.placement is not None:
+                self._idle_pcpus.wake(named_pcpus(assignment.placement, host))
+            return True
 
         confirmation, domain = carry_out.create(
             self.tools, assignment, host=host, facts=facts, guests=self.guests, accepted=begin
@@ -215,6 +226,23 @@ class Worker:
             )
             return False
         return True
+
+    # ---------------------------------------------------------------- the host itself
+
+    def keep_host(self) -> None:
+        """Interrupts and idle pCPUs as the settings want them; what others changed there is drift."""
+        if self.view is None:
+            return
+        agent, host, guests = self.settings.agent, self.view.topology, self.guests
+        found = self._interrupts.keep(agent, guests.claimants, host)
+        found += self._idle_pcpus.keep(agent, guests.claimants, host, pids=self._pids, defined=guests.defined)
+        at = Root().stamp()[0]
+        drift = (Drift(at=at, guest="", change="appeared", message=one.message, finding=one) for one in found)
+        self._drifted(self.prover.counted(tuple(drift)))
+
+    def leave_host(self) -> None:
+        """The agent ends: pCPUs that sleep for it run again; interrupts stay where they disturb no guest."""
+        self._idle_pcpus.wake_all()
 
     # ---------------------------------------------------------------- proof
 
@@ -271,26 +299,17 @@ class Worker:
 
     def remember(self) -> None:
         """Write the state although nothing changed: the agent's id must outlive this process."""
-        self._said.setdefault("state file", "")
+        self._say.expect("state file")
         self._remember(self.state)
 
     def _remember(self, state: AgentState) -> None:
         """Keep the state; a disk that takes nothing is said once and lived with: domains say whose they are."""
         changed, self.state = state != self.state, state
-        if not changed and "state file" not in self._said:
+        if not changed and "state file" not in self._say:
             return
         try:
             write_agent_state(self._state_file, state)
         except CellwrightError as why:
-            self._say_once("state file", f"{why}; going on without", logging.ERROR)
+            self._say.once("state file", f"{why}; going on without", logging.ERROR)
         else:
-            self._say_once("state file", "", logging.WARNING)
-
-    def _say_once(self, what: str, text: str, level: int) -> None:
-        """Log a text that is not the last one about the same thing; "" says that it is over, where it was said."""
-        if text:
-            if self._said.get(what) != text:
-                LOG.log(level, "%s", text)
-            self._said[what] = text
-        elif self._said.pop(what, ""):
-            LOG.warning("%s: all is well again", what)
+            self._say.once("state file", "", logging.WARNING)
