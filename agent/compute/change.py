@@ -95,7 +95,7 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
     oldest, newest = entries[0], entries[-1]
     if newest.values:
         put_back_values(Root(), newest, force=force)
-        journal.mark_undone((newest,))
+        journal.mark((newest,), Outcome.UNDONE)
         return
     if not force:
         check_untouched(libvirt, newest)
