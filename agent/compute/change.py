@@ -6,7 +6,8 @@
             libvirt.define(…)
 
 Whatever kills this process in the middle leaves an entry that is ``begun``; the next verb that changes anything puts
-that guest back first.  So after every interruption a guest is as before or as after, and the journal says which.
+that guest back first.  So after every interruption a guest is as before or as after, and the journal says which.  A new
+guest that was let run is as after: that was its last step, and nobody stops a guest that may have run for days.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from agent.compute.domains import State
 from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, read_state, restore_state
 from agent.compute.host_values import put_back_values
@@ -23,6 +25,7 @@ from agent.compute.settle import settle_threads
 from agent.core.errors import BadInput, CellwrightError
 from agent.inspection.files import Root
 
+CREATE = "create"
 MIGRATE = "migrate-cells"
 PIN_VERBS = ("pin", "repair", MIGRATE, "adopt")
 """Verbs that change where an existing guest runs, and that ``unpin`` takes back."""
@@ -75,6 +78,10 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
         if found.uuid not in (None, entry.uuid):
             say(f"{what}, and {entry.domain} is now another domain: left alone")
             journal.end(entry, Outcome.LEFT_ALONE, after=found)
+            continue
+        if entry.verb == CREATE and found.running and libvirt.domain(entry.domain).state is not State.PAUSED:
+            say(f"{what} after its last step: {entry.domain} runs on")
+            journal.end(entry, Outcome.DONE, after=found)
             continue
         try:
             put_back(libvirt, entry)

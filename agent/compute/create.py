@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 from lxml import etree
 
-from agent.compute.change import change
+from agent.compute.change import CREATE, change
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
 from agent.compute.start import start_placed, with_start_pin
@@ -55,7 +55,7 @@ def apply_create(libvirt: Driver, journal: Journal, guest: NewGuest) -> GuestVer
     what was defined is undefined again.  Call it with the journal locked.
     """
     check_new(libvirt, guest.name)
-    with change(libvirt, journal, verb="create", name=guest.name, uuid=guest.uuid):
+    with change(libvirt, journal, verb=CREATE, name=guest.name, uuid=guest.uuid):
         libvirt.define(with_start_pin(libvirt, guest.placement, guest.xml), name=guest.name)
         verdict = start_placed(libvirt, guest.name)
         if not libvirt.domain(guest.name).active:

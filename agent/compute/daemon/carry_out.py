@@ -45,7 +45,7 @@ class Tools(msgspec.Struct, frozen=True):
 
 
 def put_back_interrupted(tools: Tools) -> None:
-    """Undo what a process that died left half done."""
+    """Put back what a process that died, or a libvirtd that went away, left half done."""
     with tools.journal.lock():
         recover(tools.libvirt, tools.journal, say=LOG.warning)
 

@@ -56,6 +56,7 @@ class Worker:
         self._say = Say()
         self._interrupts = Interrupts(tools, self._say, Root())
         self._idle_pcpus = IdlePcpus(tools, self._say, Root())
+        self._interrupted = True  # by what ended the process before us, for all we know
 
     def change_settings(self, settings: Settings) -> None:
         """Take other settings; the connection and the state's place stay as they were at the start."""
@@ -93,6 +94,7 @@ class Worker:
 
     def reconcile(self, *, accepted: bool) -> None:
         """Make the host what the scheduler wants, or while it does not take our reports, what we remember."""
+        self._put_back()
         assignments = self._pull() if accepted else None
         self.read_guests()
         self._note_boot()
@@ -107,6 +109,7 @@ class Worker:
             try:
                 self._act(action)
             except Unreachable:
+                self._interrupted = True
                 raise
             except CellwrightError as why:
                 self._say.once(
@@ -114,6 +117,20 @@ class Worker:
                 )
         if any(action.todo not in (Todo.STOPPED, Todo.ORPHAN) for action in actions):
             self.read_guests()
+
+    def _put_back(self) -> None:
+        """A change that was begun and not ended comes first: what is decided next goes by what is there."""
+        if not self._interrupted:
+            return
+        try:
+            carry_out.put_back_interrupted(self.tools)
+        except Unreachable:
+            raise
+        except CellwrightError as why:
+            self._say.once("journal", str(why), logging.ERROR)
+        else:
+            self._say.once("journal", "", logging.WARNING)
+            self._interrupted = False
 
     def _pull(self) -> tuple[Assignment, ...] | None:
         try:

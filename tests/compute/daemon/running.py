@@ -16,6 +16,7 @@ from tests.scheduler.conftest import Service
 
 T = TypeVar("T")
 HOST = os.uname().nodename
+KILLED = Path(__file__).parents[2] / "killed.py"
 
 SETTINGS = """
 [host]
@@ -63,6 +64,13 @@ class AgentProcess:
     def start(self, **environment: str) -> None:
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env={**os.environ, **environment})
+
+    def once(self, *, killed: tuple[str, int] | None = None) -> subprocess.CompletedProcess[str]:
+        """One round; with ``killed`` it ends with -9 when it is about to call that method for that time."""
+        command = self.command("--once")
+        if killed is not None:
+            command = [sys.executable, str(KILLED), killed[0], str(killed[1]), *command[3:]]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def stop(self, *, kill: bool = False) -> int:
         assert self.process is not None

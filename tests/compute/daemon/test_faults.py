@@ -1,9 +1,10 @@
 """What goes wrong, each with what must hold: guests run on, and everything comes right again."""
 
+import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,35 +15,61 @@ from tests.compute.daemon.test_agent import Agents, Names, give
 from tests.compute.guests import virsh
 from tests.scheduler.conftest import Service
 
-
-def journal_has_begun(agent: AgentProcess) -> bool:
-    return bool(list((agent.folder / "state/journal").glob("[0-9]*.json")))
-
-
-STEPS: dict[str, Callable[[AgentProcess, str], bool]] = {
-    "written down": lambda agent, name: journal_has_begun(agent),
-    "defined": lambda agent, name: domain_state(name) != "",
-    "started": lambda agent, name: domain_state(name) in ("paused", "running"),
+STEPS = {
+    "before it says that it begins": ("Link.confirm", 1),
+    "before the journal knows": ("Journal.begin", 1),
+    "before define": ("Driver.define", 1),
+    "before the start": ("Driver.start", 1),
+    "before it is let run": ("Driver.resume", 1),
+    "before the journal knows the end": ("Journal.end", 1),
+    "before the scheduler hears": ("Link.confirm", 2),
+    "before it is remembered": ("worker.write_agent_state", 2),
+}
+GOING = {
+    "before it is forgotten": ("worker.write_agent_state", 2),
+    "before the journal knows": ("Journal.begin", 1),
+    "before it is stopped": ("Driver.destroy", 1),
+    "before it is undefined": ("Driver.undefine", 1),
+    "before the journal knows the end": ("Journal.end", 1),
+    "before the scheduler hears": ("Link.confirm", 1),
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_kill_9_in_the_middle_of_an_assignment(
-    service: Service, agents: Agents, names: Names, libvirt: Driver, step: str
-) -> None:
-    name = names("killed-" + step.split()[0])
+def open_entries(agent: AgentProcess) -> list[str]:
+    """Journal entries that nobody ended."""
+    texts = [path.read_text() for path in (agent.folder / "state/journal").glob("[0-9]*.json")]
+    return [text for text in texts if '"outcome":"begun"' in text]
+
+
+def test_kill_9_at_every_step_of_an_assignment(service: Service, agents: Agents, names: Names, libvirt: Driver) -> None:
+    """One agent dies at each step of building a guest; the next brings it up, and nothing stops it again."""
     agent = agents()
-    agent.start()
-    agent.wait_up()
-    made = give(service, name)
-    wait_for(f"the guest is {step}", lambda: STEPS[step](agent, name))
-    agent.stop(kill=True)
-    agent.start()
-    wait_status(service, name, "ACTIVE")
-    assert libvirt.domain(name).uuid == made
-    assert domain_state(name) == "running"
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    agent.once()
+    for number, (sentence, step) in enumerate(STEPS.items()):
+        name = names(f"killed-{number}")
+        made = give(service, name)
+        done = agent.once(killed=step)
+        assert done.returncode == -signal.SIGKILL, (sentence, done.stderr)
+        ran = libvirt.domain(name).pid if domain_state(name) == "running" else None
+        agent.once()
+        assert (instance(service, name)["status"], domain_state(name)) == ("ACTIVE", "running"), sentence
+        assert libvirt.domain(name).uuid == made, sentence
+        assert ran in (None, libvirt.domain(name).pid), f"{sentence}: a guest that ran was stopped"
+        assert open_entries(agent) == [], sentence
+    ran = [libvirt.domain(names(f"killed-{number}")).pid for number in range(len(STEPS))]
+    agent.once()
+    assert [libvirt.domain(names(f"killed-{number}")).pid for number in range(len(STEPS))] == ran
+    for number, (sentence, step) in enumerate(GOING.items()):
+        name = names(f"killed-{number}")
+        service.run("instance", "delete", name)
+        done = agent.once(killed=step)
+        assert done.returncode == -signal.SIGKILL, (sentence, done.stderr)
+        agent.once()
+        assert (instance(service, name), domain_state(name)) == ({}, ""), sentence
+        assert open_entries(agent) == [], sentence
+    for number in range(len(GOING), len(STEPS)):
+        service.run("instance", "delete", names(f"killed-{number}"))
+    agent.once()
 
 
 def test_scheduler_down_and_back(service: Service, agents: Agents, names: Names, libvirt: Driver) -> None:
@@ -62,6 +89,53 @@ def test_scheduler_down_and_back(service: Service, agents: Agents, names: Names,
     wait_for("the agent is back", lambda: agent.host().get("state") == "up" or None)
     wait_for("the log says so", lambda: "takes our reports again" in agent.log())
     assert (libvirt.domain(name).pid, instance(service, name)["status"]) == (pid, "ACTIVE")
+    service.run("instance", "delete", name)
+    wait_for("the instance is gone", lambda: not instance(service, name))
+
+
+@pytest.mark.parametrize(("step", "there"), [("Driver.define", ""), ("Link.confirm", "running")])
+def test_scheduler_away_from_the_middle_of_an_assignment(
+    service: Service, agents: Agents, names: Names, libvirt: Driver, step: str, there: str
+) -> None:
+    """It heard that building begins, and goes; so does the agent.  The next one harms nothing and invents nothing."""
+    name = names("middle")
+    agent = agents()
+    agent.once()
+    made = give(service, name)
+    assert agent.once(killed=(step, 2 if there else 1)).returncode == -signal.SIGKILL
+    assert instance(service, name)["status"] == "BUILDING"
+    service.stop(kill=True)
+    pid = libvirt.domain(name).pid if there else None
+    agent.start()
+    try:
+        wait_for("the log says that the scheduler is away", lambda: "does not answer" in agent.log())
+        assert domain_state(name) == there
+    finally:
+        service.start()
+    wait_status(service, name, "ACTIVE", limit_s=60)
+    assert libvirt.domain(name).uuid == made
+    assert pid in (None, libvirt.domain(name).pid)
+    service.run("instance", "delete", name)
+    wait_for("the instance is gone", lambda: not instance(service, name))
+
+
+def test_scheduler_away_from_the_decision_on(service: Service, agents: Agents, names: Names) -> None:
+    """Decided, and gone before the agent hears of it: nothing is made until it is back."""
+    name = names("whole")
+    agent = agents()
+    agent.start()
+    agent.wait_up()
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGSTOP)
+    give(service, name)
+    service.stop(kill=True)
+    agent.process.send_signal(signal.SIGCONT)
+    try:
+        wait_for("the log says that the scheduler is away", lambda: "does not answer" in agent.log())
+        assert domain_state(name) == ""
+    finally:
+        service.start()
+    wait_status(service, name, "ACTIVE", limit_s=60)
     service.run("instance", "delete", name)
     wait_for("the instance is gone", lambda: not instance(service, name))
 
@@ -141,6 +215,41 @@ def test_a_full_disk_for_the_state_file(service: Service, agents: Agents, names:
     service.run("instance", "delete", name)
     wait_for("the instance is gone", lambda: not instance(service, name))
     wait_for("the log says that the disk takes it again", lambda: "state file: all is well again" in agent.log())
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_for_journal_and_state(service: Service, agents: Agents, names: Names, tiny_disk: Path) -> None:
+    """What could not be written down first is not done; the word goes back, and the next one fits as soon as it can."""
+    agent = agents()
+    text = agent.config.read_text()
+    agent.config.write_text(text.replace(f"{agent.folder}/state", str(tiny_disk)))
+    (tiny_disk / "agent.json").write_text((agent.folder / "state/agent.json").read_text())
+    filler = tiny_disk / "filler"
+    with contextlib.suppress(OSError):
+        filler.write_bytes(bytes(1 << 20))
+    agent.start()
+    agent.wait_up()
+    first, second = names("nowhere"), names("again")
+    give(service, first)
+    found = wait_status(service, first, "ERROR", limit_s=60)
+    assert "No space left on device" in found["reason"]
+    assert domain_state(first) == ""
+    filler.unlink()
+    give(service, second)
+    wait_status(service, second, "ACTIVE")
+    for name in (first, second):
+        service.run("instance", "delete", name)
+        wait_for("the instance is gone", lambda name=name: not instance(service, name))  # type: ignore[misc]
+    agent.stop()
 
 
 def test_a_scheduler_that_forgot_everything_stops_nothing(
