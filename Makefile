@@ -27,6 +27,9 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 SHARE = $(DESTDIR)$(PREFIX)/share
+# where Debian's shells look: fish has no folder below /usr/local, zsh none of its own name below /usr
+ZSHDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/share/zsh/vendor-completions,$(PREFIX)/share/zsh/site-functions)
+FISHDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/share/fish/vendor_completions.d,/etc/fish/completions)
 
 # expects the packages to be there: `make install` first, or a build that has them
 install-system:
@@ -35,15 +38,15 @@ install-system:
 	@install -m 644 systemd/cellwright.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/cellwright.conf
 	@install -m 644 systemd/cellwright.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/cellwright.conf
 	@install -d $(SHARE)/cellwright/templates $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 \
-	  $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	  $(SHARE)/bash-completion/completions $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	@install -m 644 templates/*.xml $(SHARE)/cellwright/templates
 	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && \
 	  $(VENV)/bin/python manual/generate.py man $$built/man && \
 	  $(VENV)/bin/python manual/generate.py completion $$built && \
 	  for section in 1 5 8; do install -m 644 $$built/man/*.$$section $(SHARE)/man/man$$section || exit 1; done && \
 	  install -m 644 $$built/cellwright.bash $(SHARE)/bash-completion/completions/cellwright && \
-	  install -m 644 $$built/_cellwright $(SHARE)/zsh/site-functions/_cellwright && \
-	  install -m 644 $$built/cellwright.fish $(SHARE)/fish/vendor_completions.d/cellwright.fish
+	  install -m 644 $$built/_cellwright $(DESTDIR)$(ZSHDIR)/_cellwright && \
+	  install -m 644 $$built/cellwright.fish $(DESTDIR)$(FISHDIR)/cellwright.fish
 	@if [ -z "$(DESTDIR)" ]; then \
 	  install -d $(PREFIX)/bin && ln -sf $(CURDIR)/$(VENV)/bin/cellwright $(PREFIX)/bin/cellwright && \
 	  systemd-sysusers cellwright.conf && systemd-tmpfiles --create cellwright.conf; fi

@@ -1,4 +1,5 @@
-"""What goes into the lab: the checkout's package, its templates and units, and the Python packages a host needs.
+"""What goes into the lab: the checkout's package and templates, what `make install-system` installs, and the Python
+packages a host needs.
 
 The packages are copied as pip installed them: Debian 12 has the Python 3.11 that runs the tests.
 """
@@ -6,15 +7,18 @@ The packages are copied as pip installed them: Debian 12 has the Python 3.11 tha
 import io
 import re
 import tarfile
+import tempfile
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from tests.systemd.installed import PACKAGER, install_system
 
 ROOT = Path(__file__).parents[2]
 TARGET = "opt/cellwright"
 HALT = bytes(0x10000 - 16) + bytes.fromhex("faf4ebfd") + bytes(12)
 """Firmware that stops at once (cli; hlt; jump back): a guest whose BIOS runs takes a whole pCPU under emulation."""
-FOLDERS = ("agent", "templates", "systemd")
+FOLDERS = ("agent", "templates")
 
 
 def pack_checkout() -> bytes:
@@ -22,13 +26,16 @@ def pack_checkout() -> bytes:
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         for name in FOLDERS:
-            if (ROOT / name).is_dir():
-                tar.add(ROOT / name, f"{TARGET}/{name}")
+            tar.add(ROOT / name, f"{TARGET}/{name}")
         for package in sorted(find_packages()):
             for file in distribution(package).files or ():
                 path = Path(str(file.locate()))
                 if ".." not in file.parts and path.is_file():
                     tar.add(path, f"{TARGET}/site-packages/{file}")
+        with tempfile.TemporaryDirectory() as folder:
+            install_system(Path(folder), *PACKAGER)
+            for path in sorted(Path(folder).iterdir()):
+                tar.add(path, path.name)
         firmware = tarfile.TarInfo("usr/share/lab/halt.bin")
         firmware.size, firmware.mode = len(HALT), 0o644
         tar.addfile(firmware, io.BytesIO(HALT))

@@ -1,4 +1,4 @@
-"""What ``make install-system`` puts below DESTDIR: units, a manual page a verb, completion that its shells can read."""
+"""What ``make install-system`` puts below DESTDIR: units, a manual page a verb, completion of every verb."""
 
 import subprocess
 from pathlib import Path
@@ -6,24 +6,43 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import VERBS
-
-ROOT = Path(__file__).parents[2]
+from tests.systemd.installed import PACKAGER, ROOT, install_system
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("system")
-    command = ["make", "-s", "install-system", f"DESTDIR={folder}", "PREFIX=/usr", "UNITDIR=/usr/lib/systemd/system"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    install_system(folder, *PACKAGER)
     return folder
 
 
+def run(*command: str | Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_units_are_where_systemd_looks(installed: Path) -> None:
-    names = {path.name for path in (installed / "usr/lib/systemd/system").iterdir()}
-    assert names == {path.name for path in (ROOT / "systemd").glob("cellwright-*")}
-    assert (installed / "usr/lib/sysusers.d/cellwright.conf").is_file()
-    assert (installed / "usr/lib/tmpfiles.d/cellwright.conf").is_file()
+    listed = run("systemctl", f"--root={installed}", "list-unit-files", "--no-legend").splitlines()
+    assert {line.split()[0] for line in listed} == {path.name for path in (ROOT / "systemd").glob("cellwright-*")}
+
+
+def test_enabled_they_start_with_the_host(installed: Path) -> None:
+    wants = {f"cellwright-{name}.service": "multi-user.target.wants" for name in ("agent", "scheduler")}
+    wants["cellwright-audit.timer"] = "timers.target.wants"
+    run("systemctl", f"--root={installed}", "enable", *wants)
+    links = {path.name: path.parent.name for path in (installed / "etc/systemd/system").rglob("cellwright-*")}
+    assert links == wants
+
+
+def test_users_and_folders_are_made_by_the_names_of_their_files(installed: Path) -> None:
+    run("systemd-sysusers", f"--root={installed}", "cellwright.conf")
+    run("systemd-tmpfiles", f"--root={installed}", "--create", "cellwright.conf")
+    assert "Cellwright scheduler" in (installed / "etc/passwd").read_text()
+    assert (installed / "var/lib/cellwright").stat().st_mode & 0o777 == 0o700
+
+
+def test_man_finds_the_pages(installed: Path) -> None:
+    for page in ("cellwright", "cellwright-agent", "cellwright.toml"):
+        assert run("man", "-M", installed / "usr/share/man", "-w", page).startswith(str(installed))
 
 
 def test_every_verb_has_a_page_that_man_reads(installed: Path) -> None:
@@ -45,20 +64,9 @@ def test_the_settings_page_has_every_section(installed: Path) -> None:
         assert word.replace("_", "_") in page.replace("\\-", "-")
 
 
-def test_bash_completes_verbs_and_options(installed: Path) -> None:
-    script = installed / "usr/share/bash-completion/completions/cellwright"
-    ask = f"""source {script}
-COMP_WORDS=(cellwright "$1"); COMP_CWORD=1; [ -n "$2" ] && {{ COMP_WORDS=(cellwright "$1" "$2"); COMP_CWORD=2; }}
-COMPREPLY=(); $(complete -p cellwright | sed 's/.*-F \\([^ ]*\\).*/\\1/') cellwright
-echo "${{COMPREPLY[@]}}" """
-    for words, found in ((("top", ""), "topology"), (("agent", "--sche"), "--scheduler")):
-        done = subprocess.run(["bash", "-c", ask, "bash", *words], capture_output=True, text=True, check=False)
-        assert found in done.stdout.split(), done
-
-
 def test_fish_and_zsh_know_every_verb(installed: Path) -> None:
     fish = (installed / "usr/share/fish/vendor_completions.d/cellwright.fish").read_text()
-    zsh = (installed / "usr/share/zsh/site-functions/_cellwright").read_text()
+    zsh = (installed / "usr/share/zsh/vendor-completions/_cellwright").read_text()
     for verb in VERBS:
         assert f" -a {verb} " in fish
         assert verb in zsh
