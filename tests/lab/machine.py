@@ -35,6 +35,11 @@ KERNEL_LINE = (
     "console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off apparmor=0 audit=0 tsc=reliable"
     " systemd.getty_auto=no systemd.show_status=no"
 )
+CONNECT = (
+    "nic=$(basename /sys/bus/pci/devices/0000:00:06.0/virtio*/net/*)"
+    " && ip address replace 10.0.2.15/24 dev $nic && ip link set $nic up"
+)
+"""No route leads further than 10.0.2.0/24, so that nothing but the computer that runs the tests can be reached."""
 SETTLE = "systemctl is-system-running --wait; virsh list"
 BOOT_LIMIT_S = 300
 PAYLOAD_DISK = "/dev/vdb"
@@ -161,6 +166,22 @@ class Machine:
         """Put a small file there: the port takes about 1 MB/s."""
         self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "sh", path, stdin=text)
 
+    def connect(self) -> None:
+        """Up with the network on which 10.0.2.2 is the computer that runs the tests; its loopback answers."""
+        self.shell(CONNECT)
+
+    def set_clock(self) -> None:
+        """The time of the computer that runs the tests."""
+        self.ask({"do": "clock", "epoch_s": time.time()}, limit_s=BOOT_LIMIT_S)
+
+    def reboot(self) -> None:
+        """Shut down and boot again; the disk stays, ``connect`` is asked for again."""
+        self.command("set-action", reboot="reset")
+        self.shell("systemctl reboot")
+        self.wait_until_ready()
+        self.command("set-action", reboot="shutdown")
+        self.set_clock()
+
     def command(self, name: str, **arguments: object) -> Any:
         """One command to QEMU's monitor; what it returned."""
         self.monitor.send({"execute": name, "arguments": arguments})
@@ -173,7 +194,6 @@ class Machine:
 
     def save(self, path: Path) -> None:
         """Write the running machine to a file; it stands still afterwards."""
-        self.command("qmp_capabilities")
         self.command("migrate-set-parameters", **{"max-bandwidth": 10 << 30})
         self.command("migrate", uri=f"exec:cat > {path}")
         while (status := self.command("query-migrate")["status"]) != "completed":
@@ -213,7 +233,7 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
         disk = f"file={state}/disk.qcow2,format=qcow2,snapshot=on"
         incoming = ("-incoming", f"exec:cat {state}/memory")
         with running(topology, image, disk, *incoming, payload=payload) as machine:
-            machine.ask({"do": "clock", "epoch_s": time.time()}, limit_s=BOOT_LIMIT_S)
+            machine.set_clock()
             machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
             yield machine
 
@@ -239,6 +259,7 @@ def running(topology: LabTopology, image: Path, disk: str, *more: str, payload: 
         machine = Machine(topology.name, Path(folder), argv)
         try:
             machine.monitor.receive(limit_s=BOOT_LIMIT_S)  # QMP's greeting
+            machine.command("qmp_capabilities")
             yield machine
         except OSError as why:
             raise LabFailed(machine.describe(f"QEMU: {why}")) from why

@@ -1,56 +1,192 @@
-"""The packaged agent under systemd on two cells: it starts, says how it goes, and comes back from a freeze."""
+"""The packaged agent under systemd on two cells: a request outside becomes a proven guest inside, and remains one.
 
-import time
+The tests are one host's life in the order in which they stand: one guest goes through all of them.
+"""
+
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.cluster import AUDIT, UNIT, Cluster
+from tests.lab.guests import Guest, parse_cpus, read_siblings
 from tests.lab.machine import Machine
+from tests.scheduler.conftest import Service
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
 
-DROP_IN = "/etc/systemd/system/cellwright-agent.service.d/lab.conf"
+
+@pytest.fixture(scope="module")
+def alone(lab: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The agent runs; the scheduler gave it a token and is away since."""
+    service = Service(tmp_path_factory.mktemp("scheduler"))
+    service.start()
+    cluster = Cluster(lab, service)
+    try:
+        for name, vcpus, policy in (("pair", "2", "dedicated"), ("float", "1", "shared")):
+            words = ("--vcpus", vcpus, "--ram", "128", "--property", f"hw:cpu_policy={policy}")
+            assert service.run("flavor", "create", name, *words).returncode == 0
+        cluster.install()
+        service.stop()
+        yield cluster
+    finally:
+        cluster.remove()
+        service.stop(kill=True)
 
 
 @pytest.fixture(scope="module")
-def agent(lab: Machine) -> Iterator[Machine]:
-    """The unit as it is packaged, with a watchdog that a test can wait for."""
-    lab.shell("cp /opt/cellwright/systemd/cellwright-* /etc/systemd/system/")
-    lab.write(DROP_IN, "[Service]\nWatchdogSec=20s\n")
-    lab.shell("systemctl daemon-reload && systemctl start cellwright-agent", timeout_s=180)
-    yield lab
-    lab.shell("systemctl stop cellwright-agent; rm -r /etc/systemd/system/cellwright-* && systemctl daemon-reload")
+def cluster(alone: Cluster) -> Cluster:
+    """The scheduler is there, and knows the host."""
+    alone.lab.connect()
+    alone.service.start()
+    alone.wait("the host is up", lambda: alone.host().get("state") == "up")
+    return alone
 
 
-def show(lab: Machine, key: str) -> str:
-    return lab.run("systemctl", "show", "-P", key, "cellwright-agent").stdout.strip()
+@pytest.fixture(scope="module")
+def guest(cluster: Cluster) -> Guest:
+    """A guest with two pCPUs of its own, asked for outside."""
+    cluster.request("db", "pair")
+    return cluster.wait_active("db")
 
 
-def test_it_runs_and_its_status_makes_sense(agent: Machine) -> None:
-    assert show(agent, "ActiveState") == "active"
-    said = agent.run("systemctl", "status", "cellwright-agent").stdout
+def check_unharmed(cluster: Cluster, guest: Guest) -> None:
+    """The guest has its pCPUs, inside and in the scheduler's book, and the unit has nothing to complain of."""
+    assert guest.read_vcpus() == pins(guest)
+    found = cluster.instance("db")
+    assert (found["status"], found["placement"]) == ("ACTIVE", guest.placement)
+    cluster.wait("all is as placed", lambda: "all masks as placed" in cluster.status())
+    cluster.wait("the host is up", lambda: cluster.host().get("state") == "up")
+
+
+def pins(guest: Guest) -> dict[int, set[int]]:
+    return {int(vcpu): parse_cpus(pin) for cell in guest.placement["cells"] for vcpu, pin in cell["pins"].items()}
+
+
+def test_it_runs_and_its_status_makes_sense(alone: Cluster) -> None:
+    assert alone.show("ActiveState") == "active"
+    said = alone.lab.run("systemctl", "status", UNIT).stdout
     assert "0 guests, 0 of them the scheduler's" in said
-    assert "does not answer" in said  # there is no scheduler here, and the agent lives on
+    assert "does not answer" in said  # the agent lives on
+    assert "cellwright-agent.service; enabled" in said
+    assert alone.lab.run("id", "cellwright").stdout
 
 
-def test_the_journal_has_priorities(agent: Machine) -> None:
-    lines = agent.run("journalctl", "-u", "cellwright-agent", "-p", "notice", "-o", "cat").stdout
-    assert "does not answer" in lines
-    assert "<5>" not in lines
+def test_the_journal_has_priorities(alone: Cluster) -> None:
+    lines = [json.loads(line) for line in alone.journal("-o", "json")]
+    away = [line for line in lines if "does not answer" in line["MESSAGE"]]
+    assert len(away) == 1  # once, however often it was tried
+    assert (away[0]["PRIORITY"], away[0]["_SYSTEMD_UNIT"]) == ("5", f"{UNIT}.service")
+    assert not away[0]["MESSAGE"].startswith("<")
 
 
-def test_a_frozen_agent_is_killed_and_started_again(agent: Machine) -> None:
-    pid = show(agent, "MainPID")
-    agent.run("kill", "-STOP", pid)
-    until = time.monotonic() + 240
-    while (now := show(agent, "MainPID")) in (pid, "0") or show(agent, "ActiveState") != "active":
-        assert time.monotonic() < until, agent.run("systemctl", "status", "cellwright-agent", status=None).stdout
-        time.sleep(2)
-    assert now != pid
-    assert show(agent, "NRestarts") == "1"
+def test_the_host_reports_its_two_cells(cluster: Cluster) -> None:
+    found = cluster.host()
+    assert (found["cells"], found["pinned"], found["instances"]) == (2, "0/8", 0)
+    assert "the scheduler takes our reports again" in cluster.journal()
 
 
-def test_stopping_it_is_clean(agent: Machine) -> None:
-    agent.run("systemctl", "stop", "cellwright-agent", timeout_s=60)
-    assert show(agent, "Result") == "success"
-    assert "guests run on" in agent.run("journalctl", "-u", "cellwright-agent", "-o", "cat").stdout
+def test_a_request_outside_is_a_proven_guest_inside(cluster: Cluster, guest: Guest) -> None:
+    assert guest.read_vcpus() == pins(guest)
+    cpus = set().union(*pins(guest).values())
+    assert read_siblings(cluster.lab, min(cpus)) == cpus
+    assert guest.verify()["proven"]
+    assert cluster.host()["pinned"] == "2/8"
+    assert "1 guests, 1 of them the scheduler's" in cluster.status()
+    assert any(line.startswith("domain db of instance") for line in cluster.journal("-p", "notice"))
+
+
+def test_a_pcpu_goes_offline_under_the_guest(cluster: Cluster, guest: Guest) -> None:
+    """Named by its cause, told to the scheduler, and put right when the pCPU is back; the guest runs all the time."""
+    pid, cpu = guest.pid, min(cpu for cpus in pins(guest).values() for cpu in cpus if cpu)
+    online = f"/sys/devices/system/cpu/cpu{cpu}/online"
+    cluster.lab.shell(f"echo 0 >{online}")
+    try:
+        cluster.wait("the cause is logged", lambda: any(f"pCPU {cpu} is offline" in line for line in cluster.journal()))
+        cluster.wait("the scheduler knows", lambda: cluster.host()["pinned"].endswith("/7"))
+        assert cluster.instance("db")["status"] == "ACTIVE"
+    finally:
+        cluster.lab.shell(f"echo 1 >{online}")
+    cluster.wait("the scheduler knows", lambda: cluster.host()["pinned"] == "2/8")
+    check_unharmed(cluster, guest)
+    assert guest.pid == pid
+
+
+def test_the_clock_jumps_and_the_audit_comes_due(cluster: Cluster, guest: Guest) -> None:
+    """Two days ahead, four back: nobody expires, restarts or floods the journal; the hourly audit runs and passes."""
+    before = cluster.show("MainPID"), guest.pid
+    cluster.lab.run("systemctl", "start", f"{AUDIT}.timer")
+    lines = len(cluster.journal())
+    try:
+        cluster.lab.run("date", "-s", "+2 days")
+        cluster.wait("the audit ran", lambda: cluster.show("ExecMainExitTimestampMonotonic", AUDIT) != "0")
+        assert (cluster.show("Result", AUDIT), cluster.show("ExecMainStatus", AUDIT)) == ("success", "0")
+        cluster.lab.run("date", "-s", "-4 days")
+        check_unharmed(cluster, guest)
+    finally:
+        cluster.lab.set_clock()
+        cluster.lab.run("systemctl", "stop", f"{AUDIT}.timer")
+    assert len(cluster.journal()) - lines <= 2
+    assert (cluster.show("MainPID"), guest.pid) == before
+    assert cluster.show("NRestarts") == "0"
+
+
+def test_libvirtd_is_killed_in_the_middle_of_a_define(cluster: Cluster, guest: Guest) -> None:
+    """libvirtd stands still in the very write of the domain's file, because that is a pipe which nobody reads."""
+    pid, file = guest.pid, "/etc/libvirt/qemu/second.xml.new"
+    waiting = "cat /proc/$(cat /run/libvirtd.pid)/task/*/wchan"
+    cluster.lab.run("mkfifo", file)
+    cluster.request("second", "float")
+    try:
+        cluster.wait("libvirtd is in the middle", lambda: "wait_for_partner" in cluster.lab.shell(waiting).stdout)
+    finally:
+        cluster.lab.run("rm", file)
+    cluster.lab.run("systemctl", "kill", "-s", "KILL", "libvirtd.service")
+    second = cluster.wait_active("second")
+    assert second.pid
+    cluster.delete("second")
+    assert guest.pid == pid
+    check_unharmed(cluster, guest)
+    assert cluster.lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == ["db"]
+    assert cluster.lab.shell("grep -l '\"begun\"' /var/lib/cellwright/journal/*.json", status=1).stdout == ""
+
+
+def test_a_frozen_agent_is_killed_and_started_again(cluster: Cluster, guest: Guest) -> None:
+    before, pid = cluster.show("MainPID"), guest.pid
+    cluster.lab.run("kill", "-STOP", before)
+    cluster.wait(
+        "another one is ready",
+        lambda: cluster.show("MainPID") not in (before, "0") and cluster.show("ActiveState") == "active",
+        limit_s=240,
+    )
+    assert cluster.show("NRestarts") == "1"
+    assert guest.pid == pid
+    check_unharmed(cluster, guest)
+
+
+def test_the_host_reboots(cluster: Cluster, guest: Guest) -> None:
+    """The agent comes back by itself, starts what ran before it hears of anybody, and the claims never went away."""
+    before = cluster.lab.read("/proc/sys/kernel/random/boot_id"), cluster.host()["pinned"]
+    cluster.lab.reboot()
+    cluster.wait(
+        "the guest runs", lambda: cluster.lab.run("virsh", "domstate", "db", status=None).stdout.strip() == "running"
+    )
+    cluster.lab.connect()
+    cluster.wait("the host is up", lambda: cluster.host().get("state") == "up")
+    assert cluster.lab.read("/proc/sys/kernel/random/boot_id") != before[0]
+    assert cluster.host()["pinned"] == before[1]
+    check_unharmed(cluster, guest)
+    assert guest.verify()["ok"]
+
+
+def test_deleted_outside_is_gone_inside(cluster: Cluster, guest: Guest) -> None:
+    cluster.delete(guest.name)
+    assert cluster.lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == []
+    assert cluster.lab.run("pgrep", "qemu", status=None).stdout == ""
+    assert cluster.host()["pinned"] == "0/8"
+
+
+def test_stopping_it_is_clean(alone: Cluster) -> None:
+    alone.lab.run("systemctl", "stop", UNIT, timeout_s=60)
+    assert alone.show("Result") == "success"
+    assert "stopped; guests run on" in alone.journal()

@@ -7,6 +7,7 @@ threads of a core as siblings there; AMD models and ``max`` do not.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OUTSIDE_NIC = "bus=pcie.0,addr=6,romfile="
 CPU = "Haswell-noTSX,-pcid,-x2apic,-tsc-deadline,-invpcid,+pdpe1gb"
 
 
@@ -34,6 +35,7 @@ class LabTopology:
     latency_ns: Mapping[tuple[int, int], int] = field(default_factory=dict)  # (from cell, to cell): an HMAT says so
     bandwidth_mib: Mapping[tuple[int, int], int] = field(default_factory=dict)
     nics: bool = False  # a network card behind a PCI root of each cell's own
+    outside: bool = False  # a network of its own on which 10.0.2.2 is the computer that runs the tests
     kernel: str = ""  # more of the kernel's command line
     bare: bool = True  # boots without udev, journald and libvirtd, in a third of the time
 
@@ -56,6 +58,8 @@ class LabTopology:
                 args += ["-numa", f"{where},data-type=access-{data},{data}={value}{unit}"]
         if self.nics:
             args += [word for number in range(len(self.cells)) for word in render_nic(number)]
+        if self.outside:
+            args += ["-netdev", "user,id=outside,ipv6=off", "-device", f"virtio-net-pci,netdev=outside,{OUTSIDE_NIC}"]
         return args
 
     def render_cell(self, number: int, cell: LabCell) -> list[str]:
@@ -87,7 +91,9 @@ WITH_FAR_MEMORY = (*TWO, LabCell("", 1024))
 FAR = {(0, 1): 21, (0, 2): 17, (1, 2): 28}
 
 ALL = (
-    LabTopology("2n", "two sockets, a cell each; siblings are neighbours", 2, 1, 2, 2, TWO, APART, bare=False),
+    LabTopology(
+        "2n", "two sockets, a cell each; siblings are neighbours", 2, 1, 2, 2, TWO, APART, outside=True, bare=False
+    ),
     LabTopology(
         "2n-htsplit",
         "the same, siblings are i and i+4 as on most servers",

@@ -1,0 +1,116 @@
+"""The packaged agent inside a lab, its scheduler outside, and one guest between them."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agent.compute.client import Client, path_of
+from tests.lab.guests import Guest
+from tests.lab.machine import Machine
+from tests.scheduler.conftest import Service
+
+T = TypeVar("T")
+UNIT = "cellwright-agent"
+AUDIT = "cellwright-audit"
+DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/lab.conf"
+TEMPLATE = "/opt/cellwright/templates/tiny.xml"
+HALT = '<loader readonly="yes" type="rom">/usr/share/lab/halt.bin</loader>'
+SETTINGS = """\
+[agent]
+scheduler = "http://10.0.2.2:{port}"
+token_file = "/etc/cellwright/agent.token"
+template = "tiny"
+virt_type = "qemu"
+repair = true
+report_interval_s = 5
+masks_interval_s = 3
+"""
+
+
+class Cluster:
+    """A host named ``lab`` with its agent, and a scheduler on this computer's loopback."""
+
+    def __init__(self, lab: Machine, service: Service) -> None:
+        self.lab = lab
+        self.service = service
+
+    # ---------------------------------------------------------------- inside
+
+    def install(self) -> None:
+        """What an administrator does: users and folders, settings, the host's token, the unit enabled and started.
+
+        The watchdog is one that a test can wait for, and guests' firmware halts.
+        """
+        made = self.service.run("host", "token", "lab")
+        assert made.returncode == 0, made.stderr
+        self.lab.shell("systemd-sysusers cellwright.conf && systemd-tmpfiles --create cellwright.conf")
+        self.lab.write("/etc/cellwright/conf.d/lab.toml", SETTINGS.format(port=self.service.port))
+        self.lab.write("/etc/cellwright/agent.token", made.stdout)
+        self.lab.shell(f"chmod 600 /etc/cellwright/agent.token; sed -i 's|hvm</type>|&{HALT}|' {TEMPLATE}")
+        self.lab.write(DROP_IN, "[Service]\nWatchdogSec=20s\n")
+        self.lab.shell(f"systemctl daemon-reload && systemctl enable --now {UNIT}", timeout_s=180)
+
+    def remove(self) -> None:
+        """The host as it was."""
+        self.lab.shell(
+            f"systemctl disable --now {UNIT} {AUDIT}.timer; systemctl reset-failed; rm -r {DROP_IN}"
+            f" /etc/cellwright/conf.d/lab.toml /etc/cellwright/agent.token; sed -i 's|{HALT}||' {TEMPLATE};"
+            " systemctl daemon-reload",
+            timeout_s=180,
+        )
+
+    def show(self, key: str, unit: str = UNIT) -> str:
+        return self.lab.run("systemctl", "show", "-P", key, unit).stdout.strip()
+
+    def status(self) -> str:
+        """What the unit says of itself."""
+        return self.show("StatusText")
+
+    def journal(self, *words: str) -> list[str]:
+        """The unit's lines of this boot."""
+        return self.lab.run("journalctl", "-b", "-u", UNIT, "-o", "cat", *words).stdout.splitlines()
+
+    def wait(self, what: str, ask: Callable[[], T], *, limit_s: float = 120) -> T:
+        """What ``ask`` answers once it is true."""
+        until = time.monotonic() + limit_s
+        while not (found := ask()):
+            said = "\n".join(self.journal("-n", "30"))
+            assert time.monotonic() < until, f"not within {limit_s:.0f} s: {what}\n{self.status()}\n{said}"
+            time.sleep(0.5)
+        return found
+
+    # ---------------------------------------------------------------- outside
+
+    def ask(self, *parts: str) -> Any:
+        return Client(self.service.url, self.service.token).call("GET", path_of(*parts))
+
+    def host(self) -> dict[str, Any]:
+        """The host's row; empty before it was heard of."""
+        return next((row for row in self.ask("hosts") if row["name"] == "lab"), {})
+
+    def instance(self, name: str) -> dict[str, Any]:
+        """The instance as the scheduler has it; empty when it has none of that name."""
+        if name not in [row["name"] for row in self.ask("instances")]:
+            return {}
+        found: dict[str, Any] = self.ask("instances", name)
+        return found
+
+    def request(self, name: str, flavor: str) -> None:
+        """``cellwright instance create``, as a user outside types it."""
+        done = self.service.run("instance", "create", "--flavor", flavor, name, "-f", "json")
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert json.loads(done.stdout)["host"] == "lab"
+
+    def wait_active(self, name: str) -> Guest:
+        """The guest inside, once the scheduler has heard that it runs where it was placed."""
+        found = self.wait(
+            f"instance {name} is ACTIVE",
+            lambda: (one := self.instance(name)).get("status") == "ACTIVE" and one,
+        )
+        return Guest(self.lab, name, found["placement"])
+
+    def delete(self, name: str) -> None:
+        done = self.service.run("instance", "delete", name)
+        assert done.returncode == 0, done.stderr
+        self.wait(f"instance {name} is gone", lambda: not self.instance(name))
