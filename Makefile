@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: install install-system run test bench packages clean
+.PHONY: install quick-start install-system run test bench packages clean
 
 install: packages $(STAMP)
 
@@ -21,7 +21,17 @@ $(STAMP): pyproject.toml | packages
 	@$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'
 	@$(VENV)/bin/pip install -q -e '.[host,scheduler]' --group dev
 	@$(VENV)/bin/python -m compileall -q agent
+	@$(MAKE) -s quick-start
 	@touch $(STAMP)
+
+# pip's command with a quicker start: Python's site module looks for packages only when a verb needs one.  Where the
+# path is too long or has blanks, which a first line cannot have, pip's own command stays
+quick-start:
+	@printf '%s\n' '#!$(CURDIR)/$(VENV)/bin/python -SP' 'import sys' 'sys.path.insert(0, "$(CURDIR)")' \
+	  'from agent.cli.main import main' 'sys.exit(main())' > $(VENV)/bin/.cellwright && \
+	  chmod +x $(VENV)/bin/.cellwright && \
+	  if $(VENV)/bin/.cellwright --version > /dev/null 2>&1; \
+	  then mv $(VENV)/bin/.cellwright $(VENV)/bin/cellwright; else rm $(VENV)/bin/.cellwright; fi
 
 DESTDIR ?=
 PREFIX ?= /usr/local

@@ -1,14 +1,13 @@
 """``cellwright VERB``: find the verb's module, give it its arguments, turn errors into one line and an exit code.
 
 A verb is a module of this package with ``configure(parser)``, which adds its options to an ArgumentParser, and
-``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.  A verb that
-people wait for may also have ``run_quick(argv) -> int | None``, which answers the plainest uses without argparse, and
-None for all others.
+``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.
+``agent.cli.quick`` answers the plainest uses of the verb that people wait for.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from agent import __version__
@@ -102,15 +101,21 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
 
     A quick answer that ``ends_process`` leaves without taking the interpreter apart, which takes 2 ms of 15.
     """
+    if verb == "topology":
+        from agent.cli.quick import run_quick
+
+        answer = run_quick(argv)
+        if answer is not None:
+            sys.stdout.flush()
+            if ends_process:
+                posix._exit(answer)
+            return answer
+    from agent.cli.packages import find_packages
+
+    find_packages()
     name = "agent.cli." + verb.replace("-", "_")
     __import__(name)  # importlib's import_module does the same and takes longer to import than to run
     module = sys.modules[name]
-    quick = getattr(module, "run_quick", None)
-    if quick is not None and (answer := quick(argv)) is not None:
-        sys.stdout.flush()
-        if ends_process:
-            os._exit(answer)
-        return int(answer)
     from argparse import ArgumentParser
 
     parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__)

@@ -8,7 +8,6 @@ input, 4 --check found a disagreement, 5 libvirt does not answer.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from agent.core.errors import FINDINGS
@@ -33,25 +32,6 @@ FORMATS = {
 
 MEASURED = ("numastat", "load", "interfaces")
 """Formats that show what goes on instead of what the host is made of."""
-
-SETTINGS = "/etc/cellwright"
-"""Where the operator's sets come from; a machine without it has nothing to read but its kernel."""
-
-
-def run_quick(argv: list[str]) -> int | None:
-    """``--format json``, alone or with ``--sysroot DIR``, without argparse and msgspec; None for everything else."""
-    words = [part for word in argv for part in word.split("=", 1)]
-    options = dict(zip(words[::2], words[1::2], strict=False))
-    if len(words) % 2 or options.pop("--format", None) != "json" or set(options) - {"--sysroot"} or len(words) > 4:
-        return None
-    if "--sysroot" not in options and os.path.isdir(SETTINGS):  # noqa: PTH112  # pathlib is not loaded yet
-        return None
-    from agent.core.plainjson import dump
-    from agent.inspection.document import read_document
-    from agent.inspection.files import Root
-
-    sys.stdout.write(dump(read_document(Root(options.get("--sysroot", "/")))) + "\n")
-    return 0
 
 
 def configure(parser: ArgumentParser) -> None:

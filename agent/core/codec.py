@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.core.cpuset import BadCpuList, CpuSet
+from agent.core.cpulist import BadCpuList
+from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.placement import Misfit, Placement
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent.core.cpuset import BadCpuList, CpuSet
+from agent.core.cpulist import BadCpuList
+from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.domain.document import Element
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from _collections_abc import Callable
-
 from agent.core.errors import BadInput
 from agent.inspection.cpus import bits, parse_folders
 from agent.inspection.files import Root, Vanished
 from agent.inspection.memory import parse_meminfo
 from agent.inspection.values import parse_cpu_list, parse_cpu_mask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FOLDER = "sys/devices/system/node"
 

@@ -9,12 +9,14 @@ Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x), th
 
 from __future__ import annotations
 
-from _collections_abc import Iterator
-
-from agent.core.cpuset import format_list
+from agent.core.cpulist import format_list
 from agent.inspection.cpus import FOLDER, bits, lowest
 from agent.inspection.files import Root, Vanished
 from agent.inspection.values import known_id, parse_cpu_list, parse_cpu_mask, parse_id, parse_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 THREADS = ("thread_siblings", "core_cpus")
 LEVELS = {

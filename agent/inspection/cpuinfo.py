@@ -6,7 +6,7 @@ spellings.  No file is more costly for the kernel to make, so where sysfs has th
 
 from __future__ import annotations
 
-from agent.core.cpuset import HIGHEST_CPU
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.errors import BadInput
 from agent.inspection.files import LONGEST, Root
 
@@ -42,8 +42,8 @@ def read_cpuinfo(root: Root, *, whole: bool) -> CpuInfo | None:
     if not text:
         return None
     end = text.find("\n\n")
-    if not whole and end > 0 and "\nflags" in text[:end]:
-        text = text[:end]  # x86: the first paragraph says everything; elsewhere it may stand at the end
+    if not whole and end > 0 and ("\nflags" in text[:end] or "\nfeatures" in text[:end]):
+        text = text[:end]  # x86, ia64: the first paragraph says everything; elsewhere it may stand at the end
     try:
         return parse_cpuinfo(text)
     except BadInput as why:

@@ -5,12 +5,14 @@ A CPU counts when the kernel gives it a folder ``cpuN``: a list alone may come f
 
 from __future__ import annotations
 
-from _collections_abc import Iterator
-
-from agent.core.cpuset import HIGHEST_CPU
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.errors import BadInput
 from agent.inspection.files import Root
 from agent.inspection.values import parse_cpu_list
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = "sys/devices/system/cpu"
 
@@ -74,9 +76,18 @@ def bits(mask: int) -> Iterator[int]:
 
 
 def _online_by_cpu(root: Root, folders: int) -> int:
-    """Before 2.6.26 there is no list; a CPU without a switch of its own cannot be taken offline."""
-    online = 0
-    for cpu in bits(folders):
-        if root.line(f"{FOLDER}/cpu{cpu}/online") != "0":
-            online |= 1 << cpu
+    """Before 2.6.26 there is no list; a CPU without a switch of its own cannot be taken offline.
+
+    A kernel with CPU hot-plug gives each CPU one, save the boot CPU and on ia64 one more; so where the last two and
+    the one in the middle have none, none has.
+    """
+    numbers = list(bits(folders))
+    samples = {numbers[len(numbers) // 2], numbers[-2], numbers[-1]} if len(numbers) > 3 else set()
+    read = {cpu: root.line(f"{FOLDER}/cpu{cpu}/online") for cpu in sorted(samples)}
+    if samples and not any(read.values()):
+        return folders
+    online = folders
+    for cpu in numbers:
+        if (read[cpu] if cpu in read else root.line(f"{FOLDER}/cpu{cpu}/online")) == "0":
+            online ^= 1 << cpu
     return online

@@ -7,7 +7,7 @@ HostTopology.  A further kernel fact is a reader module of this room and a key h
 
 from __future__ import annotations
 
-from agent.core.cpuset import format_list
+from agent.core.cpulist import format_list
 from agent.core.errors import BadInput
 from agent.inspection.allowed import read_allowed
 from agent.inspection.caches import CacheFacts, read_caches

@@ -8,8 +8,7 @@ loaded anyway: every start of ``cellwright topology`` pays for it.
 
 from __future__ import annotations
 
-import os
-from _collections_abc import Callable
+import posix  # what os is made of: os itself takes a millisecond where site has not loaded it
 from errno import EACCES, EINVAL, EIO, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM, ESRCH
 
 from agent.core.errors import BadInput
@@ -17,6 +16,7 @@ from agent.inspection.values import parse_stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs as much to import as a small host takes to read
+    from collections.abc import Callable
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -25,7 +25,7 @@ ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, ESRCH, EACCES, EPERM, EINVAL
 """Errors that mean "this kernel does not tell": no such file, a device or process that has gone, no value in it."""
 
 # a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
-_HOW = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_HOW = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
 PAGE = 4096
 LONGEST = 64 << 20
 """Bytes; /proc/cpuinfo of 8,192 CPUs has a fifth of this.  A longer file is no kernel file."""
@@ -53,14 +53,14 @@ class Root:
     def read(self, path: str, limit: int = LONGEST) -> bytes | None:
         """The bytes of a file, the first ``limit`` of them when it has more; None when it cannot be had."""
         try:
-            fd = os.open(self.prefix + path, _HOW)
+            fd = posix.open(self.prefix + path, _HOW)
         except ValueError as why:
             raise BadInput(f"{self.prefix + path!r}: {why}") from why
         except OSError as why:
             self._check_absent(path, why)
             return None
         try:
-            data = os.read(fd, PAGE)
+            data = posix.read(fd, PAGE)
             # sysfs answers an attribute in one piece; a full page, and everything of /proc, may go on
             if len(data) == PAGE or path.startswith("proc/"):
                 data = self._rest(fd, path, data, limit)
@@ -68,13 +68,13 @@ class Root:
             self._check_absent(path, why)
             return None
         finally:
-            os.close(fd)
+            posix.close(fd)
         return data
 
     def names(self, path: str) -> list[str] | None:
         """The sorted names in a folder; None when there is none."""
         try:
-            return sorted(os.listdir(self.prefix + path))  # noqa: PTH208  # pathlib is not loaded yet
+            return sorted(posix.listdir(self.prefix + path))
         except OSError as why:
             self._check_absent(path, why)
             return None
@@ -82,7 +82,7 @@ class Root:
     def link(self, path: str) -> str | None:
         """Where a symbolic link points, as written in it; None when it is no link."""
         try:
-            return os.readlink(self.prefix + path)  # noqa: PTH115  # as above
+            return posix.readlink(self.prefix + path)
         except OSError as why:
             self._check_absent(path, why)
             return None
@@ -90,7 +90,7 @@ class Root:
     def identity(self) -> tuple[str | None, str | None, str | None]:
         """Host name, kernel release and machine architecture."""
         if self.live:
-            host = os.uname()
+            host = posix.uname()
             return host.nodename, host.release, host.machine
         return (
             self.line("proc/sys/kernel/hostname"),
@@ -103,7 +103,7 @@ class Root:
         if self.live:
             import time
 
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.sysconf("SC_PAGE_SIZE") >> 10
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), posix.sysconf("SC_PAGE_SIZE") >> 10
         return self.parsed(STAMP, parse_stamp) or (None, None)
 
     def text(self, path: str, limit: int = LONGEST) -> str | None:
@@ -132,7 +132,7 @@ class Root:
 
     def _rest(self, fd: int, path: str, data: bytes, limit: int) -> bytes:
         parts, size = [data], len(data)
-        while size < limit and (more := os.read(fd, min(16 * PAGE, limit - size))):
+        while size < limit and (more := posix.read(fd, min(16 * PAGE, limit - size))):
             parts.append(more)
             size += len(more)
         if size >= LONGEST:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.core.cpuset import HIGHEST_CPU, CpuSet
+from agent.core.cpulist import HIGHEST_CPU
+from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology, PagePool
 from agent.inspection.xml import counts, needed, number, parse_xml

@@ -6,12 +6,14 @@ sets are int masks here (bit N is CPU N): a report handles thousands of them.
 
 from __future__ import annotations
 
-from agent.core.cpuset import parse_list, parse_mask
+from agent.core.cpulist import parse_list, parse_mask
 from agent.core.errors import BadInput
 
 
 def parse_number(text: str) -> int:
     """A decimal number, with ``-`` where the kernel means "not known" (``-1``)."""
+    if text.isdigit() and len(text) < 20 and text.isascii():  # nearly always
+        return int(text)
     body = text.strip()
     digits = body.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.cpuset import BadCpuList, CpuSet
+from agent.core.cpulist import BadCpuList
+from agent.core.cpuset import CpuSet
 
 cpu_numbers = st.sets(st.integers(0, 1100))
 

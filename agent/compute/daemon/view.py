@@ -17,7 +17,8 @@ from agent.compute.driver import Driver
 from agent.compute.power import named_pcpus
 from agent.compute.usage import Claimant, claimant_of, sum_usage
 from agent.core.codec import encode
-from agent.core.cpuset import HIGHEST_CPU, CpuSet
+from agent.core.cpulist import HIGHEST_CPU
+from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology

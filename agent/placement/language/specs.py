@@ -8,7 +8,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeVar
 
-from agent.core.cpuset import BadCpuList, CpuSet
+from agent.core.cpulist import BadCpuList
+from agent.core.cpuset import CpuSet
 from agent.core.errors import BadRequest
 from agent.core.request import Request, spec_text
 
