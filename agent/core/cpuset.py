@@ -26,6 +26,8 @@ class CpuSet(Set[int]):
     def __init__(self, cpus: Iterable[int] = ()) -> None:
         if isinstance(cpus, CpuSet):
             mask = cpus.mask
+        elif isinstance(cpus, range) and cpus.step == 1 and 0 <= cpus.start <= cpus.stop <= HIGHEST_CPU:
+            mask = (1 << cpus.stop) - (1 << cpus.start)
         else:
             mask = 0
             for cpu in cpus:

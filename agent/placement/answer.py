@@ -12,7 +12,7 @@ from agent.placement.cores import Plan, mask_of
 from agent.placement.guest_topology import choose_topology
 from agent.placement.layout import Layout
 from agent.placement.room import Room
-from agent.placement.rules import resolve_page
+from agent.placement.rules import DEDICATED, resolve_page
 
 
 def render_answer(
@@ -25,24 +25,24 @@ def render_answer(
 ) -> Placement:
     """The Placement of a guest whose cell N goes to the host cell with index ``chosen[N]`` as ``plans[N]`` says."""
     layout = room.layout
-    owned = [plan.pcpus() for plan in plans]
-    kept = owned[0][1] if owned else []
-    idle = [plan.idle | mask_of(extra) for plan, (_, extra) in zip(plans, owned, strict=True)]
-    reserved = sum(idle)
-    cells = tuple(
-        [
-            _placed_cell(room, guest, number, pins, reserved=idle[number], chosen=chosen)
-            for number, (pins, _) in enumerate(owned)
-        ]
-    )
-    emulator = _emulator(layout, guest, cells, owned)
+    cells: list[PlacedCell] = []
+    kept: list[int] = []
+    pinned = reserved = 0
+    for number, plan in enumerate(plans):
+        pins, beside = plan.pcpus()
+        idle = plan.idle | mask_of(beside) if beside else plan.idle
+        cells.append(_placed_cell(room, guest, number, pins, reserved=idle, chosen=chosen))
+        kept += beside
+        pinned |= mask_of(pins)
+        reserved |= idle
+    emulator = _emulator(layout, guest, cells, pinned=pinned, kept=kept)
     return Placement(
         host=layout.hostname,
         name=guest.name,
         flavor=guest.flavor,
         vcpus=guest.vcpus,
         memory_kib=guest.memory_kib,
-        cells=cells,
+        cells=tuple(cells),
         emulator=emulator,
         iothreads=_iothreads(layout, guest, emulator, kept),
         reserved=CpuSet.of_mask(reserved) if reserved else EMPTY,
@@ -63,7 +63,7 @@ def _placed_cell(
     room = host.cells[index]
     cell = guest.cells[number]
     single = layout.single
-    if guest.cpu_policy is CpuPolicy.DEDICATED:
+    if guest.cpu_policy is DEDICATED:
         pins = dict(zip(guest.vcpu_lists[number], map(single.__getitem__, pcpus), strict=True))
     else:
         owned = dict(zip(cell.dedicated, pcpus, strict=True))
@@ -92,21 +92,22 @@ def _told_distances(layout: Layout, chosen: Sequence[int], index: int) -> dict[i
 
 
 def _emulator(
-    layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], owned: Sequence[tuple[list[int], list[int]]]
+    layout: Layout, guest: GuestTopology, cells: Sequence[PlacedCell], *, pinned: int, kept: list[int]
 ) -> CpuSet:
-    """Where QEMU's own threads run.
+    """Where QEMU's own threads run; ``pinned`` masks the pCPUs that vCPUs own, ``kept`` lists those beside them.
 
     ``isolate``: on the pCPU kept for them.  ``share``: on the shared set, if the host has one beside the dedicated set.
     Else on the union of the guest's pins, without those of real-time vCPUs.
     """
     if not cells:
         return layout.floating
-    if guest.emulator_policy is EmulatorPolicy.ISOLATE:
-        return layout.single[owned[0][1][0]]
-    if guest.emulator_policy is EmulatorPolicy.SHARE and layout.shared_configured:
-        return layout.floating
-    if guest.cpu_policy is CpuPolicy.DEDICATED and not guest.realtime:
-        return CpuSet.of_mask(sum([mask_of(pins) for pins, _ in owned]))
+    if guest.emulator_policy is not None:
+        if guest.emulator_policy is EmulatorPolicy.ISOLATE:
+            return layout.single[kept[0]]
+        if layout.shared_configured:
+            return layout.floating
+    if guest.cpu_policy is DEDICATED and not guest.realtime:
+        return CpuSet.of_mask(pinned)
     everything = patient = 0
     for cell in cells:
         for vcpu, cpus in cell.pins.items():
@@ -131,7 +132,7 @@ def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: lis
 
 def _sibling_threads(guest: GuestTopology, plans: Sequence[Plan]) -> int:
     """The most threads t such that vCPUs 0..t-1, t..2t-1 and so on are pinned to the threads of one core each."""
-    if guest.cpu_policy is not CpuPolicy.DEDICATED or not guest.topology.mirror:
+    if guest.cpu_policy is not DEDICATED or not guest.topology.mirror:
         return 1
     threads = plans[0].cell.threads_per_core  # every cell has dedicated vCPUs: the first bounds all
     while threads > 1:

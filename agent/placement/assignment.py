@@ -33,6 +33,8 @@ def assign(linear: Linear, pairwise: Pairwise, *, alike: bool, late: Late | None
     """
     if len(linear) == 1 and late is None:
         return (min(linear[0], key=linear[0].__getitem__),) if linear[0] else None
+    if alike and late is None and len(linear[0]) == len(linear):
+        return tuple(sorted(linear[0]))
     search = _Search(linear, pairwise, late, alike=alike)
     search.descend((), 0)
     return search.best

@@ -100,7 +100,7 @@ def _plans(room: Room, guest: GuestTopology, per_cell: list[int | None], at_most
         return [free]
     needs = [guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds]
     held = [at_most if count is None else count for count in per_cell]
-    pcpus = [cell.free.bit_count() for cell in room.cells]
+    pcpus = [cell.free_count for cell in room.cells]
     return [_emptiest(room, held, [1] * len(needs), at_most), _emptiest(room, pcpus, needs, at_most), free]
 
 
@@ -151,7 +151,7 @@ def _bound(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> int 
 
 def _cell_bounds(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> list[int]:
     owned = sum(guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds)
-    bounds = [sum(cell.free.bit_count() for cell in room.cells) // owned] if owned else []
+    bounds = [sum(cell.free_count for cell in room.cells) // owned] if owned else []
     if guest.auto_cells:
         return bounds or [MOST]
     if guest.host_cells is not None:
@@ -191,7 +191,7 @@ def _cell_bound(room: CellRoom, guest: GuestTopology, shape: Shape, everything: 
         size = next(iter(room.pools))
         bounds.append(room.pools[size][1] * size // shape.memory_kib)
     elif guest.cpu_policy is not CpuPolicy.SHARED:
-        bounds.append((room.memory_kib - room.memory_used_kib) // shape.memory_kib)
+        bounds.append(room.memory_free_kib // shape.memory_kib)
     if shape.dedicated:
         bounds.append(_packed(room, guest, shape))
     if guest.cpu_policy is not CpuPolicy.DEDICATED:
@@ -209,7 +209,7 @@ def _packed(room: CellRoom, guest: GuestTopology, shape: Shape) -> int:
     packed = sum(_packed_into(room, guest, shape, room.free & group) for group in groups)
     if guest.thread_policy is ThreadPolicy.ISOLATE:
         return min(packed, sum(1 for core in room.cell.cores if core & room.free) // wanted)
-    return min(packed, room.free.bit_count() // wanted)
+    return min(packed, room.free_count // wanted)
 
 
 def _packed_into(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> int:

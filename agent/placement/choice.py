@@ -21,10 +21,11 @@ the order becomes one integer, each place wide enough never to carry into the on
 from __future__ import annotations
 
 from agent.core.guest import GuestTopology, Shape
-from agent.core.policy import CpuPolicy, PackingPolicy
+from agent.core.policy import PackingPolicy
 from agent.placement.cores import Plan
 from agent.placement.layout import Layout
 from agent.placement.room import CellRoom
+from agent.placement.rules import SHARED
 
 PLACE_BITS = 24
 """Room for the sum of one place over all guest cells."""
@@ -32,6 +33,7 @@ PLACE_BITS = 24
 MEMORY_BITS = 32
 """Fullness counts free pCPUs, and among equals free MiB."""
 
+MOST_MIB = (1 << MEMORY_BITS) - 1
 FULLNESS_BITS = 56
 ID_BITS = 160
 """Lowest ids: cell N counts 2^N, so the highest cell of two sets decides first; enough for 128 cells."""
@@ -58,12 +60,12 @@ WEIGHTS = {policy: _weights(order) for policy, order in _ORDERS.items()}
 def price_cell(room: CellRoom, guest: GuestTopology, shape: Shape, *, packing: PackingPolicy, pairs: int) -> int:
     """What it costs to put one guest cell here, alone, whichever pCPUs it gets; ``pairs``: what it breaks of pairs."""
     weight = WEIGHTS[packing]
-    if guest.cpu_policy is CpuPolicy.SHARED:
+    if guest.cpu_policy is SHARED:
         cpus_left = max(0, (1 << 14) - room.floating_vcpus - shape.floating)
     else:
-        cpus_left = room.free.bit_count() - shape.dedicated - shape.extra
-    memory_left = (room.memory_kib - room.memory_used_kib - shape.memory_kib) >> 10
-    left = (cpus_left << MEMORY_BITS) + min(max(0, memory_left), (1 << MEMORY_BITS) - 1)
+        cpus_left = room.free_count - shape.dedicated - shape.extra
+    mib_left = (room.memory_free_kib - shape.memory_kib) >> 10
+    left = (cpus_left << MEMORY_BITS) + (0 if mib_left < 0 else min(mib_left, MOST_MIB))
     if packing is PackingPolicy.SPREAD:
         left = (1 << 47) - left
     price = pairs * weight["pairs"] + left * weight["fullness"] + (1 << room.cell.index)

@@ -16,10 +16,9 @@ from __future__ import annotations
 import msgspec
 
 from agent.core.guest import GuestTopology, Shape
-from agent.core.policy import ThreadPolicy
 from agent.placement.layout import CellLayout
 from agent.placement.room import CellRoom
-from agent.placement.rules import shape_refusal, whole_cores
+from agent.placement.rules import ISOLATE, REQUIRE, shape_refusal, whole_cores
 
 Take = tuple[int, list[int]]
 """So many threads of each of these cores; a core is the mask of its free pCPUs."""
@@ -46,8 +45,9 @@ class Plan(msgspec.Struct, frozen=True):
         whole = self.cell.threads
         for threads, cores in self.takes:
             for core in cores:
-                if core in whole and len(whole[core]) == threads:
-                    pcpus += whole[core]
+                siblings = whole.get(core)
+                if siblings is not None and len(siblings) == threads:
+                    pcpus += siblings
                     continue
                 for _ in range(threads):
                     low = core & -core
@@ -85,10 +85,10 @@ def plan_cores(room: CellRoom, guest: GuestTopology, shape: Shape, allowed: int)
 def _plan_region(room: CellRoom, guest: GuestTopology, shape: Shape, *, region: int, free: int, spanned: int) -> Plan:
     """Steps 2 to 4 inside ``region``, the free pCPUs of so many L3 groups."""
     wanted = shape.dedicated
-    if guest.thread_policy is ThreadPolicy.ISOLATE:
+    if guest.thread_policy is ISOLATE:
         cores = _isolated(room, shape, region, free)
         return Plan(room.cell, [(1, cores)], wanted, [], sum(core & (core - 1) for core in cores), spanned, 0)
-    if guest.thread_policy is ThreadPolicy.REQUIRE:
+    if guest.thread_policy is REQUIRE:
         takes, broken = _fill(room, wanted, region, paired=True)
         plan = Plan(room.cell, takes, wanted, [], 0, spanned, broken)
         if not shape.extra:

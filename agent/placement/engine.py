@@ -21,17 +21,16 @@ from agent.core.cpuset import CpuSet
 from agent.core.guest import DeviceWish, GuestTopology, Shape
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, PlacedDevice, Placement, Reason
-from agent.core.policy import CpuPolicy
 from agent.placement.answer import render_answer
 from agent.placement.assignment import assign
 from agent.placement.choice import price_cell, price_pair, price_plan
 from agent.placement.cores import Plan, plan_cores
 from agent.placement.devices import choose_devices
 from agent.placement.matching import find_violators
-from agent.placement.packing import Counted, count_blocks, kib_per_dedicated, pair_room_lost
+from agent.placement.packing import pair_room_lost
 from agent.placement.reasons import contended, explain_refusal
 from agent.placement.room import Room
-from agent.placement.rules import Refusal, find_refusal
+from agent.placement.rules import SHARED, Refusal, find_refusal
 from agent.placement.shares import add_shares
 from agent.placement.split import split_guest
 
@@ -146,7 +145,7 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
 def _choose_cell(room: Room, guest: GuestTopology, fits: int, allowed: int) -> tuple[int, Plan]:
     """Where a guest of one cell goes: cells are planned cheapest first, and only while one can still be the best."""
     shape = guest.shapes[0]
-    options = sorted([(_price(room, guest, shape, index, 0), index) for index in _indices(fits)])
+    options = sorted([(_price(room, guest, shape, i, 0), i) for i in range(len(room.cells)) if fits >> i & 1])
     priced: list[tuple[int, int, Plan]] = []
     for least, index in options:
         if priced and least >= priced[0][0] and not priced[0][2].idle:
@@ -202,41 +201,13 @@ def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, index: int, id
     """Whether this splits an untouched pair; for dedicated guests of one cell before that, whether it opens an
     untouched cell, and the pair room it destroys.
     """
+    paired, counted = room.whole_pairs[index], room.counted
+    if counted is None or len(guest.cells) > 1 or guest.cpu_policy is SHARED:
+        return paired
     cell = room.cells[index]
-    paired = cell.untouched and _untouched_pair(room, index)
-    if len(guest.cells) > 1 or guest.cpu_policy is CpuPolicy.SHARED:
-        return paired
-    kib_per_pcpu, counted = _units(room)
-    if counted is None:
-        return paired
-    pcpus = cell.free.bit_count() - shape.dedicated - shape.extra - idle.bit_count()
-    left = min(pcpus, (cell.memory_kib - cell.memory_used_kib - shape.memory_kib) // kib_per_pcpu)
+    pcpus = cell.free_count - shape.dedicated - shape.extra - idle.bit_count()
+    left = min(pcpus, (cell.memory_free_kib - shape.memory_kib) // room.kib_per_pcpu)
     return cell.untouched * UNTOUCHED + 2 * pair_room_lost(counted, index, max(0, left)) + paired
-
-
-def _units(room: Room) -> tuple[int, Counted | None]:
-    """The KiB a dedicated pCPU of the poorest cell has, and the host's free units in blocks; kept with the room.
-
-    None where all cells have the same: then they differ in nothing that matters here.
-    """
-    kept: tuple[int, Counted | None] | None = room.__dict__.get("_units")
-    if kept is None:
-        kept = room.__dict__["_units"] = _count_units(room)
-    return kept
-
-
-def _count_units(room: Room) -> tuple[int, Counted | None]:
-    kib_per_pcpu = kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in room.cells)
-    free = [
-        max(0, min(cell.free.bit_count(), (cell.memory_kib - cell.memory_used_kib) // kib_per_pcpu))
-        for cell in room.cells
-    ]
-    return kib_per_pcpu, count_blocks(free) if len(set(free)) > 1 else None
-
-
-def _untouched_pair(room: Room, index: int) -> bool:
-    partner = room.layout.partners[index]
-    return partner is not None and room.cells[index].untouched and room.cells[partner].untouched
 
 
 def _pairwise(room: Room) -> list[list[int]]:
@@ -257,7 +228,7 @@ def _price_pairs(room: Room) -> list[list[int]]:
                 one,
                 other,
                 packing=room.packing,
-                paired=partners[one] == other and _untouched_pair(room, one),
+                paired=partners[one] == other and room.whole_pairs[one],
             )
             for other in everywhere
         ]

@@ -12,8 +12,12 @@ def find_violators(fits: Sequence[int]) -> tuple[int, ...]:
     """Guest cells that compete for too few host cells (Hall's violator), or () when all can be matched.
 
     ``fits[g]`` is the mask of host cell indices where guest cell g fits.  König, Hall: the guest cells that an
-    augmenting path can reach from an unmatched one have one host cell less than there are of them.
+    augmenting path can reach from an unmatched one have one host cell less than there are of them.  Where all fit on
+    the same host cells, counting these is enough.
     """
+    if len(set(fits)) == 1:
+        places = fits[0].bit_count()
+        return () if places >= len(fits) else tuple(range(places + 1))
     owner: dict[int, int] = {}
     for guest in range(len(fits)):
         reached = {guest}

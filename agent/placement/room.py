@@ -10,23 +10,28 @@ from agent.core.errors import BadInput
 from agent.core.policy import PackingPolicy
 from agent.core.usage import CellUsage, Limits, Usage
 from agent.placement.layout import CellLayout, Layout
+from agent.placement.packing import Counted, count_blocks, kib_per_dedicated
 
 KIB_PER_MIB = 1024
 NO_LIMITS = Limits()
+NOTHING_USED = CellUsage(0)
 
 
 class CellRoom(msgspec.Struct, frozen=True, dict=True):
     """One cell's room.  ``pools``: page size in KiB → (pages in all, pages free), smallest first.
 
-    ``free`` is the mask of dedicated pCPUs nobody owns.  ``floating_limit`` and ``memory_limit_kib`` are None where no
-    ratio is given.  ``untouched``: no guest holds anything here.
+    ``free`` is the mask of dedicated pCPUs nobody owns, ``free_count`` their number.  ``memory_free_kib`` is below 0
+    where guests hold more than there is.  ``floating_limit`` and ``memory_limit_kib`` are None where no ratio is given.
+    ``untouched``: no guest holds anything here.
     """
 
     cell: CellLayout
     free: int
+    free_count: int
     floating_vcpus: int
     memory_used_kib: int
     memory_kib: int
+    memory_free_kib: int
     pools: dict[int, tuple[int, int]]
     floating_limit: float | None
     memory_limit_kib: float | None
@@ -55,6 +60,25 @@ class Room(msgspec.Struct, frozen=True, dict=True):
     packing: PackingPolicy
     devices_used: frozenset[str]
 
+    @cached_property
+    def kib_per_pcpu(self) -> int:
+        """The KiB that a dedicated pCPU of the poorest cell has: with one, it is a unit of ``packing``."""
+        return kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in self.cells)
+
+    @cached_property
+    def counted(self) -> Counted | None:
+        """The cells' free units in blocks; None where all cells have as many, and differ in nothing that counts."""
+        units = [max(0, min(cell.free_count, cell.memory_free_kib // self.kib_per_pcpu)) for cell in self.cells]
+        return count_blocks(units) if len(set(units)) > 1 else None
+
+    @cached_property
+    def whole_pairs(self) -> tuple[bool, ...]:
+        """For each cell, whether nobody has touched it or its partner."""
+        partners = zip(self.cells, self.layout.partners, strict=True)
+        return tuple(
+            partner is not None and cell.untouched and self.cells[partner].untouched for cell, partner in partners
+        )
+
 
 def measure_room(layout: Layout, usage: Usage, limits: Limits | None = None) -> Room:
     """What the host has left for guests; BadInput when usage names a cell that the host does not have."""
@@ -76,7 +100,7 @@ def measure_room(layout: Layout, usage: Usage, limits: Limits | None = None) -> 
 
 def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> CellRoom:
     if used is None:
-        used = CellUsage(cell.id)
+        used = NOTHING_USED
     pages_used = {page.size_kib: page.used for page in used.pages}
     kept_kib = limits.reserved_memory_mb.get(cell.id, 0) * KIB_PER_MIB if limits.reserved_memory_mb else 0
     pools = {size: (total, total - pages_used.get(size, 0)) for size, total in cell.pools}
@@ -91,13 +115,16 @@ def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> Cell
             pools[reserved.size_kib] = (total, free - reserved.count)
     pools = {size: (total, max(0, free)) for size, (total, free) in pools.items()}
     memory_kib = max(0, cell.memory_kib - kept_kib)
+    unowned = cell.dedicated & ~used.pinned.mask
     cpu_ratio, ram_ratio = limits.cpu_allocation_ratio, limits.ram_allocation_ratio
     return CellRoom(
         cell=cell,
-        free=cell.dedicated & ~used.pinned.mask,
+        free=unowned,
+        free_count=unowned.bit_count(),
         floating_vcpus=used.floating_vcpus,
         memory_used_kib=used.memory_kib,
         memory_kib=memory_kib,
+        memory_free_kib=memory_kib - used.memory_kib,
         pools=pools,
         floating_limit=None if cpu_ratio is None else cell.shared.bit_count() * cpu_ratio,
         memory_limit_kib=None if ram_ratio is None else memory_kib * ram_ratio,

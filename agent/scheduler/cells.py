@@ -141,11 +141,10 @@ def _grown(grid: Grid, rows: int, width: int) -> Grid:
 def _measure(room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
     """One cell's values, in the order of GRIDS."""
     cell, free = room.cell, room.free
-    count = free.bit_count()
+    count = room.free_count
     threads = [(core & free).bit_count() for core in cell.cores]
     most = max(threads, default=0)
-    free_kib = room.memory_kib - room.memory_used_kib
-    memory_kib, memory_all_kib = free_kib, room.memory_kib
+    memory_kib, memory_all_kib = room.memory_free_kib, room.memory_kib
     larger: list[int] = []
     if room.pools:
         (size, (total, left)), *rest = room.pools.items()
@@ -166,7 +165,7 @@ def _measure(room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
         max(larger, default=0),
         floating,
         PLENTY if limit is None else floor(limit - room.memory_used_kib),
-        max(0, min(count, free_kib // kib_per_pcpu)),
+        max(0, min(count, room.memory_free_kib // kib_per_pcpu)),
         cell.device_count,
     )
 

@@ -9,11 +9,15 @@ from agent.placement.guest_topology import possible_topologies
 from agent.placement.language.specs import Specs, whole_number
 
 LEVELS = ("sockets", "cores", "threads")
+PREFIXES = ("hw:cpu_", "hw:cpu_max_", "hw_cpu_", "hw_cpu_max_")
+KEYS = frozenset(("cw:guest_topology", *(prefix + level for prefix in PREFIXES for level in LEVELS)))
 HIGHEST_COUNT = 65536
 
 
 def parse_topology(specs: Specs) -> TopologyWish:
     """Preferences and maxima; an image's preferences replace the flavor's, its maxima may only lower the flavor's."""
+    if KEYS.isdisjoint(specs.flavor) and KEYS.isdisjoint(specs.image):
+        return TopologyWish()
     flavor_max, image_max = _levels(specs, "cpu_max_")
     for level, ours, theirs in zip(LEVELS, flavor_max, image_max, strict=True):
         if ours and theirs > ours:
