@@ -2,16 +2,23 @@
 
 The price of an answer is a sum over guest cells plus a sum over pairs of chosen host cells (see ``choice``): a small
 quadratic assignment.  Pairs ask only which host cells are chosen, not for whom; so the search branches over sets of
-host cells.  At every step the set is completed as if each host cell met only its cheapest companions, at half of their
-pair price each (Gilmore and Lawler's bound), and the guest cells are assigned to it by ``cheapest``.  No completion
-costs less; where the one found costs no more than that, the branch is done.
+host cells.  Two bounds never ask more than the truth:
+
+- what a set costs its pairs: as if each host cell met only its cheapest companions, at half of their pair price each
+  (Gilmore and Lawler's bound);
+- what it costs the guest cells: with the shares ``due`` that each guest cell pays in the cheapest assignment of all
+  (``cheapest``), a host cell adds at least the least that any guest cell would pay there beyond its share.
+
+With both, the best completion of a set is the cheapest host cells by number.  It is priced truly, guest cells assigned
+to it by ``cheapest``; and where it costs no more than the bound, the branch is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
-from agent.placement.cheapest import Completion, complete_alike, complete_apart
+from agent.placement.cheapest import complete
+from agent.placement.matching import find_violators
 
 Linear = Sequence[dict[int, int]]
 """For each guest cell: host cell index → price."""
@@ -21,9 +28,6 @@ Pairwise = Sequence[Sequence[int]]
 
 Late = Callable[[tuple[int, ...]], int | None]
 """What a whole answer costs beyond sums, or None where it is not allowed; never more for more host cells."""
-
-FORCED = 1 << 512
-"""Taken off the price of host cells that an assignment must use: more than any sum of prices."""
 
 
 def assign(linear: Linear, pairwise: Pairwise, *, alike: bool, late: Late | None = None) -> tuple[int, ...] | None:
@@ -36,75 +40,78 @@ def assign(linear: Linear, pairwise: Pairwise, *, alike: bool, late: Late | None
     if alike and late is None and len(linear[0]) == len(linear):
         return tuple(sorted(linear[0]))
     search = _Search(linear, pairwise, late, alike=alike)
-    search.descend((), 0)
+    search.descend((), search.own, 0)
     return search.best
 
 
 class _Search:
-    """One search; its only state is the best answer so far.  ``own`` is the least that a host cell costs for anyone."""
+    """One search; its only state is the best answer so far.  Prices within are doubled, so that halves stay exact.
+
+    ``own`` is the least that a host cell costs anyone beyond its share, ``due`` each guest cell's share, ``near`` what
+    a host cell and each other cost as a pair, cheapest first; ``fits`` masks the host cells of each guest cell.
+    """
 
     def __init__(self, linear: Linear, pairwise: Pairwise, late: Late | None, *, alike: bool) -> None:
         self.linear, self.pairwise, self.late, self.alike = linear, pairwise, late, alike
-        hosts = sorted({host for row in linear for host in row})
-        self.own = {host: min([row[host] for row in linear if host in row]) for host in hosts}
         self.best: tuple[int, ...] | None = None
-        self.best_price = 0
+        self.best_price = self.shares = 0
+        self.due: list[int] = []
+        self.fits = [sum([1 << host for host in row]) for row in linear]
+        hosts = sorted({host for row in linear for host in row})
+        self.near = {
+            host: sorted([(pairwise[host][other], other) for other in hosts if other != host]) for host in hosts
+        }
+        self.own = {host: 2 * price for host, price in linear[0].items()}
+        if not alike:
+            met = {host: self._half_met(host, self.near, len(linear) - 1) for host in hosts}
+            cheapest = complete([{host: 2 * price + met[host] for host, price in row.items()} for row in linear])
+            self.own = {}
+            if cheapest is not None:
+                beyond = [
+                    (host, 2 * price - due)
+                    for row, due in zip(linear, cheapest.due, strict=True)
+                    for host, price in row.items()
+                ]
+                self.own = {host: min([price for other, price in beyond if other == host]) for host in hosts}
+                self.due, self.shares = cheapest.due, sum(cheapest.due)
+                self._try(cheapest.hosts)
 
-    def descend(self, taken: tuple[int, ...], pairs: int) -> None:
-        """Complete ``taken``, ascending host cells whose pairs cost ``pairs``; or try each host cell as the next."""
-        after = taken[-1] if taken else -1
-        open_hosts = [host for host in self.own if host > after]
+    def descend(self, taken: tuple[int, ...], left: Mapping[int, int], spent: int) -> None:
+        """Try ``taken``, host cells that cost ``spent``, with each set of others that makes it whole.
+
+        ``left``: what each of these costs, alone and with those taken.
+        """
         wanted = len(self.linear) - len(taken)
         if not wanted:
-            only = Completion(taken, 0) if self.alike else self._assign(taken, {})
-            if only is not None:
-                self._keep(only.hosts)
+            self._try(taken)
             return
-        doubled = self._doubled(taken, open_hosts, wanted)
-        found = complete_alike([{host: 2 * self.own[host] + doubled[host] for host in open_hosts}] * wanted)
-        if found is None:
+        if len(left) < wanted:
             return
-        extra = self._extra((*taken, *open_hosts))
+        extra = self._extra((*taken, *left))
         if extra is None:
             return
-        least = pairs + sum([self.own[host] for host in taken]) + (found.total + 1) // 2 + extra
+        order = sorted([(price + self._half_met(host, left, wanted - 1), host) for host, price in left.items()])
+        completion = order[:wanted]
+        least = self.shares + spent + 2 * extra + sum([price for price, _ in completion])
         if self._beaten(least):
             return
-        if self.alike:
-            self._keep((*taken, *found.hosts))
-        else:
-            assigned = self._assign(taken, doubled)
-            if assigned is None:
+        if not self._try((*taken, *[host for _, host in completion])) and not self._match((*taken, *left)):
+            return
+        left = dict(left)
+        for price, host in order:
+            if self._beaten(least + max(0, price - completion[-1][0])):
                 return
-            bound = pairs + (assigned.total + 1) // 2 + extra
-            if self._beaten(bound):
-                return
-            self._keep(assigned.hosts)
-            if self._beaten(bound):
-                return
-        for host in sorted(found.dearer, key=lambda host: (found.dearer[host], host)):
-            if not self._beaten(least + found.dearer[host] // 2):
-                row = self.pairwise[host]
-                self.descend((*taken, host), pairs + sum([row[other] for other in taken]))
+            cost, row = left.pop(host), self.pairwise[host]
+            self.descend((*taken, host), {other: price + 2 * row[other] for other, price in left.items()}, spent + cost)
 
-    def _doubled(self, taken: tuple[int, ...], open_hosts: list[int], wanted: int) -> dict[int, int]:
-        """Twice the least that the pairs of each open host cell add: those with taken ones, and half of others."""
-        doubled = {}
-        for host in open_hosts:
-            row = self.pairwise[host]
-            mutual = sorted([row[other] for other in open_hosts if other != host]) if wanted > 1 else []
-            doubled[host] = 2 * sum([row[other] for other in taken]) + sum(mutual[: wanted - 1])
-        return doubled
+    def _half_met(self, host: int, among: Container[int], count: int) -> int:
+        """What a host cell bears of its pairs with so many others, the cheapest: half of it, doubled."""
+        return sum([price for price, other in self.near[host] if other in among][:count])
 
-    def _assign(self, taken: tuple[int, ...], doubled: dict[int, int]) -> Completion | None:
-        """The cheapest assignment that uses all of ``taken``; its total is doubled too, without their pairs."""
-        share = doubled | dict.fromkeys(taken, -FORCED)
-        found = complete_apart(
-            [{host: 2 * own + share[host] for host, own in row.items() if host in share} for row in self.linear]
-        )
-        if found is None or not set(taken) <= set(found.hosts):
-            return None
-        return Completion(found.hosts, found.total + FORCED * len(taken), found.dearer)
+    def _match(self, hosts: tuple[int, ...]) -> bool:
+        """Whether each guest cell can have one of these host cells."""
+        among = sum([1 << host for host in hosts])
+        return not find_violators([fits & among for fits in self.fits])
 
     def _beaten(self, least: int) -> bool:
         return self.best is not None and least >= self.best_price
@@ -112,13 +119,30 @@ class _Search:
     def _extra(self, chosen: tuple[int, ...]) -> int | None:
         return 0 if self.late is None else self.late(chosen)
 
-    def _keep(self, chosen: tuple[int, ...]) -> None:
+    def _try(self, chosen: tuple[int, ...]) -> bool:
+        """Price a whole set, and keep it when it is the cheapest so far; False when the guest cells have no match."""
+        chosen = tuple(sorted(chosen))
         extra = self._extra(chosen)
         if extra is None:
-            return
-        price = extra + sum([self.linear[guest][host] for guest, host in enumerate(chosen)])
+            return True
+        around = 2 * extra
         for place, host in enumerate(chosen):
             row = self.pairwise[host]
-            price += sum([row[other] for other in chosen[:place]])
+            around += 2 * sum([row[other] for other in chosen[:place]])
+        price = around + self.shares + sum([self.own[host] for host in chosen])
+        if self._beaten(price):
+            return True
+        if not self.alike:
+            if not self._match(chosen):
+                return False
+            rows = [{host: 2 * row[host] for host in chosen if host in row} for row in self.linear]
+            beyond = sum([min([price - self.own[host] for host, price in row.items()]) for row in rows])
+            if self._beaten(price - self.shares + beyond):
+                return True
+            found = complete(rows, due=self.due, rebate=self.own)
+            if found is None:
+                return False
+            price, chosen = around + found.total, found.hosts
         if self.best is None or (price, chosen) < (self.best_price, self.best):
             self.best, self.best_price = chosen, price
+        return True

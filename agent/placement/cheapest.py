@@ -1,7 +1,7 @@
 """The cheapest way to give every guest cell a host cell of its own where only single prices count: linear assignment.
 
-Guest cells of one shape take the cheapest host cells.  Different ones are assigned by the Hungarian method with
-potentials (Kuhn 1955, Munkres 1957; Jonker and Volgenant 1987 for the shortest augmenting path), in exact integers.
+The Hungarian method with potentials (Kuhn 1955, Munkres 1957; Jonker and Volgenant 1987 for the shortest augmenting
+path), in exact integers.
 """
 
 from __future__ import annotations
@@ -15,74 +15,59 @@ Row = dict[int, int]
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """The host cell of each guest cell, what they cost in sum, and how much more the sum is at least with a host cell.
+    """The host cell of each guest cell, what they cost in sum, and what of it is ``due`` from each guest cell.
 
-    ``dearer`` is known where the guest cells are alike.
+    With the host cells' rebates, which are not told, no guest cell finds a host cell for less than what is due from it.
     """
 
     hosts: tuple[int, ...]
     total: int
-    dearer: dict[int, int] = {}
+    due: list[int]
 
 
-def complete_alike(rows: Sequence[Row]) -> Completion | None:
-    """For guest cells with the same prices: the cheapest host cells, in ascending order."""
-    count = len(rows)
-    order = sorted([(price, host) for host, price in rows[0].items()])
-    if len(order) < count:
-        return None
-    taken = order[:count]
-    highest = taken[-1][0]
-    return Completion(
-        hosts=tuple(sorted([host for _, host in taken])),
-        total=sum([price for price, _ in taken]),
-        dearer={host: max(0, price - highest) for price, host in order},
-    )
+def complete(rows: Sequence[Row], *, due: Sequence[int] = (), rebate: Row | None = None) -> Completion | None:
+    """The cheapest assignment, guest cell after guest cell, moving those before it where that is cheaper.
 
-
-def complete_apart(rows: Sequence[Row]) -> Completion | None:
-    """For guest cells with prices of their own: one after the other, moving those before it where that is cheaper.
-
-    ``due[g]`` and ``rebate[h]`` are the potentials: price - due - rebate is never negative, and 0 where assigned.
+    The potentials ``due[g]`` and ``rebate[h]``: price - due - rebate is never negative, and 0 where assigned.  They may
+    be given to begin with, which saves most moves, where there are as many host cells as guest cells.
     """
-    hosts = sorted({host for row in rows for host in row})
-    due = [0] * len(rows)
-    rebate = dict.fromkeys(hosts, 0)
+    potentials = list(due) or [0] * len(rows)
+    rebates = dict.fromkeys(sorted({host for row in rows for host in row}), 0) if rebate is None else dict(rebate)
     owner: dict[int, int] = {}
     for guest in range(len(rows)):
-        if not _assign_one(guest, rows, due, rebate, owner):
+        if not _assign_one(guest, rows, potentials, rebates, owner):
             return None
     host_of = {guest: host for host, guest in owner.items()}
-    taken = tuple(host_of[guest] for guest in range(len(rows)))
-    return Completion(hosts=taken, total=sum([row[host] for row, host in zip(rows, taken, strict=True)]))
+    taken = tuple([host_of[guest] for guest in range(len(rows))])
+    total = sum([row[host] for row, host in zip(rows, taken, strict=True)])
+    return Completion(hosts=taken, total=total, due=potentials)
 
 
 def _assign_one(guest: int, rows: Sequence[Row], due: list[int], rebate: Row, owner: dict[int, int]) -> bool:
     """Find the shortest path of moves that ends at a host cell nobody has, and make them; False when there is none."""
     reach: Row = {}  # host cell → the least that it costs to come there
+    done: Row = {}  # the same of those whose owners may move on
     came_from: dict[int, int | None] = {}
-    done: list[int] = []
     at: int | None = None
-    spent = 0
+    spent, mover = 0, guest
     while True:
-        mover = guest if at is None else owner[at]
+        ahead = spent - due[mover]
         for host, price in rows[mover].items():
-            if host in done:
-                continue
-            cost = spent + price - due[mover] - rebate[host]
-            if host not in reach or cost < reach[host]:
-                reach[host], came_from[host] = cost, at
-        left = [(cost, host) for host, cost in reach.items() if host not in done]
-        if not left:
+            if host not in done:
+                cost = ahead + price - rebate[host]
+                if host not in reach or cost < reach[host]:
+                    reach[host], came_from[host] = cost, at
+        if not reach:
             return False
-        spent, at = min(left)
+        spent, at = min([(cost, host) for host, cost in reach.items()])
         if at not in owner:
             break
-        done.append(at)
+        mover = owner[at]
+        done[at] = reach.pop(at)
     due[guest] += spent
-    for host in done:
-        due[owner[host]] += spent - reach[host]
-        rebate[host] -= spent - reach[host]
+    for host, cost in done.items():
+        due[owner[host]] += spent - cost
+        rebate[host] -= spent - cost
     while at is not None:
         before = came_from[at]
         owner[at] = guest if before is None else owner[before]

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from agent.placement.assignment import assign
-from agent.placement.cheapest import complete_apart
+from agent.placement.cheapest import complete
 
 Prices = list[dict[int, int]]
 Late = Callable[[tuple[int, ...]], int | None]
@@ -59,6 +59,34 @@ def test_no_other_assignment_is_cheaper(alike: bool, with_devices: bool) -> None
     assert answers > 100
 
 
+@pytest.mark.parametrize("apart", ["alike", "pairs", "fours", "ring", "any"])
+def test_six_different_guest_cells_on_ten_host_cells(apart: str) -> None:
+    """As hosts are: few distances, so that many sets of host cells cost nearly the same."""
+    random = Random(apart)
+    hosts = range(10)
+    between: dict[str, Callable[[int, int], int]] = {
+        "alike": lambda one, other: 20,
+        "pairs": lambda one, other: 11 if one // 2 == other // 2 else 20,
+        "fours": lambda one, other: 12 if one // 4 == other // 4 else 32,
+        "ring": lambda one, other: 10 + min((one - other) % 10, (other - one) % 10),
+        "any": lambda one, other: Random(one * other).randint(11, 60),
+    }
+    pairs = [[between[apart](one, other) << 8 for other in hosts] for one in hosts]
+    for _ in range(8):
+        own = [{host: random.choice([0, 3, 40, 90]) for host in hosts if random.random() < 0.6} for _ in range(6)]
+        ways = [
+            found.total + sum(pairs[one][other] for one, other in combinations(among, 2))
+            for among in combinations(hosts, 6)
+            if (found := complete([{host: row[host] for host in among if host in row} for row in own])) is not None
+        ]
+        chosen = assign(own, pairs, alike=False)
+        price = None
+        if chosen is not None:
+            price = sum(row[host] for row, host in zip(own, chosen, strict=True))
+            price += sum(pairs[one][other] for one, other in combinations(chosen, 2))
+        assert price == min(ways, default=None), own
+
+
 def test_single_prices_alone() -> None:
     random = Random(4)
     for _ in range(300):
@@ -68,5 +96,5 @@ def test_single_prices_alone() -> None:
             for way in permutations(range(6), len(own))
             if all(host in row for row, host in zip(own, way, strict=True))
         ]
-        found = complete_apart(own)
+        found = complete(own)
         assert (found.total if found else None) == min(ways, default=None)
