@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
     from agent.cli.difference import render_difference
     from agent.cli.hosts import load_host
     from agent.cli.live import print_misfit
-    from agent.compute.migrate_cells import apply_migration
+    from agent.compute.migrate_cells import apply_migration, check_order
     from agent.compute.pin import plan_pin, scope
     from agent.compute.relocate import relocate
     from agent.compute.usage import read_claimants
@@ -43,8 +43,7 @@ def run(args: Namespace) -> int:
     from agent.domain.parse import parse_intent
     from agent.picture.answer import render_answer
 
-    if args.rate < 1:
-        raise BadInput(f"--rate {args.rate}: allowed: 1 and more MiB a second")
+    rate = check_rate(args.rate)
     targets = parse_targets(args.to)
     with changing(args) as (libvirt, journal):
         domain = libvirt.domain(args.domain)
@@ -58,6 +57,7 @@ def run(args: Namespace) -> int:
         )
         if not answer.fits:
             return print_misfit(answer)
+        check_order(intent.placement, answer)
         created_at = intent.created_at or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         plan = plan_pin(
             libvirt,
@@ -71,9 +71,18 @@ def run(args: Namespace) -> int:
         if args.dry_run:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
-        apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=args.rate, progress=show)
+        apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=rate, progress=show)
     sys.stdout.write(render_answer(answer))
     return 0
+
+
+def check_rate(mib_per_s: int) -> int:
+    """The rate itself, when something moves at it."""
+    from agent.core.errors import BadInput
+
+    if mib_per_s < 1:
+        raise BadInput(f"--rate {mib_per_s}: allowed: 1 and more MiB a second")
+    return mib_per_s
 
 
 def parse_targets(text: str) -> list[int]:

@@ -1,9 +1,13 @@
-"""Put back the masks of running guests that drifted from their placement, and name the cause where it can be known.
+"""Put back what drifted from the placement of running guests, and name the cause where it can be known.
 
-Without a name, every running guest is looked at.  Foreign guests are never touched.  What no mask can repair, or must
-not (a pCPU that is offline), is left alone, and the reason is said.  Exit codes: 0 nothing had drifted or everything is
-repaired, 4 something is left (with --dry-run: had drifted), 1 a named guest is not running, 2 there is none of that
-name, 5 libvirt is not reachable.
+That is the pCPUs and the scheduling class of every thread, and the cpusets of the guest's own cgroups.  With --pages it
+is its memory too: pages that are on other cells move home in pieces, throttled by --rate, and memory policies follow
+where the kernel can make them.  Reading pages walks the page tables of QEMU (see cellwright-verify(1)).
+
+Without a name, every running guest is looked at.  Foreign guests are never touched.  What cannot be repaired, or must
+not (a pCPU that is offline, a slice that holds other guests), is left alone, and the reason is said.  `cellwright undo`
+takes a repair back.  Exit codes: 0 nothing had drifted or everything is repaired, 4 something is left (with --dry-run:
+had drifted), 1 a named guest is not running, 2 there is none of that name, 5 libvirt is not reachable.
 
 With --irqs it moves interrupts off the pCPUs that guests own instead, until `cellwright undo` or the next boot; 4 then
 says that some interrupt cannot be moved.  The agent does the same all the time with [agent] irq_steering = true.
@@ -22,6 +26,8 @@ def configure(parser: ArgumentParser) -> None:
     """Which guests."""
     parser.add_argument("domains", nargs="*", metavar="DOMAIN", help="names of running guests (default: all)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be repaired and change nothing")
+    parser.add_argument("--pages", action="store_true", help="memory too: pages that are on other cells than placed")
+    parser.add_argument("--rate", type=int, default=1024, metavar="MIB", help="MiB a second at most (default: 1024)")
     parser.add_argument("--irqs", action="store_true", help="move interrupts off the guests' own pCPUs instead")
     add_connect_options(parser)
     add_settings_options(parser)
@@ -33,10 +39,12 @@ def run(args: Namespace) -> int:
         from agent.cli.irqs import run_irqs
 
         return run_irqs(args)
-    from agent.compute.repair import Result, apply_repair
+    from agent.cli.migrate_cells import check_rate, show
+    from agent.compute.repair import PageWish, Result, apply_repair
 
+    pages = PageWish(check_rate(args.rate), show) if args.pages else None
     with changing(args) as (libvirt, journal):
-        done = apply_repair(libvirt, journal, names=args.domains or None, dry_run=args.dry_run)
+        done = apply_repair(libvirt, journal, names=args.domains or None, pages=pages, dry_run=args.dry_run)
     for one in done:
         result = "would be repaired" if args.dry_run and one.result is Result.REPAIRED else str(one.result)
         print(f"{one.guest}: {one.finding}: {result}" + (f": {one.why}" if one.why else ""))

@@ -15,13 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from agent.compute.domains import State
 from agent.compute.driver import Driver
 from agent.compute.guest_state import GuestState, read_state, restore_state
 from agent.compute.host_values import put_back_values
 from agent.compute.journal import Entry, Journal, Outcome
-from agent.compute.memory import settle_memory
-from agent.compute.settle import settle_threads
+from agent.compute.memory import restore_memory, settle_memory
+from agent.compute.move_pages import MemoryState
 from agent.core.errors import BadInput, CellwrightError
 from agent.inspection.files import Root
 
@@ -41,15 +43,24 @@ def change(
     uuid: str | None = None,
     detail: str = "",
     undoes: tuple[Entry, ...] = (),
+    memory: MemoryState | None = None,
+    moves_pages: bool = False,
 ) -> Iterator[GuestState]:
     """Run the body as one change, under the journal's lock; yields the state before.
 
     When the body raises, or the user interrupts it, the domain is put back and the error goes on.  ``uuid`` is given
     for a domain that does not exist yet.  What ``undoes`` names is undone then; what those had undone stands again.
+    ``moves_pages`` when the body moves the guest's memory: all of it, or where ``memory`` is given the pages in that.
     """
-    before = read_state(libvirt, name)
+    before = msgspec.structs.replace(read_state(libvirt, name), memory=memory)
     entry = journal.begin(
-        verb=verb, uri=libvirt.uri, domain=name, before=before, uuid=before.uuid or uuid, detail=detail
+        verb=verb,
+        uri=libvirt.uri,
+        domain=name,
+        before=before,
+        uuid=before.uuid or uuid,
+        detail=detail,
+        moves_pages=moves_pages,
     )
     try:
         yield before
@@ -107,8 +118,18 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
     if not force:
         check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
-    with change(libvirt, journal, verb=verb, name=oldest.domain, uuid=oldest.uuid, detail=detail, undoes=entries):
-        put_back(libvirt, oldest, moved=any(entry.verb == MIGRATE for entry in entries))
+    moved = any(entry.moves_pages for entry in entries[1:])
+    with change(
+        libvirt,
+        journal,
+        verb=verb,
+        name=oldest.domain,
+        uuid=oldest.uuid,
+        detail=detail,
+        undoes=entries,
+        moves_pages=moved or oldest.moves_pages,
+    ):
+        put_back(libvirt, oldest, moved=moved)
 
 
 def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None]) -> None:
@@ -125,10 +146,12 @@ def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None
 def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> None:
     """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it."""
     restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
-    if entry.before.running and libvirt.domain(entry.domain).active:
-        settle_threads(libvirt, entry.domain, helpers=entry.before.masks.emulator)
-        if moved or entry.verb == MIGRATE:
-            settle_memory(libvirt, entry.domain)
+    if not entry.before.running or not libvirt.domain(entry.domain).active:
+        return
+    if moved or (entry.moves_pages and entry.before.memory is None):
+        settle_memory(libvirt, entry.domain)
+    if entry.before.memory is not None:
+        restore_memory(libvirt, entry.domain, entry.before.memory)
 
 
 def check_untouched(libvirt: Driver, entry: Entry) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from agent.compute.driver import Driver
+from agent.compute.kernel_state import KernelState, read_kernel_state, restore_kernel_state
+from agent.compute.move_pages import MemoryState
 from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
 from agent.domain.metadata import NAMESPACE
@@ -19,13 +21,18 @@ class Masks(msgspec.Struct, frozen=True):
 
 
 class GuestState(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain at one moment: ``config`` is its persistent XML (None: not defined), the rest is the running guest's."""
+    """A domain at one moment: ``config`` is its persistent XML (None: not defined), the rest is the running guest's.
+
+    ``kernel`` is None where libvirt has no processes; ``memory`` is there when pages are about to be put back.
+    """
 
     uuid: str | None = None
     running: bool = False
     config: str | None = None
     masks: Masks = Masks()
     metadata: str | None = None
+    kernel: KernelState | None = None
+    memory: MemoryState | None = None
 
 
 ABSENT = GuestState()
@@ -48,6 +55,7 @@ def read_state(libvirt: Driver, name: str) -> GuestState:
         config=libvirt.xml(name, config=True) if domain.persistent else None,
         masks=read_masks(libvirt, name) if domain.active else Masks(),
         metadata=libvirt.metadata(name, NAMESPACE) if domain.active else None,
+        kernel=read_kernel_state(domain.pid) if domain.active else None,
     )
 
 
@@ -86,5 +94,7 @@ def restore_state(libvirt: Driver, name: str, before: GuestState, *, uuid: str |
         libvirt.define(before.config, name=name)
     if before.running and now.running:
         apply_masks(libvirt, name, wanted=before.masks, now=now.masks)
+        if before.kernel is not None and now.kernel is not None and before.kernel.pid == now.kernel.pid:
+            restore_kernel_state(before.kernel, helpers=before.masks.emulator)
         if before.metadata != now.metadata:
             libvirt.set_metadata(name, NAMESPACE, before.metadata, live=True, config=False)

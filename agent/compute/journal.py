@@ -38,6 +38,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One change by one verb, of a domain or (``domain`` "") of the host; times are UTC, ``detail`` is for people.
 
     What was changed of the host is in ``values``; they hold until the next boot, so ``boot_id`` says which it was.
+    ``moves_pages``: the guest's memory moved, or may have, and goes back with the rest.
     """
 
     schema: str = "cellwright.journal/1"
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     after: GuestState | None = None
     values: tuple[KernelValue, ...] = ()
     boot_id: str | None = None
+    moves_pages: bool = False
 
 
 class Journal:
@@ -89,11 +91,27 @@ class Journal:
         return self._read(path)
 
     def begin(
-        self, *, verb: str, uri: str, domain: str, before: GuestState, uuid: str | None, detail: str = ""
+        self,
+        *,
+        verb: str,
+        uri: str,
+        domain: str,
+        before: GuestState,
+        uuid: str | None,
+        detail: str = "",
+        moves_pages: bool = False,
     ) -> Entry:
         """Write down what is about to change; it is on disk when this returns."""
         entry = Entry(
-            id=self._next(), verb=verb, uri=uri, domain=domain, uuid=uuid, detail=detail, begun_at=_now(), before=before
+            id=self._next(),
+            verb=verb,
+            uri=uri,
+            domain=domain,
+            uuid=uuid,
+            detail=detail,
+            begun_at=_now(),
+            before=before,
+            moves_pages=moves_pages,
         )
         self._write(entry)
         return entry

@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
+from agent.core.observation import Cgroup
 
 PIECE_KIB = 16 * 1024
 MPOL_MF_MOVE_ALL = 4
@@ -30,6 +32,28 @@ class Range(msgspec.Struct, frozen=True):
     size_kib: int
     page_kib: int
     cell: int
+
+
+class PageRun(msgspec.Struct, frozen=True):
+    """Neighbouring pages that are on ``cell`` and belong on ``home``."""
+
+    address: int
+    pages: int
+    page_kib: int
+    cell: int
+    home: int
+
+
+class MemoryState(msgspec.Struct, frozen=True):
+    """What putting pages back changes: the pages that are elsewhere, and the cells that the guest's cgroups may use.
+
+    ``nodeset`` is libvirt's own, where that rules instead (mode ``restrictive``).
+    """
+
+    pid: int
+    runs: tuple[PageRun, ...]
+    cgroups: tuple[Cgroup, ...] = ()
+    nodeset: CpuSet | None = None
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -63,6 +87,30 @@ def move_ranges(pid: int, ranges: tuple[Range, ...], *, mib_per_s: int, progress
     return Moved(done, total, stuck)
 
 
+def find_runs(pid: int, ranges: tuple[Range, ...]) -> tuple[PageRun, ...]:
+    """The resident pages of the ranges that are on another cell than their own; nothing is moved.
+
+    Raises CellwrightError without the privilege (CAP_SYS_NICE), or when the process has ended.
+    """
+    runs: list[PageRun] = []
+    for one in ranges:
+        step = max(1, PIECE_KIB // one.page_kib)
+        page_bytes = one.page_kib * 1024
+        for first in range(0, one.size_kib // one.page_kib, step):
+            count = min(step, one.size_kib // one.page_kib - first)
+            start = one.address + first * page_bytes
+            for number, cell in enumerate(_where(pid, start, count, page_kib=one.page_kib)):
+                if cell < 0 or cell == one.cell:
+                    continue
+                address = start + number * page_bytes
+                last = runs[-1] if runs else None
+                if last and last.cell == cell and last.address + last.pages * page_bytes == address:
+                    runs[-1] = msgspec.structs.replace(last, pages=last.pages + 1)
+                else:
+                    runs.append(PageRun(address, 1, one.page_kib, cell, one.cell))
+    return tuple(runs)
+
+
 def move_rest(pid: int, *, source: int, target: int) -> None:
     """Move whatever else the process has on ``source`` to ``target``: QEMU's own heap, stacks and code."""
     words = (max(source, target) + 64) // 64
@@ -79,6 +127,14 @@ def _move(pid: int, start: int, count: int, *, page_kib: int, cell: int) -> int:
     status = (ctypes.c_int * count)(*[-_ENOENT] * count)
     _call(0, pid, count, addresses, cells, status, MPOL_MF_MOVE_ALL)
     return sum(1 for found in status if found not in (cell, -_ENOENT))
+
+
+def _where(pid: int, start: int, count: int, *, page_kib: int) -> list[int]:
+    """The cell of each page; negative where none is resident."""
+    addresses = (ctypes.c_void_p * count)(*(start + number * page_kib * 1024 for number in range(count)))
+    status = (ctypes.c_int * count)(*[-_ENOENT] * count)
+    _call(0, pid, count, addresses, None, status, 0)
+    return list(status)
 
 
 def _call(which: int, pid: int, count: int, *rest: object) -> None:

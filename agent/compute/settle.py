@@ -2,57 +2,66 @@
 
 libvirt sets the affinity of QEMU's main thread and narrows the cgroup of the others.  A thread that inherited an older
 mask keeps it as its wish (since Linux 6.2, commit da019032819a), so widening or moving the cgroup does not bring it
-along.  Each thread that is not where its placement wants it is told so itself.
+along.  Each thread that is not where its placement wants it is told so itself.  Scheduling classes libvirt sets when a
+guest starts and never again, so they are set here too.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 
 import msgspec
 
 from agent.compute.driver import Driver
-from agent.compute.prove import verify_host
+from agent.compute.kernel_state import set_class, set_mask
+from agent.compute.prove import observe_host
 from agent.core.cpuset import CpuSet
-from agent.core.observation import Role
+from agent.core.observation import ObservedThread, Role
+from agent.core.placement import Placement
+from agent.verification.expectation import expect_mask, expect_scheduler
+from agent.verification.threads import describe, fits_class, fits_mask
 
 LIBVIRTS = (Role.VCPU, Role.IOTHREAD)
 """Threads that libvirt's own calls pin, each by its number."""
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """One thread that was told its mask; ``why_not`` says why the kernel refused, "" when it took it."""
+    """One thread that was told its mask or its class; ``why_not`` says why the kernel refused, "" when it took it."""
 
     tid: int
     thread: str
-    before: CpuSet | None
-    after: CpuSet
+    before: str
+    after: str
     why_not: str = ""
 
 
 def settle_threads(libvirt: Driver, name: str, *, helpers: CpuSet | None = None) -> tuple[Settled, ...]:
-    """Give every thread of a running guest that is elsewhere the mask that its placement has for it.
+    """Give every thread of a running guest the mask and the scheduling class that its placement has for it.
 
     ``helpers`` is for threads that nothing has a mask for: those of a guest that is no longer ours, say.
     """
     if libvirt.domain(name).pid is None:
         return ()
-    guests = verify_host(libvirt, names=[name], quick=True).guests
-    done = []
-    for thread in (thread for guest in guests for thread in guest.threads):
-        wanted = thread.expected if thread.expected is not None or thread.role in LIBVIRTS else helpers
-        if thread.ok or not wanted or thread.actual in (None, wanted):
-            continue
-        why_not = _set_mask(thread.tid, wanted)
-        done.append(Settled(thread.tid, f"{thread.role} {thread.name}", thread.actual, wanted, why_not))
+    observation, expectations = observe_host(libvirt, names=[name], quick=True)
+    done: list[Settled] = []
+    for guest in observation.guests:
+        if guest.name == name:
+            for thread in guest.threads:
+                done += _settle(expectations[name].placement, thread, helpers)
     return tuple(done)
 
 
-def _set_mask(tid: int, cpus: CpuSet) -> str:
-    try:
-        os.sched_setaffinity(tid, cpus)
-    except ProcessLookupError:
-        return ""  # a worker that has ended since
-    except OSError as why:
-        return why.strerror or str(why)
-    return ""
+def _settle(wanted: Placement, thread: ObservedThread, helpers: CpuSet | None) -> Iterator[Settled]:
+    who = describe(thread.role, thread.number, thread.tid, thread.name)
+    cpus = expect_mask(wanted, thread)
+    if cpus is None and thread.role not in LIBVIRTS:
+        cpus = helpers
+    if cpus and thread.allowed is not None and not fits_mask(thread.role, thread.allowed, cpus):
+        yield Settled(thread.tid, who, str(thread.allowed), str(cpus), set_mask(thread.tid, cpus))
+    expected = expect_scheduler(wanted, thread)
+    if expected is None or thread.scheduler is None or thread.priority is None:
+        return
+    actual = thread.scheduler, thread.priority
+    if not fits_class(actual, expected):
+        before, after = (f"{scheduler} {priority}" for scheduler, priority in (actual, expected))
+        yield Settled(thread.tid, who, before, after, set_class(thread.tid, *expected))

@@ -7,11 +7,14 @@ Version 2: Documentation/admin-guide/cgroup-v2.rst, ``cpuset.cpus``, empty where
 
 from __future__ import annotations
 
+import re
+
 from agent.core.cpuset import CpuSet
 from agent.core.observation import Cgroup
 from agent.inspection.files import Root
 
 MOUNTS = {1: "sys/fs/cgroup/cpuset", 2: "sys/fs/cgroup"}
+_OWN = re.compile(r"/(machine-qemu\\x2d\d+\\x2d[^/]*\.scope|qemu-\d+-[^/]*\.libvirt-qemu)(/|$)")
 _EFFECTIVE = {1: "cpuset.effective_cpus", 2: "cpuset.cpus.effective"}
 
 
@@ -43,6 +46,15 @@ def read_cgroup(root: Root, version: int, path: str) -> Cgroup | None:
 def cpuset_file(cgroup: Cgroup) -> str:
     """The file of a live host that says which pCPUs a cgroup may use."""
     return f"/{MOUNTS[cgroup.version]}{cgroup.path.rstrip('/')}/cpuset.cpus"
+
+
+def is_guests_own(path: str) -> bool:
+    """Whether libvirt made the cgroup for one guest: its scope (or folder, without systemd) and what is below it.
+
+    ``/machine.slice/machine-qemu\\x2d1\\x2ddb.scope`` and ``/machine/qemu-1-db.libvirt-qemu``; what is above belongs to
+    every guest.
+    """
+    return _OWN.search(path) is not None
 
 
 def parents(path: str) -> list[str]:

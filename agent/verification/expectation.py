@@ -45,18 +45,22 @@ def expect_vcpus(wanted: Placement) -> CpuSet:
 
 
 def expect_scheduler(wanted: Placement, thread: ObservedThread) -> tuple[str, int] | None:
-    """Scheduler class and priority that a thread should have; None for helpers of the kernel.
+    """Scheduler class and priority that a thread should have; None where either is right.
 
-    A worker born in an I/O thread has that thread's, because a new thread inherits from the one that makes it.
+    libvirt's ``emulatorsched`` sets QEMU's main thread alone, once, and a new thread inherits from the one that makes
+    it: so a helper may have the class of its main or I/O thread, or none, as it was made after or before.
     """
     if thread.role in (Role.KERNEL, Role.VHOST):
         return None
-    schedule = wanted.schedules.emulator
     if thread.role is Role.VCPU:
-        schedule = wanted.vcpu_schedule(thread.number)
+        schedule, inherited = wanted.vcpu_schedule(thread.number), False
     elif thread.number is not None:
-        schedule = wanted.schedules.iothreads.get(thread.number)
-    return ("other", 0) if schedule is None else (schedule.scheduler, schedule.priority)
+        schedule, inherited = wanted.schedules.iothreads.get(thread.number), thread.role is not Role.IOTHREAD
+    else:
+        schedule, inherited = wanted.schedules.emulator, thread.role is not Role.EMULATOR
+    if schedule is None:
+        return "other", 0
+    return None if inherited else (schedule.scheduler, schedule.priority)
 
 
 def _vcpu_mask(wanted: Placement, number: int | None) -> CpuSet:

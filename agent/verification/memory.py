@@ -153,6 +153,25 @@ def find_unproven(wanted: Placement, checks: Iterable[CellCheck]) -> list[str]:
     return unproven
 
 
+def why_no_rebind(checks: Iterable[CellCheck]) -> str:
+    """Why the kernel cannot give the guest's mappings their wanted cells from outside; "" when it can.
+
+    A policy belongs to the process that set it.  It follows the cells of the process's cpuset, keeping their order
+    (mpol_rebind_nodemask in mm/mempolicy.c), and never changes its mode.
+    """
+    moves = []
+    for check in checks:
+        for policy in check.policies:
+            cells = CpuSet.parse(policy.rpartition(":")[2]) if ":" in policy else CpuSet()
+            if len(cells) != 1 or len(check.host_cells) != 1:
+                return f"memory policy {policy} is QEMU's own, and only a new start makes another of it"
+            moves.append((cells.first(), check.host_cells.first()))
+    here, there = [cell for cell, _ in sorted(moves)], [cell for _, cell in sorted(moves)]
+    if there != sorted(there) or set(here) == set(there):
+        return "the kernel lets policies follow to other cells in their order only: the guest must be started again"
+    return ""
+
+
 def _policy_fits(text: str, policy: MemPolicy | None, host_cells: CpuSet) -> bool:
     names = _KERNEL_POLICIES.get(policy) if policy else None
     if names is None:

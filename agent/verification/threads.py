@@ -57,7 +57,7 @@ def _check_thread(wanted: Placement, guest: ObservedGuest, thread: ObservedThrea
         name=thread.name,
         expected=expected,
         actual=thread.allowed,
-        ok=_fits(thread.role, thread.allowed, expected)
+        ok=fits_mask(thread.role, thread.allowed, expected)
         if thread.allowed is not None and expected is not None
         else None,
         cgroup=thread.cgroup,
@@ -71,10 +71,15 @@ def _check_thread(wanted: Placement, guest: ObservedGuest, thread: ObservedThrea
     )
 
 
-def _fits(role: Role, actual: CpuSet, expected: CpuSet) -> bool:
+def fits_mask(role: Role, actual: CpuSet, expected: CpuSet) -> bool:
     """Whether a mask is the wanted one.  A part of it is right for a thread that fills memory: QEMU keeps it on its
     cell (thread-context objects, since QEMU 7.2)."""
     return bool(actual) and actual <= expected if role is Role.PREALLOC else actual == expected
+
+
+def fits_class(actual: tuple[str, int], expected: tuple[str, int]) -> bool:
+    """Whether a scheduling class is the wanted one; ``batch`` and ``idle`` are the normal scheduler's too."""
+    return actual == expected or (expected[0] == "other" and actual[0] in ("batch", "idle"))
 
 
 def _mask_findings(guest: ObservedGuest, check: ThreadCheck, *, online: CpuSet, present: CpuSet) -> list[Finding]:
@@ -102,7 +107,7 @@ def _mask_findings(guest: ObservedGuest, check: ThreadCheck, *, online: CpuSet, 
     if offline := check.expected - online:
         message = f"{who} is placed on pCPU {offline}, which is offline; it may run on {check.actual}"
         return [finding("pcpu-offline", message, offline)]
-    if not _fits(check.role, check.actual, check.expected):
+    if not fits_mask(check.role, check.actual, check.expected):
         message = f"{who} may run on pCPU {check.actual}, expected {check.expected}"
         return [finding("mask-differs", message, check.actual - check.expected)]
     if check.cgroup_cpus is not None and not check.expected <= check.cgroup_cpus:
@@ -116,7 +121,7 @@ def _scheduler_findings(wanted: Placement, guest: ObservedGuest, thread: Observe
     if expected is None or thread.scheduler is None or thread.priority is None:
         return []
     actual = (thread.scheduler, thread.priority)
-    if actual == expected or (expected[0] == "other" and thread.scheduler in ("batch", "idle")):
+    if fits_class(actual, expected):
         return []
     who = describe(thread.role, thread.number, thread.tid, thread.name)
     return [

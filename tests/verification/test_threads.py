@@ -116,8 +116,10 @@ def test_priorities_of_io_and_emulator_threads_are_their_own() -> None:
     schedules = Schedules(iothreads={1: Schedule("rr", 2)}, emulator=Schedule("fifo", 3))
     wanted = msgspec.structs.replace(DB, schedules=schedules)
     assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.IOTHREAD, number=1)) == ("rr", 2)
-    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.WORKER, number=1)) == ("rr", 2)
-    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.RCU)) == ("fifo", 3)
+    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.EMULATOR)) == ("fifo", 3)
+    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.WORKER, number=1)) is None, "inherits it"
+    assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.RCU)) is None, "was there before"
+    assert expect_scheduler(DB, ObservedThread(tid=1, name="", role=Role.RCU)) == ("other", 0)
     assert expect_scheduler(wanted, ObservedThread(tid=1, name="", role=Role.VHOST)) is None
 
 

@@ -11,7 +11,7 @@
 | cw:prefer_cores | ``fast`` | the fast cores of a hybrid part first |
 | cw:vcpu_sched | ``fifo:5``, ``rr:5`` | class and priority of the vCPUs of ``hw:cpu_realtime`` (else ``fifo:1``) |
 | cw:iothread_sched | ``fifo:5``, ``rr:5``, ``batch``, ``idle`` | the same of all I/O threads |
-| cw:emulator_sched | ``fifo:5``, ``rr:5``, ``batch``, ``idle`` | the same of QEMU's other threads |
+| cw:emulator_sched | ``fifo:5``, ``rr:5``, ``batch``, ``idle`` | the same of QEMU's main thread and what it starts |
 | cw:cachetune | ``4M``; ``0-3=4M;4-7=2M code;4-7=1M data`` | a part of the L3 caches, for all vCPUs or some |
 | cw:memorytune | ``50``; ``0-3=50;4-7=20`` | the most of the memory bandwidth, in percent |
 
