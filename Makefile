@@ -47,9 +47,10 @@ install-system:
 	@install -m 644 systemd/*.service systemd/*.timer $(DESTDIR)$(UNITDIR)
 	@install -m 644 systemd/cellwright.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/cellwright.conf
 	@install -m 644 systemd/cellwright.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/cellwright.conf
-	@install -d $(SHARE)/cellwright/templates $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 \
+	@install -d $(SHARE)/cellwright/templates $(SHARE)/cellwright/systemd $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 \
 	  $(SHARE)/bash-completion/completions $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	@install -m 644 templates/*.xml $(SHARE)/cellwright/templates
+	@install -m 644 systemd/agent-host.conf $(SHARE)/cellwright/systemd
 	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && \
 	  $(VENV)/bin/python manual/generate.py man $$built/man && \
 	  $(VENV)/bin/python manual/generate.py completion $$built && \

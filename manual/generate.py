@@ -35,7 +35,19 @@ reads the settings again
 ends the agent; guests run on
 .TP
 .B /var/lib/cellwright/agent.json
-what the agent remembers; it may be deleted, domains say themselves whose they are""",
+what the agent remembers; it may be deleted, domains say themselves whose they are
+.TP
+.I /var/lib/cellwright/journal
+what was changed of guests and of the host, for
+.BR cellwright\\-undo (1)
+.TP
+.I PREFIX/share/cellwright/systemd/agent\\-host.conf
+a drop\\-in that lets the service write what
+.B irq_steering
+and
+.B cpu_power_management
+need: install it as
+.I /etc/systemd/system/cellwright\\-agent.service.d/host.conf""",
     "standalone": """.TP
 .B SIGTERM
 ends both halves; guests run on""",

@@ -173,7 +173,7 @@ def interrupts_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[Readin
                 "irqaffinity",
                 f"new interrupts may be served by dedicated pCPUs {exposed}",
                 why="each interrupt of the host stops the vCPU that runs there",
-                change=f"boot with irqaffinity={host.online - dedicated}",
+                change=f"boot with irqaffinity={host.online - dedicated}, or set [agent] irq_steering = true",
             )
 
 
@@ -225,7 +225,8 @@ def sleepy_pcpus(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]
                 "governor",
                 f"dedicated pCPUs {cpus & dedicated} have the cpufreq governor {governor}",
                 why="the clock follows the load with a delay that the guest feels",
-                change=f"cpupower -c {cpus & dedicated} frequency-set -g performance",
+                change=f"cpupower -c {cpus & dedicated} frequency-set -g performance, or while guests use them:"
+                " [agent] cpu_power_management = true with the strategy governor",
             )
     deep = [
         state for state in knobs.idle_states if (state.latency_us or 0) > SLOW_EXIT_US and state.enabled & dedicated

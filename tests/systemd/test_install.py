@@ -25,6 +25,10 @@ def test_units_are_where_systemd_looks(installed: Path) -> None:
     assert {line.split()[0] for line in listed} == {path.name for path in (ROOT / "systemd").glob("cellwright-*")}
 
 
+def test_the_drop_in_for_the_host_is_at_hand(installed: Path) -> None:
+    assert (installed / "usr/share/cellwright/systemd/agent-host.conf").is_file()
+
+
 def test_enabled_they_start_with_the_host(installed: Path) -> None:
     wants = {f"cellwright-{name}.service": "multi-user.target.wants" for name in ("agent", "scheduler")}
     wants["cellwright-audit.timer"] = "timers.target.wants"

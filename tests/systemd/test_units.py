@@ -40,6 +40,14 @@ def test_exposure(name: str, most: float) -> None:
     assert exposure(UNITS / f"cellwright-{name}.service")[0] <= most
 
 
+def test_the_agent_that_may_write_host_files_is_hardly_more_exposed(tmp_path: Path) -> None:
+    """The drop-in for irq_steering and cpu_power_management, read together with the unit."""
+    unit = tmp_path / "cellwright-agent.service"
+    unit.write_text((UNITS / "cellwright-agent.service").read_text() + (UNITS / "agent-host.conf").read_text())
+    assert "ProtectKernelTunables" in unit.read_text().rpartition("[Service]")[2]
+    assert exposure(unit)[0] <= 3.5
+
+
 @pytest.mark.parametrize("name", ["agent", "scheduler"])
 def test_every_point_that_still_counts_is_explained(name: str) -> None:
     unit = UNITS / f"cellwright-{name}.service"
