@@ -26,7 +26,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.compute.client import Client, path_of
-from agent.compute.daemon.view import read_facts, read_guests, read_topology, report_of, view_of
+from agent.compute.daemon.guests import GuestReader
+from agent.compute.daemon.view import digest_of, read_facts, read_topology, report_of, view_of
 from agent.compute.driver import Driver
 from agent.core.codec import encode
 from agent.settings.document import Settings
@@ -83,7 +84,8 @@ def measure_rest(count: int, seconds: float) -> tuple[float, float, int]:
         used = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - started)
         settings = Settings()
         host, _ = read_topology(settings)
-        view = view_of(host, read_facts(libvirt, settings, host), read_guests(libvirt, host), settings)
+        guests = GuestReader().read(libvirt, host, digest_of(host))
+        view = view_of(host, read_facts(libvirt, settings, host), guests, settings)
         size = len(encode(report_of(view, agent="a", sent_at_s=0.0, whole=True)))
         return used * 3600, process.memory_info().rss / (1 << 20), size
 

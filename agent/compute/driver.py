@@ -106,10 +106,6 @@ class Driver:
 
     # ---------------------------------------------------------------- reading
 
-    def hostname(self) -> str:
-        """The host's name as libvirt knows it."""
-        return str(self._ask(lambda conn: conn.getHostname(), "hostname"))
-
     def versions(self) -> tuple[tuple[str, str], ...]:
         """libvirt's and the hypervisor's version, each with its name."""
         found = self._ask(lambda conn: (conn.getLibVersion(), conn.getType().lower(), conn.getVersion()), "version")
@@ -122,13 +118,19 @@ class Driver:
 
     def domains(self, *, active_only: bool = True) -> tuple[Domain, ...]:
         """Every domain, ordered by name; the running ones alone unless told otherwise."""
-        flags = libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if active_only else 0
+        flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE if active_only else 0
+        return tuple(domain for domain, _ in self._handles(flags))
 
-        def read(conn: Any) -> list[Domain | None]:
-            return [self._describe(handle) for handle in conn.listAllDomains(flags)]
+    def with_xml(self) -> tuple[tuple[Domain, str], ...]:
+        """Every domain with the XML of its running guest, or of its configuration; one call a domain, without secrets.
 
-        found = [one for one in self._ask(read, "list of domains") if one is not None]
-        return tuple(sorted(found, key=lambda one: one.name))
+        A domain that goes away meanwhile is left out.
+        """
+        return tuple(
+            (domain, xml)
+            for domain, handle in self._handles(0)
+            if (xml := self._ask(lambda _conn, handle=handle: _xml_of(handle), "XML")) is not None  # type: ignore[misc]
+        )
 
     def domain(self, name: str) -> Domain:
         """One domain by name; NoSuchDomain says which there are."""
@@ -139,7 +141,16 @@ class Driver:
 
     def exists(self, name: str) -> bool:
         """Whether a domain of that name is defined or running."""
-        return any(one.name == name for one in self.domains(active_only=False))
+        return self.find(name) is not None
+
+    def find(self, name: str) -> Domain | None:
+        """One domain by name; None when there is none."""
+        try:
+            return self._ask(lambda conn: self._describe(conn.lookupByName(name)), "state")
+        except _CallFailed as why:
+            if why.code == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
 
     def xml(self, name: str, *, config: bool = False) -> str:
         """The domain's XML: of the running guest, or what the next start uses, secrets included."""
@@ -320,6 +331,22 @@ class Driver:
         except _CallFailed as why:
             self._explain(name, why)
 
+    def _handles(self, flags: int) -> list[tuple[Domain, Any]]:
+        """Domains with libvirt's handles, by name: two calls, however many there are; name, UUID and id come along."""
+        kinds = (
+            (True, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_PERSISTENT),
+            (False, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_TRANSIENT),
+        )
+
+        def read(conn: Any) -> list[tuple[Domain, Any]]:
+            return [
+                (self._domain(handle, stats["state.state"], active=handle.ID() >= 0, persistent=persistent), handle)
+                for persistent, kind in kinds
+                for handle, stats in conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, flags | kind)
+            ]
+
+        return sorted(self._ask(read, "list of domains"), key=lambda one: one[0].name)
+
     def _explain(self, name: str, why: _CallFailed) -> NoReturn:
         if why.code == libvirt.VIR_ERR_NO_DOMAIN:
             names = [one.name for one in self.domains(active_only=False)]
@@ -338,12 +365,15 @@ class Driver:
         try:
             state, _reason = handle.state()
             active = bool(handle.isActive())
-            uuid, name = handle.UUIDString(), handle.name()
             persistent = bool(handle.isPersistent())
         except libvirt.libvirtError as why:
             if why.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
             raise
+        return self._domain(handle, state, active=active, persistent=persistent)
+
+    def _domain(self, handle: Any, state: int, *, active: bool, persistent: bool) -> Domain:
+        uuid, name = handle.UUIDString(), handle.name()
         return Domain(
             name=name,
             uuid=uuid,
@@ -386,6 +416,16 @@ class _CallFailed(Refused):
 def with_hint(message: str) -> str:
     """A message of libvirt, and what it means for a placement where we know."""
     return message + next((f"; {hint}" for said, hint in _HINTS.items() if said in message), "")
+
+
+def _xml_of(handle: Any) -> str | None:
+    """What a handle's domain is; None when it went away."""
+    try:
+        return str(handle.XMLDesc(0))
+    except libvirt.libvirtError as why:
+        if why.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
 
 
 def _text(why: libvirt.libvirtError) -> str:

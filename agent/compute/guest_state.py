@@ -46,9 +46,9 @@ def read_masks(libvirt: Driver, name: str) -> Masks:
 
 def read_state(libvirt: Driver, name: str) -> GuestState:
     """The domain as it is now; ABSENT when there is none of that name."""
-    if not libvirt.exists(name):
+    domain = libvirt.find(name)
+    if domain is None:
         return ABSENT
-    domain = libvirt.domain(name)
     return GuestState(
         uuid=domain.uuid,
         running=domain.active,

@@ -30,6 +30,26 @@ def verify_host(libvirt: Driver, *, names: Collection[str] | None = None, quick:
     return check_host(expectations, observation, names=names, quick=quick)
 
 
+def verify_threads(libvirt: Driver, name: str) -> Verdict:
+    """Judge the threads of one running guest without a look at any other: whom they share pCPUs with is not asked."""
+    observation, expectations = observe_guest(libvirt, name)
+    return check_host(expectations, observation, names=[name], quick=True)
+
+
+def observe_guest(libvirt: Driver, name: str) -> tuple[HostObservation, dict[str, Expectation]]:
+    """The threads of one running guest, and what they should be; a few calls, however many guests there are."""
+    domain = libvirt.domain(name)
+    _check_running(libvirt, [domain] if domain.active else [], [name])
+    expectations, untold = read_expectations(libvirt, [domain], next_start=False)
+    observation = read_observation(
+        Root(),
+        [domain] if name in expectations else [],
+        quick=True,
+        not_checked=tuple(f"{name}: {why}" for name, why in untold.items()),
+    )
+    return observation, expectations
+
+
 def observe_host(
     libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False, must_run: bool = True
 ) -> tuple[HostObservation, dict[str, Expectation]]:
@@ -47,7 +67,6 @@ def observe_host(
         [domain for domain in domains if domain.name in expectations],
         memory_of=() if quick else names,
         quick=quick,
-        hostname=libvirt.hostname(),
         not_checked=tuple(f"{name}: {why}" for name, why in sorted(untold.items()) if names is None or name in names),
     )
     return observation, expectations
@@ -86,7 +105,6 @@ def read_observation(
     root: Root,
     domains: Sequence[Domain],
     *,
-    hostname: str,
     memory_of: Collection[str] | None = None,
     quick: bool = False,
     not_checked: tuple[str, ...] = (),
@@ -114,7 +132,7 @@ def read_observation(
     if irqs is None and not quick:
         not_checked = (*not_checked, "interrupts: no permission to read /proc/interrupts and /proc/irq")
     return HostObservation(
-        hostname=hostname,
+        hostname=root.hostname(),
         kernel=root.identity()[1],
         collected_at=root.stamp()[0],
         online=online,

@@ -13,7 +13,7 @@ Source: the property ``node-affinity`` of QEMU's object ``thread-context``, qapi
 from __future__ import annotations
 
 from agent.compute.driver import Driver
-from agent.compute.prove import verify_host
+from agent.compute.prove import verify_threads
 from agent.compute.settle import settle_threads
 from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
@@ -83,7 +83,7 @@ def check_started(libvirt: Driver, name: str) -> GuestVerdict | None:
     """The verdict on a guest's threads; CellwrightError with the findings when one is not where it should be."""
     if libvirt.domain(name).pid is None:
         return None
-    judged = verify_host(libvirt, names=[name], quick=True)
+    judged = verify_threads(libvirt, name)
     if not judged.guests:
         raise CellwrightError(f"domain {name}: it could not be checked: {'; '.join(judged.not_checked)}")
     (verdict,) = judged.guests

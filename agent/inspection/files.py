@@ -98,6 +98,10 @@ class Root:
             self.line("proc/sys/kernel/arch"),
         )
 
+    def hostname(self) -> str:
+        """The kernel's name of the host: the one that placements, reports and verdicts carry."""
+        return self.identity()[0] or "unknown"
+
     def stamp(self) -> tuple[str | None, int | None]:
         """When the files were collected (UTC, ISO 8601) and the base page size in KiB; None where not known."""
         if self.live:

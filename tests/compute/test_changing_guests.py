@@ -27,11 +27,10 @@ class Changing(Driver):
 
     def xml(self, name: str, *, config: bool = False) -> str:
         self._meanwhile("config" if config else "xml")
-        return super().xml(name, config=config)
-
-    def hostname(self) -> str:  # the last call before /proc is read
-        self._meanwhile("processes")
-        return super().hostname()
+        found = super().xml(name, config=config)
+        if config:  # the last call before /proc is read
+            self._meanwhile("processes")
+        return found
 
 
 @pytest.fixture

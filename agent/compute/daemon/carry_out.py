@@ -12,12 +12,12 @@ import msgspec
 from agent.compute.change import change, recover
 from agent.compute.create import apply_create, plan_guest
 from agent.compute.daemon.fits_now import check_now
+from agent.compute.daemon.guests import Guests
 from agent.compute.daemon.reconcile import Action
-from agent.compute.daemon.view import Guests
 from agent.compute.domains import NoSuchDomain
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
-from agent.compute.prove import verify_host
+from agent.compute.prove import verify_threads
 from agent.compute.start import narrow_emulator, start_placed
 from agent.compute.virt_type import VirtType, choose_virt_type
 from agent.core.errors import BadInput, CellwrightError, Unreachable
@@ -128,8 +128,8 @@ def prove(tools: Tools, action: Action) -> Confirmation | None:
 def domain_name(libvirt: Driver, assignment: Assignment) -> str:
     """The instance's name, or when another domain has that, the name with the beginning of its id."""
     name = check_name(assignment.name)
-    wanted = uuid_of(assignment.instance)
-    if all(one.uuid == wanted for one in libvirt.domains(active_only=False) if one.name == name):
+    there = libvirt.find(name)
+    if there is None or there.uuid == uuid_of(assignment.instance):
         return name
     return check_name(f"{name}-{assignment.instance[:8]}")
 
@@ -141,7 +141,7 @@ def lost(instance: str, domain: str) -> Confirmation:
 
 
 def _check(libvirt: Driver, domain: str) -> None:
-    for guest in verify_host(libvirt, names=[domain], quick=True).guests:
+    for guest in verify_threads(libvirt, domain).guests:
         if guest.findings:
             said = "; ".join(finding.message for finding in guest.findings)
             raise CellwrightError(f"domain {domain} runs, but not where it was placed: {said}")

@@ -11,11 +11,9 @@ from contextlib import suppress
 import msgspec
 
 from agent import __version__
-from agent.compute.daemon.reconcile import OwnDomain
-from agent.compute.domains import NoSuchDomain
+from agent.compute.daemon.guests import Guests
 from agent.compute.driver import Driver
-from agent.compute.power import named_pcpus
-from agent.compute.usage import Claimant, claimant_of, sum_usage
+from agent.compute.usage import sum_usage
 from agent.core.codec import encode
 from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
@@ -24,24 +22,9 @@ from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 from agent.core.wire import HostReport
-from agent.domain.ownership import read_instance
-from agent.domain.parse import parse_domain, parse_intent
 from agent.inspection.host import read_host
 from agent.settings.document import Settings
 from agent.settings.sets import apply_sets, limits
-
-
-class Guests(msgspec.Struct, frozen=True, kw_only=True):
-    """The domains of one libvirt: those made for instances, what all running ones hold, what others would take."""
-
-    own: tuple[OwnDomain, ...] = ()
-    claimants: tuple[Claimant, ...] = ()
-    defined: CpuSet = CpuSet()
-
-    def foreign(self) -> tuple[Claimant, ...]:
-        """The claims of running guests that were not made for instances."""
-        mine = {domain.name for domain in self.own}
-        return tuple(one for one in self.claimants if one.name not in mine)
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,28 +79,6 @@ def housekeeping(host: HostTopology) -> CpuSet:
     """The pCPUs for the agent itself: online, not dedicated and not isolated; all online ones where none is left."""
     kept = host.online - (host.dedicated_set or CpuSet()) - host.isolated
     return kept or host.online
-
-
-def read_guests(libvirt: Driver, host: HostTopology) -> Guests:
-    """Every domain of ours, running or not, and the claims of all that run."""
-    own, claimants, defined = [], [], CpuSet()
-    for domain in libvirt.domains(active_only=False):
-        try:
-            xml = libvirt.xml(domain.name, config=not domain.active)
-        except NoSuchDomain:
-            continue
-        source = f"domain {domain.name}"
-        instance = read_instance(xml, source=source)
-        if instance is not None:
-            intent = parse_intent(xml, source=source)
-            placement = intent.placement if intent else None
-            own.append(OwnDomain(instance=instance, name=domain.name, running=domain.active, placement=placement))
-        if domain.active:
-            claimants.append(claimant_of(domain.name, xml, host))
-        else:
-            with suppress(BadInput):  # what makes no sense cannot be started either
-                defined = defined | named_pcpus(parse_domain(xml, host=host, source=source), host)
-    return Guests(own=tuple(own), claimants=tuple(claimants), defined=defined)
 
 
 def read_facts(libvirt: Driver, settings: Settings, host: HostTopology) -> HostFacts:

@@ -14,6 +14,7 @@ import msgspec
 from agent.compute.daemon import carry_out
 from agent.compute.daemon.carry_out import Tools
 from agent.compute.daemon.fits_now import check_now
+from agent.compute.daemon.guests import GuestReader, Guests
 from agent.compute.daemon.idle_pcpus import IdlePcpus
 from agent.compute.daemon.interrupts import Interrupts
 from agent.compute.daemon.link import Link
@@ -22,12 +23,14 @@ from agent.compute.daemon.proof import Prover
 from agent.compute.daemon.reconcile import Action, Todo, plan
 from agent.compute.daemon.say import Say
 from agent.compute.daemon.state import AgentState, Known, write_agent_state
-from agent.compute.daemon.view import Guests, HostView, read_facts, read_guests, read_topology, view_of
+from agent.compute.daemon.view import HostView, digest_of, read_facts, read_topology, view_of
 from agent.compute.power import named_pcpus
 from agent.compute.repair import Result, apply_repair
 from agent.compute.usage import sum_usage
 from agent.core.errors import CellwrightError, Unreachable
+from agent.core.facts import HostFacts
 from agent.core.placement import Misfit
+from agent.core.topology import HostTopology
 from agent.core.verdict import Drift
 from agent.core.wire import Assignment, Confirmation, Outcome
 from agent.inspection.files import Root
@@ -52,7 +55,8 @@ class Worker:
         self._link = link
         self._state_file = state_file
         self._boot_id = boot_id
-        self._pids: dict[str, int | None] = {}
+        self._reader = GuestReader()
+        self._stale = False
         self._say = Say()
         self._interrupts = Interrupts(tools, self._say, Root())
         self._idle_pcpus = IdlePcpus(tools, self._say, Root())
@@ -67,16 +71,10 @@ class Worker:
 
     def read_all(self) -> None:
         """Topology, facts and guests anew."""
-        host, wrong = read_topology(self.settings, complete=self._idle_pcpus.complete)
-        self._say.once("sets", wrong, logging.ERROR)
+        host = self._read_host()
         facts = read_facts(self.tools.libvirt, self.settings, host)
-        self.guests = read_guests(self.tools.libvirt, host)
-        view = view_of(host, facts, self.guests, self.settings)
-        if self.view is not None and self.view.digest != view.digest:
-            LOG.warning("the topology changed: online pCPUs %s, %d cells", host.online, len(host.cells))
-        self.view = view
+        self._read_guests(host, facts)
         self.prover.look_closely()
-        self._pids = {domain.name: domain.pid for domain in self.tools.libvirt.domains()}
 
     def read_guests(self) -> bool:
         """Guests anew, on the topology that is known; whether one of the scheduler's came, went, started or stopped."""
@@ -84,11 +82,21 @@ class Worker:
         if self.view is None:
             self.read_all()
             return True
-        host = self.view.topology
-        self.guests = read_guests(self.tools.libvirt, host)
-        self.view = view_of(host, self.view.facts, self.guests, self.settings)
-        self._pids = {domain.name: domain.pid for domain in self.tools.libvirt.domains()}
+        self._read_guests(self.view.topology, self.view.facts)
         return self.guests.own != before
+
+    def _read_host(self) -> HostTopology:
+        """The topology now."""
+        host, wrong = read_topology(self.settings, complete=self._idle_pcpus.complete)
+        self._say.once("sets", wrong, logging.ERROR)
+        if self.view is not None and self.view.digest != digest_of(host):
+            LOG.warning("the topology changed: online pCPUs %s, %d cells", host.online, len(host.cells))
+        return host
+
+    def _read_guests(self, host: HostTopology, facts: HostFacts) -> None:
+        self.guests = self._reader.read(self.tools.libvirt, host, digest_of(host))
+        self.view = view_of(host, facts, self.guests, self.settings)
+        self._stale = False
 
     # ---------------------------------------------------------------- assignments
 
@@ -160,6 +168,7 @@ class Worker:
             )
         elif action.todo in (Todo.REMOVE, Todo.GONE):
             self._remember(self.state.drop(instance))
+            self._stale = True
             if domain:
                 carry_out.remove(self.tools, domain)
                 LOG.warning("removed domain %s of instance %s, as the scheduler asked", domain, instance)
@@ -169,6 +178,7 @@ class Worker:
             if self._confirm(carry_out.lost(instance, known.domain if known else "")):
                 self._remember(self.state.drop(instance))
         elif action.assignment is not None:
+            self._stale = True
             self._bring_up(action, action.assignment)
 
     def _bring_up(self, action: Action, assignment: Assignment) -> None:
@@ -199,9 +209,10 @@ class Worker:
             self._say.forget(assignment.instance)
 
     def _create(self, action: Action, assignment: Assignment) -> tuple[Confirmation | None, str]:
-        self.read_all()
+        if self._stale or self.view is None:
+            self.read_guests()
         assert self.view is not None
-        host, facts = self.view.topology, self.view.facts
+        host, facts = self._read_host(), self.view.facts
         if action.todo is Todo.REPLACE and assignment.placement is not None:
             others = [one for one in self.guests.claimants if one.name != action.domain]
             answer = check_now(assignment.placement, host, others, facts.limits)
@@ -252,7 +263,7 @@ class Worker:
             return
         agent, host, guests = self.settings.agent, self.view.topology, self.guests
         found = self._interrupts.keep(agent, guests.claimants, host)
-        found += self._idle_pcpus.keep(agent, guests.claimants, host, pids=self._pids, defined=guests.defined)
+        found += self._idle_pcpus.keep(agent, guests.claimants, host, pids=self.guests.pids, defined=guests.defined)
         at = Root().stamp()[0]
         drift = (Drift(at=at, guest="", change="appeared", message=one.message, finding=one) for one in found)
         self._drifted(self.prover.counted(tuple(drift)))
@@ -265,7 +276,7 @@ class Worker:
 
     def prove_masks(self) -> None:
         """Compare every mask with the last judgement; log and repair what drifted."""
-        self._drifted(self.prover.check_masks(self._pids))
+        self._drifted(self.prover.check_masks(self.guests.pids))
 
     def prove_pages(self) -> float:
         """Read pages too; the CPU seconds that it took."""

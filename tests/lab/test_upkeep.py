@@ -1,0 +1,124 @@
+"""The packaged agent and the host itself: idle dedicated pCPUs sleep and interrupts leave a guest's pCPU, for real.
+
+There is no scheduler: guests are defined with virsh, and the agent follows libvirt's events.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.lab.guests import parse_cpus
+from tests.lab.machine import Machine
+
+pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
+
+UNITS = "/etc/systemd/system"
+SETTINGS = """[host]
+cpu_dedicated_set = "2-3,6-7"
+cpu_shared_set = "0-1,4-5"
+[agent]
+topology_interval_s = 10
+irq_steering = {on}
+cpu_power_management = {on}
+"""
+GUEST = """<domain type='qemu'><name>upkeep</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+<cputune><vcpupin vcpu='0' cpuset='6'/><emulatorpin cpuset='0-1'/></cputune>
+<os><type arch='x86_64' machine='q35'>hvm</type><loader readonly='yes' type='rom'>/usr/share/lab/halt.bin</loader></os>
+<devices><controller type='usb' model='none'/><memballoon model='none'/></devices></domain>"""
+
+
+@pytest.fixture(scope="module")
+def agent(lab: Machine) -> Iterator[Machine]:
+    """The unit with the drop-in that comes with it, and a guest's definition at hand."""
+    lab.shell(f"cp /opt/cellwright/systemd/cellwright-* {UNITS}")
+    drop_ins = f"{UNITS}/cellwright-agent.service.d"
+    lab.shell(f"mkdir -p {drop_ins} && cp /opt/cellwright/systemd/agent-host.conf {drop_ins}/host.conf")
+    lab.write("/etc/cellwright/cellwright.toml", SETTINGS.format(on="true"))
+    lab.write("/run/upkeep.xml", GUEST)
+    lab.shell("systemctl daemon-reload && systemctl start cellwright-agent", timeout_s=180)
+    yield lab
+    lab.shell("virsh destroy upkeep; virsh undefine upkeep", status=None)
+    lab.shell(f"systemctl stop cellwright-agent; rm -r {UNITS}/cellwright-* /etc/cellwright /var/lib/cellwright")
+    lab.shell("systemctl daemon-reload")
+
+
+def online(lab: Machine) -> set[int]:
+    return parse_cpus(lab.read("/sys/devices/system/cpu/online"))
+
+
+def interrupted(lab: Machine) -> set[int]:
+    """Every pCPU that an interrupt may land on whose file takes what it has: the kernel moves those."""
+    script = "for file in /proc/irq/*/smp_affinity_list; do now=$(cat $file); echo $now >$file && echo $now; done"
+    return set().union(*(parse_cpus(line) for line in lab.shell(script, status=None).stdout.split()))
+
+
+def wait(lab: Machine, what: str, ask: Callable[[], bool], *, limit_s: float = 90) -> None:
+    until = time.monotonic() + limit_s
+    while not ask():
+        journal = lab.shell("journalctl -u cellwright-agent -o cat | tail -20").stdout
+        assert time.monotonic() < until, f"not within {limit_s:.0f} s: {what}\n{journal}"
+        time.sleep(1)
+
+
+def test_idle_dedicated_pcpus_sleep(agent: Machine) -> None:
+    wait(agent, "the dedicated pCPUs sleep", lambda: online(agent) == {0, 1, 4, 5})
+
+
+def test_the_commands_live_with_sleeping_pcpus(agent: Machine) -> None:
+    done = agent.run("cellwright", "doctor", status=None)
+    assert done.status in (0, 4), str(done)
+    agent.run("cellwright", "config", "check")
+    assert "(host)" in agent.run("cellwright", "undo", "--list").stdout
+
+
+def test_a_defined_guest_wakes_its_pcpu_and_a_running_one_is_left_alone_by_interrupts(agent: Machine) -> None:
+    agent.shell("virsh define /run/upkeep.xml")
+    wait(agent, "pCPU 6 wakes", lambda: 6 in online(agent))
+    agent.shell("virsh start upkeep")
+    wait(agent, "interrupts leave pCPU 6", lambda: 6 not in interrupted(agent))
+    assert interrupted(agent)
+    assert online(agent) == {0, 1, 4, 5, 6}
+
+
+def test_a_killed_agent_goes_on_where_it_was(agent: Machine) -> None:
+    agent.shell("systemctl kill -s KILL cellwright-agent")
+    active = "systemctl is-active cellwright-agent"
+    wait(agent, "systemd starts it again", lambda: agent.shell(active, status=None).status == 0)
+    wait(agent, "the others sleep again", lambda: online(agent) == {0, 1, 4, 5, 6})
+    assert 6 not in interrupted(agent)
+    entries = agent.run("cellwright", "undo", "--list").stdout.splitlines()
+    assert sum("irq-steering" in line for line in entries) == 1  # the same entry still
+
+
+def test_what_somebody_else_moves_is_noticed_and_moved_again(agent: Machine) -> None:
+    number = agent.shell("sed -n 's/^ *\\([0-9]*\\):.* virtio[0-9]*-config$/\\1/p' /proc/interrupts").stdout.split()[-1]
+    agent.shell(f"echo 6 >/proc/irq/{number}/smp_affinity_list")
+    wait(agent, "it is moved off again", lambda: 6 not in interrupted(agent))
+    journal = agent.shell("journalctl -u cellwright-agent -o cat").stdout
+    assert f"IRQ {number} (" in journal
+    assert "somebody wrote its smp_affinity" in journal
+
+
+def test_a_guest_that_goes_gives_everything_back(agent: Machine) -> None:
+    agent.shell("virsh destroy upkeep && virsh undefine upkeep")
+    wait(agent, "its pCPU sleeps again", lambda: online(agent) == {0, 1, 4, 5})
+
+
+def test_switched_off_all_is_as_it_was(agent: Machine) -> None:
+    agent.write("/etc/cellwright/cellwright.toml", SETTINGS.format(on="false"))
+    agent.shell("systemctl reload cellwright-agent")
+    wait(agent, "all pCPUs run", lambda: online(agent) == set(range(8)))
+    wait(agent, "interrupts may go anywhere", lambda: interrupted(agent) >= {2, 6})
+    outcomes = {line.split()[2]: line for line in agent.run("cellwright", "undo", "--list").stdout.splitlines()[1:]}
+    assert all("undone" in line for line in outcomes.values()), outcomes
+
+
+def test_an_agent_that_ends_wakes_what_sleeps(agent: Machine) -> None:
+    agent.write("/etc/cellwright/cellwright.toml", SETTINGS.format(on="true"))
+    agent.shell("systemctl reload cellwright-agent")
+    wait(agent, "they sleep again", lambda: online(agent) == {0, 1, 4, 5})
+    agent.run("systemctl", "stop", "cellwright-agent", timeout_s=60)
+    assert online(agent) == set(range(8))
+    assert json.loads(agent.run("cellwright", "topology", "--format", "json").stdout)["offline"] == ""
