@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from agent.compute.driver import Driver
 from agent.compute.move_pages import MemoryState, Moved, PageRun, Range, find_runs, move_ranges, move_rest
 from agent.compute.prove import observe_host
+from agent.core.cpulist import format_ids
 from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
 from agent.core.observation import Cgroup, ObservedGuest
@@ -146,7 +147,7 @@ def _check_moved(name: str, pid: int, ranges: tuple[Range, ...]) -> None:
     )
     if stuck := find_runs(pid, ranges):
         size = format_kib(sum(run.pages * run.page_kib for run in stuck))
-        pages, cells = CpuSet(run.page_kib for run in stuck), CpuSet(run.home for run in stuck)
+        pages, cells = format_ids(run.page_kib for run in stuck), format_ids(run.home for run in stuck)
         raise CellwrightError(
             f"domain {name}: {size} in pages of {pages} KiB would not move to cell {cells}: its free pages of that size"
             " do not suffice (cellwright topology shows them), or somebody pinned them (VFIO, RDMA)"

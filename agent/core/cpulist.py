@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from agent.core.errors import BadInput
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 HIGHEST_CPU = 1 << 16
 """CPU numbers from here on are refused: the kernel's largest NR_CPUS is 8,192; a typo must not allocate gigabytes."""
 
@@ -41,6 +45,19 @@ def format_list(mask: int) -> str:
         parts.append(str(base) if run == 1 else f"{base}-{base + run - 1}")
         mask >>= run
         base += run
+    return ",".join(parts)
+
+
+def format_ids(ids: Iterable[int]) -> str:
+    """The same text for other ids: firmware numbers sockets as it likes (65539 on ia64)."""
+    parts: list[str] = []
+    first = last = -2
+    for number in [*sorted(set(ids)), -2]:
+        if number != last + 1:
+            if last >= 0:
+                parts.append(str(first) if first == last else f"{first}-{last}")
+            first = number
+        last = number
     return ",".join(parts)
 
 

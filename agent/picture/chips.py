@@ -33,7 +33,7 @@ def memory_bar(cell: Cell, most_kib: int, width: int) -> Block:
         return column([text(words, size=11, style="d"), *lines], gap=3)
     rest = max(cell.memory_kib - sum(kib for _, kib in parts), 0)
     free_kib = min(cell.free_kib or 0, rest)
-    parts += [("used", rest - free_kib), ("free", free_kib)]
+    parts += [("unsure", rest)] if cell.free_kib is None else [("used", rest - free_kib), ("free", free_kib)]
     scale = width * cell.memory_kib / max(most_kib, cell.memory_kib) / cell.memory_kib
     length = max(round(cell.memory_kib * scale), 4)
 
@@ -100,6 +100,8 @@ def legend(
     rows = [text("pCPUs", size=12, style="b"), _samples(kinds, width)]
     if any(cell.memory_kib for cell in cells):
         bars = [("used", "memory used"), ("free", "free")]
+        if any(cell.memory_kib and cell.free_kib is None for cell in cells):
+            bars.append(("unsure", "memory, used or free: not known"))
         if any(pool.total for cell in cells for pool in cell.huge_pools()):
             bars += [("huge", "huge pages used"), ("huge-free", "huge pages free")]
         rows += [text("memory", size=12, style="b"), _samples(bars, width)]

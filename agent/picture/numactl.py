@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.cpuset import CpuSet
+from agent.core.cpulist import format_ids
 from agent.core.topology import HostTopology
 
 
@@ -12,7 +12,7 @@ def render_numactl(host: HostTopology) -> str:
     Of a cell whose memory is not known, size and free say ``<not available>``, as numactl's do.
     """
     ids = [cell.id for cell in host.cells]
-    lines = [f"available: {len(ids)} nodes ({CpuSet(ids)})"]
+    lines = [f"available: {len(ids)} nodes ({format_ids(ids)})"]
     for cell in host.cells:
         # numactl ends the list of CPUs, but not a list without any, with a blank
         lines.append(f"node {cell.id} cpus:" + "".join(f" {cpu}" for cpu in cell.cpus))

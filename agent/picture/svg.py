@@ -27,7 +27,7 @@ text{font-family:"DejaVu Sans",Verdana,Helvetica,sans-serif;fill:#1c2733}
 .shared{fill:url(#hatch);stroke:#a5671b}.any{fill:#fff;stroke:#38475a}.none{fill:url(#dots);stroke:#98a3ae}
 .offline{fill:#fff;stroke:#98a3ae;stroke-dasharray:3 2}.cross{stroke:#c3ccd5;stroke-width:1.2}
 .corner{fill:#b3261e;stroke:#fff;stroke-width:.8}.guest{fill:#1c2733;stroke:#fff;stroke-width:.8}
-.on-guest{fill:#fff;font-weight:bold}.used{fill:#7d8b99}.free{fill:#dde5ec}.huge{fill:#3a7d5c}.huge-free{fill:url(#grain)}
+.on-guest{fill:#fff;font-weight:bold}.used{fill:#7d8b99}.free{fill:#dde5ec}.unsure{fill:url(#dots)}.huge{fill:#3a7d5c}.huge-free{fill:url(#grain)}
 .edge{fill:none;stroke:#5c6f84}.chip{fill:#fff;stroke:#98a3ae}.near{fill:#fff;stroke:#c3ccd5}
 """.strip().replace("\n", "")
 
@@ -42,6 +42,7 @@ PATTERNS = (
 MARGIN = 16
 WIDEST_MATRIX = 24
 LEAST_WIDTH = 520
+NARROWEST_CELL = 220
 
 
 def render_svg(
@@ -50,7 +51,12 @@ def render_svg(
     """The picture of a host; ``guests`` maps guests to the pCPUs they are pinned to, ``floating`` to where they run."""
     threads = Threads(host, guests or {})
     most_kib = max((cell.memory_kib or 0 for cell in host.cells), default=0)
-    cells = {cell.id: _cell(cell, threads, most_kib, many=len(host.cells) > WIDEST_MATRIX) for cell in host.cells}
+    many = len(host.cells) > WIDEST_MATRIX
+    cpus = {cell.id: _cpus(cell, threads) for cell in host.cells}
+    bar_width = max([NARROWEST_CELL, *(block.width for block in cpus.values())])  # of the cell with the most memory
+    cells = {
+        cell.id: _cell(cell, cpus[cell.id], memory_bar(cell, most_kib, bar_width), many=many) for cell in host.cells
+    }
     body = [_sockets(host, cells)]
     width = max(body[0].width, LEAST_WIDTH)
     if host.outside_cells:
@@ -112,12 +118,12 @@ def _sockets(host: HostTopology, cells: dict[int, Block]) -> Block:
         grouped.setdefault(socket, []).append(cells[cell.id])
     blocks = []
     for socket, members in sorted(grouped.items(), key=lambda item: (item[0] is None, item[0] or 0)):
-        inside = arrange(members, 1.4, gap=10, stretch=True)
+        inside = arrange(members, 1.4, gap=10, stretch=socket is not None)
         blocks.append(inside if socket is None else frame(inside, f"socket {socket}", "socket"))
     return arrange(blocks, 2.4, gap=14, stretch=True)
 
 
-def _cell(cell: Cell, threads: Threads, most_kib: int, *, many: bool) -> Block:
+def _cpus(cell: Cell, threads: Threads) -> Block:
     sockets = sorted({core.socket for core in cell.cores}, key=lambda socket: (socket is None, socket or 0))
     if len(sockets) > 1:
         parts = [
@@ -127,12 +133,14 @@ def _cell(cell: Cell, threads: Threads, most_kib: int, *, many: bool) -> Block:
     else:
         cpus = _dies(cell, cell.cores, threads)
     loose = cell.cpus - CpuSet(cpu for core in cell.cores for cpu in core.cpus)
-    content = [cpus, *([threads.strip(loose, max(cpus.width, 220))] if loose else [])]
-    width = max(cpus.width, 220)
-    content.append(memory_bar(cell, most_kib, width))
+    return column([cpus, threads.strip(loose, max(cpus.width, NARROWEST_CELL))], gap=8) if loose else cpus
+
+
+def _cell(cell: Cell, cpus: Block, memory: Block, *, many: bool) -> Block:
+    content = [cpus, memory]
     chips = device_chips(cell.devices)
     if chips:
-        content.append(flow(chips, width))
+        content.append(flow(chips, max(cpus.width, memory.width, NARROWEST_CELL)))
     if many and cell.distances:
         content.append(text(_distances(cell), size=11, style="d"))
     detail = f"{len(cell.cpus)} pCPUs" if cell.cpus else "no pCPUs"

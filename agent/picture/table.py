@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agent.core.cpulist import format_ids
 from agent.core.cpuset import CpuSet
 from agent.core.topology import Cell, HostTopology, PagePool
 from agent.core.units import format_kib
@@ -85,7 +86,7 @@ def _cells(host: HostTopology) -> list[str]:
         rows.append(
             [
                 str(cell.id),
-                str(CpuSet(core.socket for core in cell.cores if core.socket is not None)) or "-",
+                format_ids(core.socket for core in cell.cores if core.socket is not None) or "-",
                 _cores(cell),
                 "?" if cell.memory_kib is None else format_kib(cell.memory_kib) if cell.memory_kib else "none",
                 "?" if cell.free_kib is None else format_kib(cell.free_kib),

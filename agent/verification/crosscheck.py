@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from agent.core.cpulist import format_ids
 from agent.core.cpuset import CpuSet
 from agent.core.topology import Cell, HostTopology
 from agent.core.units import format_kib
@@ -48,7 +49,7 @@ def _compare(ours: HostTopology, theirs: HostTopology, offline_sockets: Mapping[
         if dead:
             yield Disagreement(f"socket of offline pCPUs {dead}", "none", str(socket), OFFLINE_SOCKET)
     mine, other = ({cell.id: cell for cell in host.cells} for host in (ours, theirs))
-    yield from _fact("cells", str(CpuSet(mine)), str(CpuSet(other)), CELLS)
+    yield from _fact("cells", format_ids(mine), format_ids(other), CELLS)
     common = [(mine[number], other[number]) for number in sorted(set(mine) & set(other))]
     for a, b in common:
         yield from _fact(f"pCPUs of cell {a.id}", str(a.cpus), str(b.cpus), OFFLINE)

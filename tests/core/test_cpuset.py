@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.cpulist import BadCpuList
+from agent.core.cpulist import BadCpuList, format_ids
 from agent.core.cpuset import CpuSet
 
 cpu_numbers = st.sets(st.integers(0, 1100))
@@ -92,6 +92,12 @@ def test_hash_and_pickle_agree_with_equality(cpus: set[int]) -> None:
     x = CpuSet(cpus)
     assert hash(x) == hash(frozenset(cpus))
     assert pickle.loads(pickle.dumps(x)) == x
+
+
+@given(st.sets(st.integers(0, 80)))
+def test_other_ids_have_the_same_text(ids: set[int]) -> None:
+    assert format_ids(ids) == str(CpuSet(ids))
+    assert format_ids({number << 20 for number in ids}) == ",".join(str(number << 20) for number in sorted(ids))
 
 
 def test_is_immutable() -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from agent.cli.topology import FORMATS, render
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Core, HostTopology
@@ -172,6 +173,17 @@ def test_agrees_with_the_peers(fact: str, machines: dict[str, tuple[HostTopology
     assert compared
     assert {name: text for name, text in differ.items() if (fact, name) not in EXCEPTIONS} == {}
     assert {name for excepted, name in EXCEPTIONS if excepted == fact} == set(differ), "an exception that is none"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_machine_is_shown_in_every_format(
+    form: str, machines: dict[str, tuple[HostTopology, dict[str, Any]]]
+) -> None:
+    for name, (host, _) in machines.items():
+        shown = render(host, form)
+        assert shown, name
+        if form == "table":
+            assert max(map(len, shown.splitlines())) <= 80, name
 
 
 def test_every_exception_has_the_kernel_as_its_witness() -> None:
