@@ -86,7 +86,7 @@ def measure_rest(count: int, seconds: float) -> tuple[float, float, int]:
         host, _ = read_topology(settings)
         guests = GuestReader().read(libvirt, host, digest_of(host))
         view = view_of(host, read_facts(libvirt, settings, host), guests, settings)
-        size = len(encode(report_of(view, agent="a", sent_at_s=0.0, whole=True)))
+        size = len(encode(report_of(view, agent="a", whole=True)))
         return used * 3600, process.memory_info().rss / (1 << 20), size
 
 

@@ -169,7 +169,7 @@ def fill(url: str, count: int) -> None:
     engine = open_database(url)
     with transaction(engine) as connection:
         for record in some_hosts(count, used=False):
-            hosts.save_host(connection, record)
+            hosts.save_host(connection, replace(record, model=""))
     engine.dispose()
 
 

@@ -104,14 +104,13 @@ def read_token(path: str | None) -> str | None:
 
 def run_once(worker: Worker, link: Link) -> int:
     """One report, one reconciling, one proof of everything."""
-    import time
 
     from agent.compute.daemon.view import report_of
 
     worker.read_all()
     assert worker.view is not None
     for whole in (False, True):
-        report = report_of(worker.view, agent=worker.state.agent, sent_at_s=time.time(), whole=whole)
+        report = report_of(worker.view, agent=worker.state.agent, whole=whole)
         if not link.report(report).send_topology:
             break
     worker.reconcile(accepted=True)

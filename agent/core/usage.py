@@ -28,9 +28,11 @@ class CellUsage(msgspec.Struct, frozen=True):
     pages: tuple[PageUse, ...] = ()
 
     def __post_init__(self) -> None:
-        pages = tuple(sorted((page for page in self.pages if page.used), key=lambda page: page.size_kib))
-        if self.floating_vcpus < 0 or self.memory_kib < 0 or any(page.used < 0 for page in pages):
+        if self.floating_vcpus < 0 or self.memory_kib < 0 or any(page.used < 0 for page in self.pages):
             raise ValueError(f"cell {self.id}: guests cannot hold less than nothing")
+        if not self.pages:
+            return
+        pages = tuple(sorted((page for page in self.pages if page.used), key=lambda page: page.size_kib))
         if len({page.size_kib for page in pages}) < len(pages):
             raise ValueError(f"cell {self.id}: a page size is listed twice")
         msgspec.structs.force_setattr(self, "pages", pages)

@@ -33,7 +33,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     ``topology`` is null when it is the one sent before: ``digest`` (SHA-256 of its JSON, hex) says which that was.
     ``foreign`` is what guests hold that the scheduler did not place; ``running`` lists the ids of those it did.
     ``reserved_ram_mb`` is kept from guests altogether.  ``agent`` is the id that an agent keeps on its host: two hosts
-    of one name are told apart by it.
+    of one name are told apart by it.  While nothing changes, every report is the same, byte for byte: the scheduler
+    knows it again without reading it.
     """
 
     schema: str = "cellwright.report/1"
@@ -48,7 +49,6 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     foreign_ram_mb: int = 0
     reserved_ram_mb: int = 0
     running: tuple[str, ...] = ()
-    sent_at_s: float = 0.0
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):

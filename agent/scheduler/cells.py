@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.placement import packing
+from agent.placement.layout import CellLayout
 from agent.placement.room import CellRoom, Room
 
 Grid = NDArray[np.int64]
@@ -21,6 +22,7 @@ NOWHERE = -1
 
 FAR = 255
 PLENTY = 1 << 62
+MOST_SHAPES = 10_000
 
 GRIDS = (
     "free",
@@ -67,7 +69,8 @@ class CellColumns:
     def __init__(self) -> None:
         self.version = 0
         self._size = 0
-        self._grids = {name: _grid(16, 2) for name in GRIDS}
+        self._all = np.full((len(GRIDS), 2, 16), NOWHERE, dtype=np.int64)
+        self._shapes: dict[tuple[object, ...], tuple[int, int, int]] = {}
         self._pages: dict[int, Grid] = {}
         self._nearest = np.full(16, float(FAR))
         self._kib_per_pcpu = np.ones(16, dtype=np.int64)
@@ -76,7 +79,7 @@ class CellColumns:
     @property
     def width(self) -> int:
         """The most cells of any host so far."""
-        return int(self._grids["free"].shape[1])
+        return int(self._all.shape[1])
 
     def pages(self, size_kib: int) -> Grid | None:
         """The free KiB of each cell in pages of one size; None when no host has such pages."""
@@ -91,29 +94,89 @@ class CellColumns:
         self._size = size
         self._expose()
 
-    def put(self, row: int, room: Room | None) -> None:
-        """Take in what is left on a host; None when its topology is not known."""
+    def put(self, row: int, room: Room | None, *, before: Room | None = None) -> None:
+        """Take in what is left on a host; None when its topology is not known.
+
+        ``before`` is what was put there last: only cells in which something changed are measured again.
+        """
         self.version += 1
         cells = room.cells if room else ()
         if len(cells) > self.width:
             self._grow(len(self._nearest), len(cells))
+        old = before.cells if before is not None and room is not None else ()
+        if (
+            not old
+            or len(old) != len(cells)
+            or any(one.cell is not now.cell for one, now in zip(old, cells, strict=True))
+        ):
+            self._all[:, :, row] = NOWHERE
+            for grid in self._pages.values():
+                grid[row] = NOWHERE
+            self._nearest[row] = _nearest(room) if room else FAR
+            old = ()
         kib_per_pcpu = packing.kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in cells)
-        measured = [_measure(cell, kib_per_pcpu) for cell in cells]
-        absent = (NOWHERE,) * (self.width - len(cells))
-        for number, grid in enumerate(self._grids.values()):
-            grid[row] = (*(values[number] for values in measured), *absent)
-        for grid in self._pages.values():
-            grid[row] = NOWHERE
+        if kib_per_pcpu != self._kib_per_pcpu[row]:
+            self._kib_per_pcpu[row] = kib_per_pcpu
+            old = ()
         for place, cell in enumerate(cells):
+            if old and old[place] == cell:
+                continue
+            self._all[:, place, row] = self._measure(cell, kib_per_pcpu)
             for size, (_, free) in cell.pools.items():
                 if size not in self._pages:
                     self._pages[size] = _grid(len(self._nearest), self.width)
                 self._pages[size][row, place] = free * size
-        self._nearest[row] = _nearest(room) if room else FAR
-        self._kib_per_pcpu[row] = kib_per_pcpu
+
+    def _measure(self, room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
+        """One cell's values, in the order of GRIDS."""
+        cell, free = room.cell, room.free
+        count = room.free_count
+        whole, siblings, group_free = self._shape(cell, free)
+        memory_kib, memory_all_kib = room.memory_free_kib, room.memory_kib
+        larger: list[int] = []
+        if room.pools:
+            (size, (total, left)), *rest = room.pools.items()
+            memory_kib, memory_all_kib = left * size, total * size
+            larger = [pages * size for size, (_, pages) in rest]
+        floating = cell.shared.bit_count()
+        if room.floating_limit is not None:
+            floating = min(floating, floor(room.floating_limit - room.floating_vcpus))
+        limit = room.memory_limit_kib
+        return (
+            count,
+            whole,
+            siblings,
+            int(cell.legacy or cell.threads_per_core < 2),
+            group_free,
+            memory_kib,
+            memory_all_kib,
+            max(larger, default=0),
+            floating,
+            PLENTY if limit is None else floor(limit - room.memory_used_kib),
+            max(0, min(count, room.memory_free_kib // kib_per_pcpu)),
+            cell.device_count,
+        )
+
+    def _shape(self, cell: CellLayout, free: int) -> tuple[int, int, int]:
+        """Whole cores, the most equal siblings, the largest group; kept, because many cells are alike."""
+        key = (free, cell.cores, cell.isolable, cell.group_masks)
+        known = self._shapes.get(key)
+        if known is None:
+            threads = [(core & free).bit_count() for core in cell.cores]
+            known = (
+                sum(core & free == core for core in cell.isolable),
+                max((n * sum(have >= n for have in threads) for n in range(2, max(threads, default=0) + 1)), default=0),
+                max((mask & free).bit_count() for mask in cell.group_masks) if cell.group_masks else free.bit_count(),
+            )
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[key] = known
+        return known
 
     def _grow(self, rows: int, width: int) -> None:
-        self._grids = {name: _grown(grid, rows, width) for name, grid in self._grids.items()}
+        grown = np.full((len(GRIDS), width, rows), NOWHERE, dtype=np.int64)
+        grown[:, : self.width, : len(self._nearest)] = self._all
+        self._all = grown
         self._pages = {size: _grown(grid, rows, width) for size, grid in self._pages.items()}
         nearest, kib_per_pcpu = np.full(rows, float(FAR)), np.ones(rows, dtype=np.int64)
         nearest[: len(self._nearest)] = self._nearest
@@ -122,8 +185,8 @@ class CellColumns:
         self._expose()
 
     def _expose(self) -> None:
-        for name, grid in self._grids.items():
-            setattr(self, name, grid[: self._size])
+        for name, grid in zip(GRIDS, self._all, strict=True):
+            setattr(self, name, grid.T[: self._size])
         self.nearest = self._nearest[: self._size]
         self.kib_per_pcpu = self._kib_per_pcpu[: self._size]
 
@@ -136,38 +199,6 @@ def _grown(grid: Grid, rows: int, width: int) -> Grid:
     grown = _grid(rows, width)
     grown[: grid.shape[0], : grid.shape[1]] = grid
     return grown
-
-
-def _measure(room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
-    """One cell's values, in the order of GRIDS."""
-    cell, free = room.cell, room.free
-    count = room.free_count
-    threads = [(core & free).bit_count() for core in cell.cores]
-    most = max(threads, default=0)
-    memory_kib, memory_all_kib = room.memory_free_kib, room.memory_kib
-    larger: list[int] = []
-    if room.pools:
-        (size, (total, left)), *rest = room.pools.items()
-        memory_kib, memory_all_kib = left * size, total * size
-        larger = [pages * size for size, (_, pages) in rest]
-    floating = cell.shared.bit_count()
-    if room.floating_limit is not None:
-        floating = min(floating, floor(room.floating_limit - room.floating_vcpus))
-    limit = room.memory_limit_kib
-    return (
-        count,
-        sum(core & free == core for core in cell.isolable),
-        max((n * sum(have >= n for have in threads) for n in range(2, most + 1)), default=0),
-        int(cell.legacy or cell.threads_per_core < 2),
-        max((mask & free).bit_count() for mask in cell.group_masks) if cell.group_masks else count,
-        memory_kib,
-        memory_all_kib,
-        max(larger, default=0),
-        floating,
-        PLENTY if limit is None else floor(limit - room.memory_used_kib),
-        max(0, min(count, room.memory_free_kib // kib_per_pcpu)),
-        cell.device_count,
-    )
 
 
 def _nearest(room: Room) -> int:

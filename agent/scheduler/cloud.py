@@ -14,28 +14,19 @@ import msgspec
 from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Misfit, Placement, Reason
-from agent.core.topology import Device, HostTopology
 from agent.core.usage import Usage
 from agent.placement.engine import fit
-from agent.placement.layout import Layout, compile_layout
+from agent.placement.layout import Layout
 from agent.placement.room import Room, measure_room
 from agent.scheduler.aggregates import Aggregate
+from agent.scheduler.foreign import besides, is_contended
+from agent.scheduler.model import Model, compile_model
 from agent.scheduler.store.records import AggregateRecord, GroupRecord, HostRecord, InstanceRecord, Leaving
 from agent.scheduler.table import HostRow, HostTable
 from agent.scheduler.wanted import Group, Wanted
 
 ALWAYS_S = float("inf")
 """When a host without an agent was last heard from: it cannot fall silent."""
-
-
-class _Model(msgspec.Struct, frozen=True):
-    """What hosts of one hardware model share; ``ram_mb`` is all their cells have, ``devices`` are those by product."""
-
-    topology: HostTopology
-    layout: Layout
-    vcpus: int
-    ram_mb: int
-    devices: tuple[Device, ...]
 
 
 class _Host(msgspec.Struct):
@@ -45,7 +36,7 @@ class _Host(msgspec.Struct):
     """
 
     record: HostRecord
-    model: _Model | None
+    model: Model | None
     layout: Layout | None
     instances: dict[str, InstanceRecord] = {}
     leaving: dict[str, Leaving] = {}
@@ -60,7 +51,7 @@ class Cloud:
         self.table = HostTable()
         self.groups: dict[str, GroupRecord] = {}
         self._hosts: dict[str, _Host] = {}
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, Model] = {}
         self._host_of: dict[str, str] = {}
         self._group_of: dict[str, str] = {}
         self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -75,7 +66,7 @@ class Cloud:
         going = {left.instance: left for left in leaving}
         placements = [instance.placement for instance in held.values() if instance.placement is not None]
         placements += [left.placement for left in going.values()]
-        usage = _besides(record.foreign, placements)
+        usage = besides(record.foreign, placements)
         for placement in placements:
             usage = claim(usage, placement)
         for instance in held.values():
@@ -107,7 +98,7 @@ class Cloud:
         host = self._hosts[instance.host]
         host.instances[instance.id] = instance
         if instance.placement is not None:
-            if _is_contended(host.record.foreign, instance.placement):
+            if is_contended(host.record.foreign, instance.placement):
                 self._put_again(host)
                 return
             host.usage = claim(host.usage, instance.placement)
@@ -128,7 +119,7 @@ class Cloud:
             return
         instance = host.instances.pop(id)
         if instance.placement is not None:
-            if _is_contended(host.record.foreign, instance.placement):
+            if is_contended(host.record.foreign, instance.placement):
                 self._put_again(host)  # somebody beside us has some of it still
                 return
             host.usage = release(host.usage, instance.placement)
@@ -179,6 +170,10 @@ class Cloud:
     def instances(self, name: str) -> list[InstanceRecord]:
         """A host's instances, by id; KeyError when it is not known."""
         return [instance for _, instance in sorted(self._hosts[name].instances.items())]
+
+    def held(self, name: str, instance: str) -> InstanceRecord | None:
+        """An instance of a host, if it is there; KeyError when the host is not known."""
+        return self._hosts[name].instances.get(instance)
 
     def leaving(self, name: str) -> list[Leaving]:
         """What instances that were placed elsewhere still hold on a host, by their ids; KeyError when not known."""
@@ -254,10 +249,8 @@ class Cloud:
         used_mb = sum(flavor.ram_mb for flavor in flavors) + sum(one.ram_mb for one in left)
         used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors) + sum(one.disk_gb for one in left)
         used_vcpus = sum(flavor.vcpus for flavor in flavors) + sum(one.vcpus for one in left)
-        devices: Counter[tuple[str, str]] = Counter()
-        for device in model.devices if model else ():
-            if device.pci not in devices_used:
-                devices[device.vendor or "", device.product or ""] += 1
+        free = [device for device in model.devices if device.pci not in devices_used] if model else ()
+        devices = Counter((device.vendor or "", device.product or "") for device in free) if free else {}
         self.table.put(
             HostRow(
                 name=name,
@@ -288,11 +281,11 @@ class Cloud:
         for left in host.leaving if host else ():
             self._left[left].discard(name)
 
-    def _model(self, record: HostRecord) -> _Model | None:
+    def _model(self, record: HostRecord) -> Model | None:
         """What a host shares with others of its model; compiled for the first of them."""
         model = self._models.get(record.model) if record.model else None
         if model is None and record.topology is not None:
-            model = _compile_model(record.topology)
+            model = compile_model(record.topology)
             if record.model:
                 self._models[record.model] = model
         return model
@@ -317,30 +310,6 @@ class Cloud:
         group = self._group_of.pop(id, None)
         if group is not None:
             self._members[group].pop(id, None)
-
-
-def _compile_model(topology: HostTopology) -> _Model:
-    return _Model(
-        topology=topology,
-        layout=compile_layout(topology),
-        vcpus=len(topology.dedicated() | topology.shared()),
-        ram_mb=sum(cell.memory_kib or 0 for cell in topology.cells) // 1024,
-        devices=tuple(d for cell in topology.cells for d in cell.devices if d.vendor and d.product),
-    )
-
-
-def _besides(foreign: Usage, placements: list[Placement]) -> Usage:
-    """What others hold but for what is claimed: a pCPU that somebody took beside us is counted once, as ours."""
-    owned, devices = CpuSet(), {device.pci for placement in placements for device in placement.devices}
-    for placement in placements:
-        owned = owned | placement.owned()
-    cells = tuple(msgspec.structs.replace(cell, pinned=cell.pinned - owned) for cell in foreign.cells)
-    return msgspec.structs.replace(foreign, cells=cells, devices=tuple(set(foreign.devices) - devices))
-
-
-def _is_contended(foreign: Usage, placement: Placement) -> bool:
-    """Whether others hold some of what a placement claims."""
-    return _besides(foreign, [placement]) != foreign
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

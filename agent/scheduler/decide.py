@@ -14,19 +14,20 @@ from agent.core.guest import GuestTopology
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
+from agent.scheduler.reports import Reports
 from agent.scheduler.select import select
-from agent.scheduler.state import State
 from agent.scheduler.store import catalogue, instances
 from agent.scheduler.store.database import transaction
 from agent.scheduler.store.leaving import keep_claim
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Leaving
+from agent.scheduler.store.take import take_at_once
 from agent.scheduler.wanted import Wanted
 
 LOG = logging.getLogger("cellwright.scheduler")
 MOST_RACES = 20
 
 
-class Decisions(State):
+class Decisions(Reports):
     """Creates instances, and finds places for those that must move."""
 
     def create(self, request: Request, *, project: str = "") -> InstanceRecord:
@@ -129,6 +130,8 @@ class Decisions(State):
                 left = self._left(old)
                 placed = replace(placed, waits_for=old.waits_for if lost else (*old.waits_for, old.host))
         placed = replace(placed, expires_s=None if placed.waits_for else now + self.claim_s)
+        if old is None and instance.group is None and take_at_once(self.engine, placed, decision, seen=generation):
+            return self._taken(placed, placement, generation + 1)
         with transaction(self.engine) as connection:
             if instance.group is not None:
                 seen = self.cloud.other_hosts(instance.group, instance.id)
@@ -145,12 +148,17 @@ class Decisions(State):
                     moved = instances.release(connection, old.id, old.placement)
                     generation += old.host == placement.host
             instances.claim(connection, placed.id, placement, generation=generation)
-        self.cloud.put_instance(placed)
+        self._taken(placed, placement, generation + 1)
         if left is not None:
             self.cloud.put_leaving(left)
         if old is not None and old.host is not None and old.host != placement.host:
             self._moved_on(old.host, moved)
-        self.cloud.set_generation(placement.host, generation + 1)
+        return placed
+
+    def _taken(self, placed: InstanceRecord, placement: Placement, generation: int) -> InstanceRecord:
+        """Take in what was claimed, with its host's new generation."""
+        self.cloud.put_instance(placed)
+        self.cloud.set_generation(placement.host, generation)
         self._changed(placement.host)
         return placed
 

@@ -21,6 +21,7 @@ from litestar import Litestar
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.notify import notify
 from agent.scheduler.api.app import create_app
+from agent.scheduler.api.heartbeat import Heartbeats
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import tokens
@@ -107,7 +108,7 @@ def _server(settings: Settings, app: Litestar) -> _Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen)
     config = uvicorn.Config(
-        app,
+        Heartbeats(app),
         host=address,
         port=port,
         ssl_certfile=service.tls_certificate,

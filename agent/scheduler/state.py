@@ -6,27 +6,41 @@ one lock orders them.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput
 from agent.core.wire import InstanceStatus
 from agent.scheduler.cloud import Cloud
-from agent.scheduler.presence import Presence
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
 from agent.scheduler.store.leaving import load_leaving
-from agent.scheduler.store.records import HostRecord, InstanceRecord, Leaving, Overtaken
+from agent.scheduler.store.records import HostRecord, InstanceRecord, Leaving
 from agent.scheduler.tally import Tally
 from agent.scheduler.wanted import Meanings
 from agent.settings.scheduling import SchedulingSettings
 
 WAITING = (InstanceStatus.SCHEDULED, InstanceStatus.BUILDING)
 """An instance that its host's agent has not confirmed yet."""
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Python's collector looks at everything again and again while much is read; what was read it then leaves alone."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 class State:
@@ -59,16 +73,16 @@ class State:
         self._timer = timer
         self._filters = chosen_filters(settings, all_filters())
         self._weighers = chosen_weighers(settings, all_weighers())
-        self._catalogue_number = -1
-        self._presence = Presence()
+        self.catalogue_number = -1
         self._meanings = Meanings()
         self._heard: dict[str, float] = {}
         self.load()
 
     def load(self) -> None:
         """Read everything from the store, replacing what is in memory."""
-        with self.lock, transaction(self.engine, snapshot=True) as connection:
-            self.cloud = Cloud()
+        cloud = Cloud()
+        with self.lock, transaction(self.engine, snapshot=True) as connection, cloud.table.filling(), without_gc():
+            self.cloud = cloud
             by_host: dict[str | None, list[InstanceRecord]] = {}
             records = hosts.load_hosts(connection)
             for instance in instances.load_instances(connection):
@@ -123,7 +137,7 @@ class State:
     def follow_catalogue(self) -> None:
         """Another scheduler changed aggregates or groups: read them again if that is not known."""
         with self.lock, transaction(self.engine) as connection:
-            if catalogue.catalogue_number(connection) != self._catalogue_number:
+            if catalogue.catalogue_number(connection) != self.catalogue_number:
                 self._load_catalogue(connection)
 
     def catch_up(self) -> None:
@@ -165,58 +179,11 @@ class State:
                 leaving = load_leaving(connection, host=host.name)
             self.cloud.put_host(host, held, leaving)
 
-    def hear(self, host: str, agent: str, running: tuple[str, ...]) -> None:
-        """Who reports for a host, and which of our instances it runs; BadInput when another agent speaks for it.
-
-        Claims of running guests do not expire any more.
-        """
-        with self.lock:
-            self._presence.hear(
-                host, agent, running, now_s=self._clock(), silent_after_s=self.settings.service_down_time_s
-            )
-            if self.cloud.host(host) is not None:
-                self._keep_running(host, running)
-
-    def report(self, host: HostRecord) -> None:
-        """An agent's report: a heartbeat when nothing changed, else the host is kept anew."""
-        with self.lock:
-            host = replace(host, last_seen_s=self._clock())
-            known = self.cloud.host(host.name)
-            if known is not None:
-                same = replace(
-                    host,
-                    enabled=known.enabled,
-                    disabled_reason=known.disabled_reason,
-                    generation=known.generation,
-                    last_seen_s=known.last_seen_s,
-                )
-                if same == known:
-                    self.seen(host.name)
-                    return
-            self.put_host(host)
-
-    def seen(self, name: str) -> None:
-        """A heartbeat without news."""
-        with self.lock:
-            self.known_host(name)
-            self._heard[name] = self._clock()
-            self.cloud.table.seen(name, self._heard[name])
-
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
         with self.lock, transaction(self.engine) as connection:
             hosts.enable_host(connection, name, enabled=enabled, reason=reason)
             self._refresh(connection, name)
-
-    def _keep_running(self, host: str, running: Iterable[str]) -> None:
-        """Running guests' claims that nobody confirmed yet stop expiring: it is the agent's turn to say more."""
-        held = {instance.id: instance for instance in self.cloud.instances(host)}
-        for instance in map(held.get, running):
-            if instance is not None and instance.status in WAITING and instance.expires_s is not None:
-                try:
-                    self._update(replace(instance, expires_s=None))
-                except Overtaken:
-                    self.refresh([host])
 
     def _update(self, changed: InstanceRecord) -> InstanceRecord:
         """Keep a change of an instance that moves no claim; Overtaken when another changed it first."""
@@ -256,6 +223,7 @@ class State:
         self.cloud.put_host(record, held, load_leaving(connection, host=name))
 
     def _load_catalogue(self, connection: Connection) -> None:
-        self._catalogue_number = catalogue.catalogue_number(connection)
+        number = catalogue.catalogue_number(connection)
         self.cloud.set_aggregates(catalogue.load_aggregates(connection))
         self.cloud.set_groups(catalogue.load_groups(connection))
+        self.catalogue_number = number

@@ -9,7 +9,8 @@ The table is the only mutable thing of the decision path; the service that owns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -105,9 +106,12 @@ class HostTable:
         self.alive = np.zeros(0, dtype=np.bool_)
         self.enabled = np.zeros(0, dtype=np.bool_)
         self.has_topology = np.zeros(0, dtype=np.bool_)
+        self._numbers = np.zeros((len(COLUMNS), 0), dtype=np.float64)
         self._full: dict[str, NDArray[Any]] = {}
+        self._last_facts: tuple[HostFacts | None, int] = (None, 0)
         self._kind_of: dict[HostKind, int] = {}
         self._holes: list[int] = []
+        self._filling = False
         self._aggregates: tuple[Aggregate, ...] = ()
         self._membership: Membership | None = None
         self._reserve(16)
@@ -118,6 +122,7 @@ class HostTable:
         if row is None:
             row = self._new_row(host.name)
         self._forget_instances(row)
+        before = self.rows[row]
         self.rows[row] = host
         facts = host.facts
         free_gb = facts.disk_gb if host.free_disk_gb is None else host.free_disk_gb
@@ -140,17 +145,27 @@ class HostTable:
             sum(host.devices.values()),
             host.last_seen_s,
         )
-        for column, value in zip(COLUMNS, values, strict=True):
-            self._full[column][row] = value
-        self.alive[row] = True
-        self.enabled[row] = host.enabled
-        self.has_topology[row] = host.topology is not None
-        self.cells.put(row, host.room)
-        self.kind[row] = self._kind(facts)
-        self.stat_names |= facts.stats.keys()
+        self._numbers[:, row] = values
+        self._full["alive"][row] = True
+        self._full["enabled"][row] = host.enabled
+        self._full["has_topology"][row] = host.topology is not None
+        self.cells.put(row, host.room, before=before.room if before is not None else None)
+        if before is None or before.facts is not facts:
+            self._full["kind"][row] = self._kind(facts)
+            self.stat_names |= facts.stats.keys()
         for instance in host.instances:
             self.row_of_instance[instance] = row
         return row
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Inside it rows are added by the thousand, and columns are read again only after it."""
+        self._filling = True
+        try:
+            yield
+        finally:
+            self._filling = False
+            self._expose()
 
     def remove(self, name: str) -> None:
         """Forget a host; KeyError when it is not known."""
@@ -207,16 +222,20 @@ class HostTable:
             row = self._holes.pop()
         else:
             row = self.size
-            if row == len(self._full["vcpus"]):
+            if row == len(self._full["alive"]):
                 self._reserve(2 * row)
+                self.cells.resize(2 * row)
             self.size += 1
             self.rows.append(None)
-            self._expose()
+            if not self._filling:
+                self._expose()
         self.row_of[name] = row
         self._membership = None
         return row
 
     def _kind(self, facts: HostFacts) -> int:
+        if facts is self._last_facts[0]:  # a store that is read whole shares equal facts
+            return self._last_facts[1]
         kind = HostKind(
             facts.hypervisor_type,
             facts.hypervisor_version,
@@ -226,19 +245,25 @@ class HostTable:
         number = self._kind_of.setdefault(kind, len(self.kinds))
         if number == len(self.kinds):
             self.kinds.append(kind)
+        self._last_facts = (facts, number)
         return number
 
     def _reserve(self, capacity: int) -> None:
-        kinds: dict[str, Any] = dict.fromkeys(COLUMNS, np.float64)
-        kinds |= {"kind": np.intp, "alive": np.bool_, "enabled": np.bool_, "has_topology": np.bool_}
+        numbers = np.zeros((len(COLUMNS), capacity), dtype=np.float64)
+        numbers[:, : self.size] = self._numbers[:, : self.size]
+        self._numbers = numbers
+        kinds = {"kind": np.intp, "alive": np.bool_, "enabled": np.bool_, "has_topology": np.bool_}
         for column, dtype in kinds.items():
-            grown = np.zeros(capacity, dtype=dtype)
+            grown: NDArray[Any] = np.zeros(capacity, dtype=dtype)
             if column in self._full:
                 grown[: self.size] = self._full[column][: self.size]
             self._full[column] = grown
-        self._expose()
+        if not self._filling:
+            self._expose()
 
     def _expose(self) -> None:
+        for column, numbers in zip(COLUMNS, self._numbers, strict=True):
+            setattr(self, column, numbers[: self.size])
         for column, full in self._full.items():
             setattr(self, column, full[: self.size])
         self.cells.resize(self.size)

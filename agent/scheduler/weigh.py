@@ -48,7 +48,9 @@ def weigh(
         if not isinstance(multiplier, np.ndarray) and multiplier == 0:
             continue
         score = weigher.score(table, wanted, settings)
-        norm = None if score is None else normalise(score.take(rows), weigher.least)
+        if score is None:
+            continue
+        norm = normalise(score if len(rows) == table.size else score.take(rows), weigher.least)
         if norm is None:
             continue
         factor = multiplier[rows] if isinstance(multiplier, np.ndarray) else multiplier

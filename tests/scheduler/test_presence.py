@@ -60,10 +60,9 @@ def report(name: str, **more: object) -> HostReport:
 
 
 def test_what_runs_where_it_was_taken_from_should_go(scheduler: Scheduler) -> None:
-    """Moved while its host was cut off: the old host is told when it is back; what nobody knows is not mentioned."""
+    """Moved before anybody heard that it runs: the old host is told once it says so; a stranger is not mentioned."""
     made = scheduler.create(Request(name="db", flavor=PINNED))
     before = made.host or ""
-    scheduler.confirm(before, Confirmation(instance=made.id, outcome=Outcome.VERIFIED))
     after = scheduler.move(made.id).host
     assert after != before
     assert scheduler.assignments(before) == []
@@ -84,8 +83,45 @@ def test_a_foreign_guest_on_an_instances_pcpus_is_counted_once(scheduler: Schedu
     scheduler.confirm(name, Confirmation(instance=made.id, outcome=Outcome.BUILDING))
     assert scheduler.cloud.usage(name).cells == (held,)
     scheduler.confirm(name, Confirmation(instance=made.id, outcome=Outcome.REFUSED, reason="taken"))
+    assert scheduler.cloud.usage(name).cells == (held,)
+    scheduler.confirm(name, Confirmation(instance=made.id, outcome=Outcome.GONE))
     assert scheduler.cloud.usage(name) == foreign
     assert scheduler.instance(made.id).host != name
+
+
+def test_a_report_that_says_nothing_new_is_known_unread(scheduler: Scheduler) -> None:
+    first, other = b"the same", b"another"
+    assert not scheduler.heard_again("h1", first)
+    take_report(scheduler, report("h1"), first)
+    assert scheduler.heard_again("h1", first)
+    assert not scheduler.heard_again("h1", other)
+    assert not scheduler.heard_again("h2", first)
+    scheduler.enable_host("h1", enabled=False)  # the host was read again: the next report is compared with that
+    assert not scheduler.heard_again("h1", first)
+    take_report(scheduler, report("h1"), first)
+    assert scheduler.heard_again("h1", first)
+    assert scheduler.known_host("h1").enabled is False
+
+
+def test_a_claim_whose_guest_runs_is_kept_whatever_was_reported_before(scheduler: Scheduler) -> None:
+    made = scheduler.create(Request(name="db", flavor=PINNED, force_host="h1"))
+    runs = report("h1", running=(made.id,))
+    take_report(scheduler, runs, b"runs")
+    assert scheduler.instance(made.id).expires_s is None
+    assert scheduler.heard_again("h1", b"runs")
+    scheduler.move(made.id, request=made.request, stay=True)
+    assert not scheduler.heard_again("h1", b"runs")
+    take_report(scheduler, runs, b"runs")
+    assert scheduler.instance(made.id).expires_s is None
+    assert scheduler.heard_again("h1", b"runs")
+
+
+def test_a_known_report_of_another_agent_is_read(scheduler: Scheduler) -> None:
+    take_report(scheduler, report("h1"), b"one")
+    with pytest.raises(BadInput, match="two hosts of one name"):
+        take_report(scheduler, replace(report("h1"), agent="other"), b"two")
+    assert not scheduler.heard_again("h1", b"two")
+    assert scheduler.heard_again("h1", b"one")
 
 
 def test_another_topology_is_believed_and_never_silent(scheduler: Scheduler, caplog: pytest.LogCaptureFixture) -> None:

@@ -158,7 +158,7 @@ class Service:
         try:
             for _ in range(2):
                 agent = self._worker.state.agent
-                answer = self._link.report(report_of(view, agent=agent, sent_at_s=time.time(), whole=whole))
+                answer = self._link.report(report_of(view, agent=agent, whole=whole))
                 whole = answer.send_topology
                 if not whole:
                     break

@@ -116,7 +116,7 @@ def view_of(host: HostTopology, facts: HostFacts, guests: Guests, settings: Sett
     )
 
 
-def report_of(view: HostView, *, agent: str, sent_at_s: float, whole: bool) -> HostReport:
+def report_of(view: HostView, *, agent: str, whole: bool) -> HostReport:
     """The report, with the topology where it is wanted ``whole``."""
     return HostReport(
         hostname=view.topology.hostname,
@@ -130,7 +130,6 @@ def report_of(view: HostView, *, agent: str, sent_at_s: float, whole: bool) -> H
         foreign_ram_mb=view.foreign_ram_mb,
         reserved_ram_mb=view.reserved_ram_mb,
         running=view.running,
-        sent_at_s=sent_at_s,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from litestar import Controller, get, post
+from litestar import Controller, Request, get, post
 from litestar.datastructures import State
 
 from agent.core.codec import convert, to_tree
@@ -27,21 +27,28 @@ class Agents(Controller):
     path = "/v1/agents/{host:str}"
     guards = [own_host]
 
-    @post("/report", status_code=200, sync_to_thread=True)
-    def report(self, state: State, host: str, data: dict[str, Any]) -> dict[str, Any]:
+    @post("/report", status_code=200)
+    async def report(
+        self, request: Request[Any, Any, Any], state: State, host: str, data: dict[str, Any]
+    ) -> dict[str, Any]:
         """Take a host's report; the answer asks for the topology when its digest is not the one that is known."""
         report = convert(data, HostReport, source="report")
         if report.hostname != host:
             raise BadInput(f"report of {report.hostname} on the path of host {host}")
-        needs = take_report(state.scheduler, report)
+        needs = await asyncio.to_thread(take_report, state.scheduler, report, await request.body())
         answer = ReportAnswer(send_topology=needs, interval_s=state.service.report_interval_s)
         tree: dict[str, Any] = to_tree(answer)
         return tree
 
     @get("/assignments")
     async def assignments(self, state: State, host: str, after: int = -1, wait_s: float = 0.0) -> dict[str, Any]:
-        """Everything the host should have.  With ``after`` the answer waits until something is newer, or ``wait_s``."""
+        """Everything the host should have.
+
+        With ``after`` the answer waits until something is newer, or ``wait_s``, and is null when nothing is then.
+        """
         number = await state.news.wait(host, after, min(max(wait_s, 0.0), LONGEST_WAIT_S))
+        if number == after and wait_s > 0:
+            return {"number": number, "assignments": None}
         return {"number": number, "assignments": to_tree(await asyncio.to_thread(state.scheduler.assignments, host))}
 
     @post("/confirmations", status_code=204, sync_to_thread=True)
@@ -64,8 +71,11 @@ def note_contradiction(before: HostTopology, after: HostTopology) -> None:
         LOG.warning("host %s has another topology: %s", after.hostname, "; ".join(said))
 
 
-def take_report(scheduler: Scheduler, report: HostReport) -> bool:
-    """Keep what changed; True when the topology must be sent whole first."""
+def take_report(scheduler: Scheduler, report: HostReport, body: bytes = b"") -> bool:
+    """Keep what changed; True when the topology must be sent whole first.
+
+    ``body`` is the report as it was sent, to know it again.
+    """
     known = scheduler.cloud.host(report.hostname)
     scheduler.hear(report.hostname, report.agent, report.running)
     if report.topology is not None and report.topology.hostname != report.hostname:
@@ -88,4 +98,5 @@ def take_report(scheduler: Scheduler, report: HostReport) -> bool:
         reserved_ram_mb=report.reserved_ram_mb,
     )
     scheduler.report(record)
+    scheduler.know_again(report, body)
     return False

@@ -18,7 +18,7 @@ from litestar.openapi import OpenAPIConfig
 from agent import __version__
 from agent.core.errors import BadInput, CellwrightError, QuotaExceeded, Unreachable
 from agent.scheduler.api.agents import Agents
-from agent.scheduler.api.auth import TokenMiddleware
+from agent.scheduler.api.auth import Callers, TokenMiddleware
 from agent.scheduler.api.instances import Instances
 from agent.scheduler.api.operate import Aggregates, Flavors, Groups, Hosts, Projects
 from agent.scheduler.follow import Follower
@@ -50,7 +50,15 @@ def create_app(scheduler: Scheduler, service: Service, *, news: News, insecure_l
             readyz,
             metrics,
         ],
-        state=State({"scheduler": scheduler, "service": service, "news": news, "insecure_loopback": insecure_loopback}),
+        state=State(
+            {
+                "scheduler": scheduler,
+                "service": service,
+                "news": news,
+                "callers": Callers(scheduler),
+                "insecure_loopback": insecure_loopback,
+            }
+        ),
         middleware=[DefineMiddleware(TokenMiddleware, exclude=OPEN_PATHS)],
         exception_handlers={
             CellwrightError: _answer_error,

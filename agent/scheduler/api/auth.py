@@ -11,8 +11,9 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers.base import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
+from agent.scheduler.service import Scheduler
 from agent.scheduler.store import tokens
-from agent.scheduler.store.database import Engine, transaction
+from agent.scheduler.store.database import transaction
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -37,17 +38,40 @@ class TokenMiddleware(AbstractAuthenticationMiddleware):
         scheme, _, token = connection.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise NotAuthorizedException
-        caller = await asyncio.to_thread(find_caller, state.scheduler.engine, token)
+        caller = state.callers.known(token)
+        if caller is None:
+            caller = await asyncio.to_thread(state.callers.find, token)
         if caller is None:
             raise NotAuthorizedException
         return AuthenticationResult(user=caller, auth=None)
 
 
-def find_caller(engine: Engine, token: str) -> Caller | None:
-    """Whom a token stands for."""
-    with transaction(engine) as connection:
-        found = tokens.find_token(connection, token)
-    return None if found is None else Caller(*found)
+class Callers:
+    """Whom tokens stand for, remembered until the catalogue changes: that is when tokens end, too."""
+
+    MOST = 100_000
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._number = -1
+        self._kept: dict[str, Caller] = {}
+
+    def known(self, token: str) -> Caller | None:
+        """Whom a token stands for, if it was asked before; the database is not."""
+        if self._number != self._scheduler.catalogue_number or len(self._kept) >= self.MOST:
+            self._number, self._kept = self._scheduler.catalogue_number, {}
+        return self._kept.get(tokens.digest(token))
+
+    def find(self, token: str) -> Caller | None:
+        """Whom a token stands for, from the database."""
+        number = self._scheduler.catalogue_number
+        with transaction(self._scheduler.engine) as connection:
+            found = tokens.find_token(connection, token)
+        if found is None:
+            return None
+        if number == self._number:
+            self._kept[tokens.digest(token)] = Caller(*found)
+        return Caller(*found)
 
 
 def readers(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -62,9 +86,12 @@ def operators(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRoute
         raise PermissionDeniedException("this call is for operators")
 
 
+def speaks_for(caller: Caller, host: str) -> bool:
+    """Whether somebody may report for a host."""
+    return bool(caller.role == "operator" or (caller.role == "host" and caller.name == host))
+
+
 def own_host(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The agent of the host in the path, and operators."""
-    caller = connection.user
-    host = connection.path_params.get("host")
-    if caller.role != "operator" and (caller.role != "host" or caller.name != host):
+    if not speaks_for(connection.user, str(connection.path_params.get("host"))):
         raise PermissionDeniedException("a host's token speaks for that host only")

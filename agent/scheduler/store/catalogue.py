@@ -221,21 +221,24 @@ def check_quota(connection: Connection, project: str, flavor: Flavor, *, instanc
 
     The project's quotas stay locked until commit.
     """
-    bounds = _LOCK_QUOTAS.run(connection, {"b_project": project}).all()
+    bounds = dict(_LOCK_QUOTAS.run(connection, {"b_project": project}).rows)
     if not bounds:
         return
     use = project_use(connection, project, without=instance)
     asked = dict(zip(RESOURCES, (flavor.vcpus * count, flavor.ram_mb * count, count), strict=True))
-    for row in sorted(bounds, key=lambda row: RESOURCES.index(row.resource)):
-        if use[row.resource] + asked[row.resource] > row.most:
+    for resource in RESOURCES:
+        most = bounds.get(resource)
+        if most is not None and use[resource] + asked[resource] > most:
             raise QuotaExceeded(
-                f"project {project}: {row.resource} quota is {row.most}, {use[row.resource]} in use, "
-                f"{asked[row.resource]} more wanted"
+                f"project {project}: {resource} quota is {most}, {use[resource]} in use, {asked[resource]} more wanted"
             )
 
 
 _LOCK_QUOTAS = Prepared(
-    select(quotas).where(quotas.c.project == bindparam("b_project")).order_by(quotas.c.resource).with_for_update()
+    select(quotas.c.resource, quotas.c.most)
+    .where(quotas.c.project == bindparam("b_project"))
+    .order_by(quotas.c.resource)
+    .with_for_update()
 )
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, InterfaceError, NoSuchModuleError, OperationalError
 
 from agent.core.errors import BadInput, Unreachable
+from agent.scheduler.store.prepared import execute
 from agent.scheduler.store.records import ClaimLost
 
 __all__ = ["Connection", "Engine", "migrate", "open_database", "transaction"]
@@ -28,6 +32,8 @@ POSTGRESQL_OPTIONS = {
     "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
 }
 """A scheduler that vanished with its machine must not hold its locks for the hours that TCP takes to notice."""
+
+IDLE_S = 1.0
 
 ALLOWED = "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 
@@ -43,13 +49,16 @@ def open_database(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         shared = parsed.get_backend_name() == "postgresql"
-        engine = create_engine(url, pool_pre_ping=shared, connect_args=POSTGRESQL_OPTIONS if shared else {})
+        engine = create_engine(url, connect_args=POSTGRESQL_OPTIONS if shared else {})
     except (ArgumentError, NoSuchModuleError) as why:
         shown = re.sub(r":[^/@]*@", ":***@", url)
         raise BadInput(f"database {shown!r} is no database URL; allowed: {ALLOWED}") from why
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
         event.listen(engine, "begin", _sqlite_begin)
+    else:
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _ask_after_a_pause)
     try:
         migrate(engine)
     except OperationalError as why:
@@ -79,17 +88,19 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
 
 @contextmanager
-def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connection]:
+def transaction(engine: Engine, *, snapshot: bool = False, alone: bool = False) -> Iterator[Connection]:
     """One transaction, rolled back when anything is raised; a database that went away is Unreachable.
 
-    With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.
+    With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.  With ``alone`` each
+    statement is a transaction, which on PostgreSQL saves the round trips to begin and to commit.
     ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.
     """
     try:
-        if snapshot and engine.dialect.name == "postgresql":
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with engine.begin() as connection:
-            yield connection
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql" and (snapshot or alone):
+                connection.execution_options(isolation_level="REPEATABLE READ" if snapshot else "AUTOCOMMIT")
+            with connection.begin():
+                yield connection
     except (OperationalError, InterfaceError) as why:
         if getattr(why.orig, "sqlstate", None) in RACES:
             raise ClaimLost from why
@@ -110,5 +121,21 @@ def _sqlite_pragmas(connection, record) -> None:  # type: ignore[no-untyped-def]
     cursor.close()
 
 
+def _note_use(connection, record) -> None:  # type: ignore[no-untyped-def]
+    record.info["used_s"] = time.monotonic()
+
+
+def _ask_after_a_pause(connection, record, proxy) -> None:  # type: ignore[no-untyped-def]
+    """A connection that was idle may be dead by now: it is asked first, and replaced; one in constant use is not."""
+    if connection.closed:
+        raise DisconnectionError
+    if time.monotonic() - record.info.get("used_s", math.inf) > IDLE_S:
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except psycopg.Error as why:
+            raise DisconnectionError from why
+
+
 def _sqlite_begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    execute(connection, "BEGIN IMMEDIATE", ())

@@ -22,10 +22,12 @@ from agent.scheduler.store.schema import hosts, instances, pools, topologies
 def save_host(connection: Connection, host: HostRecord) -> HostRecord:
     """Insert a host or replace what is known of it; its pools of huge pages follow its topology.
 
-    The answer is the host as it is kept: without what changes by the minute, and with its model.
+    A host that names its model has the topology that is kept for it already.  The answer is the host as it is kept:
+    without what changes by the minute, and with its model.
     """
-    if host.topology is not None:
-        host = _save_model(connection, host, host.topology)
+    changed = None if host.model else host.topology
+    if changed is not None:
+        host = _save_model(connection, host, changed)
     values = {
         "digest": host.digest,
         "facts": codec.encode(host.facts),
@@ -39,12 +41,12 @@ def save_host(connection: Connection, host: HostRecord) -> HostRecord:
         "last_seen_s": host.last_seen_s,
         "generation": host.generation,
     }
-    if host.topology is not None:
+    if changed is not None:
         values["model"] = host.model
     if not connection.execute(update(hosts).where(hosts.c.name == host.name).values(values)).rowcount:
         connection.execute(insert(hosts).values(name=host.name, **values))
-    if host.topology is not None:
-        _save_pools(connection, host.name, host.topology)
+    if changed is not None:
+        _save_pools(connection, host.name, changed)
     return host
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -29,7 +30,7 @@ from agent.scheduler.store.schema import hosts, instances, pcpus, pools
 def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
     """A new instance; its claim, if it has a placement, is taken by ``claim``.  ClaimLost when its host is gone."""
     try:
-        _INSERT.run(connection, {"id": instance.id, **_values(instance, decision)})
+        _INSERT.run(connection, {"id": instance.id, **values_of(instance, decision)})
     except IntegrityError as why:
         raise ClaimLost(instance.host or "") from why
 
@@ -42,7 +43,7 @@ def update_instance(
     The trace of its decision stays unless a new one is given.  Overtaken when it is not any more what was read.
     """
     changed = replace(instance, generation=instance.generation + 1)
-    values = {"b_id": instance.id, "b_generation": instance.generation, **_values(changed, decision)}
+    values = {"b_id": instance.id, "b_generation": instance.generation, **values_of(changed, decision)}
     statement = _UPDATE if decision is None else _UPDATE_WITH_DECISION
     if not statement.run(connection, values).rowcount:
         raise Overtaken
@@ -74,7 +75,10 @@ def release(connection: Connection, instance: str, placement: Placement) -> int:
 
 def touch(connection: Connection, host: str) -> int:
     """Let other schedulers know that something is new on a host, and hold it until commit; its new generation."""
-    return int(_BUMP.run(connection, {"b_name": host}).scalar_one())
+    rows = _BUMP.run(connection, {"b_name": host}).rows
+    if not rows:
+        raise ClaimLost(host)
+    return int(rows[0][0])
 
 
 def delete_instance(connection: Connection, instance: InstanceRecord) -> None:
@@ -159,8 +163,10 @@ _CHARGE = Prepared(
 )
 
 
-def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, Any]:
+def values_of(instance: InstanceRecord, decision: Decision | None) -> dict[str, Any]:
+    """The columns of an instance but for its id, as the driver takes them."""
     flavor = instance.request.flavor
+    placement = None if instance.placement is None else codec.encode(instance.placement)
     return {
         "name": instance.name,
         "project": instance.project,
@@ -171,8 +177,8 @@ def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, An
         "ram_mb": flavor.ram_mb,
         "disk_gb": flavor.disk_gb + flavor.ephemeral_gb,
         "request": codec.encode(instance.request),
-        "placement": None if instance.placement is None else codec.encode(instance.placement),
-        "decision": None if decision is None else codec.encode(decision),
+        "placement": placement,
+        "decision": None if decision is None else _encode(decision, instance.placement, placement),
         "reason": instance.reason[:4000],
         "tried": _join(instance.tried),
         "waits_for": _join(instance.waits_for),
@@ -181,6 +187,13 @@ def _values(instance: InstanceRecord, decision: Decision | None) -> dict[str, An
         "expires_s": instance.expires_s,
         "generation": instance.generation,
     }
+
+
+def _encode(decision: Decision, placement: Placement | None, encoded: bytes | None) -> bytes:
+    """The decision's document; its placement is mostly the instance's, whose text is there already."""
+    if encoded is None or decision.placement is not placement:
+        return codec.encode(decision)
+    return codec.encode({**msgspec.structs.asdict(decision), "placement": msgspec.Raw(encoded)})
 
 
 def _join(names: Iterable[str]) -> str:

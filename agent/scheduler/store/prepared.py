@@ -1,13 +1,26 @@
-"""Statements of the claim's path, compiled once: handing the driver its text costs a third of building it each time."""
+"""Statements of the claim's path, compiled once and handed to the driver as they are.
+
+SQLAlchemy builds and checks each statement and its result anew, which costs more than SQLite takes to execute it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import Connection, Executable
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
+
+T = TypeVar("T")
+
+
+class Cursor(NamedTuple):
+    """What the driver answers: the rows that a statement changed or found, and those that it returns."""
+
+    rowcount: int
+    rows: list[tuple[Any, ...]]
 
 
 class _Compiled(NamedTuple):
@@ -31,17 +44,17 @@ class Prepared:
         self._columns = columns
         self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> Cursor:
         """Execute it once; values are what the driver takes: no column types are applied to them."""
         compiled = self._compile(connection)
-        return connection.exec_driver_sql(compiled.text, compiled.bound(values))
+        return execute(connection, compiled.text, compiled.bound(values))
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute it for every row; nothing happens without any."""
         compiled = self._compile(connection)
         bound = [compiled.bound(row) for row in rows]
         if bound:
-            connection.exec_driver_sql(compiled.text, bound)
+            _with_cursor(connection, compiled.text, bound, lambda cursor: cursor.executemany(compiled.text, bound))
 
     def _compile(self, connection: Connection) -> _Compiled:
         dialect = connection.dialect
@@ -54,3 +67,29 @@ class Prepared:
             order = None if made.positiontup is None else tuple(made.positiontup)
             compiled = self._compiled[dialect.name] = _Compiled(made.string, constants, order)
         return compiled
+
+
+def execute(connection: Connection, text: str, parameters: Any) -> Cursor:
+    """Execute the driver's own text in a transaction of SQLAlchemy's; what it raises are SQLAlchemy's exceptions."""
+
+    def ask(cursor: Any) -> Cursor:
+        cursor.execute(text, parameters)
+        return Cursor(cursor.rowcount, [] if cursor.description is None else cursor.fetchall())
+
+    return _with_cursor(connection, text, parameters, ask)
+
+
+def _with_cursor(connection: Connection, text: str, parameters: Any, ask: Callable[[Any], T]) -> T:
+    driver, held = connection.dialect.loaded_dbapi, connection.connection
+    cursor = held.cursor()
+    try:
+        return ask(cursor)
+    except driver.Error as why:
+        gone = connection.dialect.is_disconnect(why, held, cursor)
+        if gone:
+            connection.invalidate(why)
+        raise DBAPIError.instance(
+            text, parameters, why, driver.Error, connection_invalidated=gone, dialect=connection.dialect
+        ) from why
+    finally:
+        cursor.close()

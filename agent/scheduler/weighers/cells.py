@@ -10,6 +10,7 @@ all pCPUs left over, one pCPU left over outweighs RAM, CPU and the other weigher
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -42,42 +43,53 @@ def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Co
     if not _packed(wanted):
         return None
     width = table.cells.width
-    units = [np.maximum(table.cells.units[:, place], 0) for place in range(width)]
     shapes = wanted.guest.cell_shapes
     if len(shapes) > 2 or (len(shapes) == 2 and width * (width - 1) // 2 > MOST_PAIRS):
         return None
+    blocks = _blocks(np.maximum(table.cells.units.T, 0))
+    left = {shape: _blocks(_left(table, wanted, shape)) for shape in wanted.guest.shapes}
     least = np.full(table.size, NEVER)
-    before = _pair_room(units)
+    before = _pair_room(blocks)
     for places in combinations(range(width), len(shapes)):
-        does, after = np.ones(table.size, dtype=np.bool_), list(units)
+        does, after = None, [list(of_size) for of_size in blocks]
         for place, shape in zip(places, shapes, strict=True):
-            does &= cells_that_do(table, wanted, shape)[:, place]
-            after[place] = _left(table, shape, place)
+            here = cells_that_do(table, wanted, shape)[:, place]
+            does = here if does is None else does & here
+            for of_size, of_left in zip(after, left[shape], strict=True):
+                of_size[place] = of_left[place]
         np.minimum(least, before - _pair_room(after), out=least, where=does)
     least[least == NEVER] = 0
     return -least.astype(np.float64)
 
 
-def _left(table: HostTable, shape: Shape, place: int) -> Grid:
-    """The units that a guest cell leaves on each host's cell at a place."""
-    cells = table.cells
-    memory_kib = cells.memory_kib[:, place] - shape.memory_kib
-    left = np.minimum(cells.free[:, place] - (shape.dedicated + shape.extra), memory_kib // cells.kib_per_pcpu)
-    return np.asarray(np.maximum(left, 0), dtype=np.int64)
+def _left(table: HostTable, wanted: Wanted, shape: Shape) -> Grid:
+    """The units that a guest cell leaves on each place (row) of every host; worked out once a decision."""
+    kept: dict[tuple[int, Shape], Grid] = wanted.__dict__.setdefault("_left", {})
+    key = (table.cells.version, shape)
+    if key not in kept:
+        cells = table.cells
+        memory_kib = (cells.memory_kib.T - shape.memory_kib) // cells.kib_per_pcpu
+        left = np.minimum(cells.free.T - (shape.dedicated + shape.extra), memory_kib)
+        kept[key] = np.asarray(np.maximum(left, 0), dtype=np.int64)
+    return kept[key]
 
 
-def _pair_room(cells: list[Grid]) -> Grid:
+def _blocks(units: Grid) -> list[list[Grid]]:
+    """For each size of block, how many each place of every host gives."""
+    return [list(units // size) for size in BLOCKS]
+
+
+def _pair_room(blocks: Sequence[Sequence[Grid]]) -> Grid:
     """``packing.pair_room`` over all hosts at once."""
-    room: Grid = np.zeros_like(cells[0])
-    for size in BLOCKS:
-        blocks = [free // size for free in cells]
-        if len(blocks) == 2:
-            room += size * np.minimum(*blocks)
+    room: Grid = np.zeros_like(blocks[0][0])
+    for size, of_size in zip(BLOCKS, blocks, strict=True):
+        if len(of_size) == 2:
+            room += np.minimum(of_size[0], of_size[1]) * size
             continue
-        total, largest = blocks[0], blocks[0]
-        for other in blocks[1:]:
+        total, largest = of_size[0], of_size[0]
+        for other in of_size[1:]:
             total, largest = total + other, np.maximum(largest, other)
-        room += size * np.minimum(total // 2, total - largest)
+        room += np.minimum(total // 2, total - largest) * size
     return room
 
 
@@ -88,8 +100,8 @@ def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -
     shape = wanted.guest.shapes[0]
     does = cells_that_do(table, wanted, shape)
     least = np.full(table.size, NEVER)
-    for place in range(table.cells.width):
-        np.minimum(least, _left(table, shape, place), out=least, where=does[:, place])
+    for place, left in enumerate(_left(table, wanted, shape)):
+        np.minimum(least, left, out=least, where=does[:, place])
     least[least == NEVER] = 0
     return -least.astype(np.float64)
 
