@@ -171,6 +171,8 @@ class State:
         with self.lock:
             with transaction(self.engine) as connection:
                 old = hosts.load_host(connection, host.name, lock=True)
+                if old is None or old.model != host.model:
+                    host = replace(host, model="")
                 if old is not None:
                     host = replace(host, generation=old.generation + 1, topology=host.topology or old.topology)
                     host = replace(host, enabled=old.enabled, disabled_reason=old.disabled_reason)
