@@ -66,7 +66,7 @@ run: install
 	@examples/first-light.sh
 
 test: install
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2
 
 BENCHMARKS = topology place packing domain verify repin schedule daemon
 

@@ -7,9 +7,11 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +21,7 @@ settings.load_profile("untimed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="write golden files anew instead of comparing with them")
+    parser.addoption("--guests", type=int, default=20, help="guests of the host that is full of them (default: 20)")
     parser.addoption(
         "--lab-cache",
         default=ROOT / ".cache" / "lab",
@@ -26,6 +29,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--race-seed", type=int, default=20, help="what chance does in tests/scheduler/test_race.py")
     parser.addoption("--race-seconds", type=float, default=30.0, help="how long its schedulers and database are killed")
+
+
+class TwoAtATime(LoadScopeScheduling):
+    """``-n 2``: the lab, whose machine keeps about one pCPU busy, beside everything else, one test after the other.
+
+    No more may run at a time: the others share this host's libvirt, its name and its few pCPUs.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "lab" if nodeid.startswith("tests/lab/") else "host"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoAtATime:
+    return TwoAtATime(config, log)
 
 
 @pytest.fixture

@@ -84,6 +84,18 @@ def test_a_pinned_pcpu_goes_offline_and_comes_back(guest: Guest) -> None:
     assert guest.read_vcpus()[0] == {cpu}
 
 
+def test_the_audit_fails_while_a_guest_is_not_where_it_was_placed(guest: Guest) -> None:
+    audit = "cellwright-audit.service"
+    guest.lab.run("taskset", "-p", "-c", str(own_pcpu(guest)), str(guest.pid))
+    guest.lab.run("systemctl", "start", audit, status=1)
+    assert guest.lab.run("systemctl", "show", "-P", "ExecMainStatus", audit).stdout == "4\n"
+    assert audit in guest.lab.run("systemctl", "list-units", "--failed").stdout
+    assert "taskset" in guest.lab.run("journalctl", "-u", audit, "-o", "cat").stdout
+    repair(guest)
+    guest.lab.run("systemctl", "start", audit)
+    assert audit not in guest.lab.run("systemctl", "list-units", "--failed").stdout
+
+
 def test_systemctl_daemon_reload_changes_nothing(guest: Guest) -> None:
     before = guest.read_threads()
     guest.lab.run("systemctl", "daemon-reload")

@@ -79,8 +79,14 @@ def test_a_token_speaks_for_its_own_host_and_role_only(service: Service) -> None
         for role, subject in (("host", "kvm-1"), ("reader", "ann"))
     }
     other = Client(service.url, tokens["host"])
-    with pytest.raises(CellwrightError, match="speaks for that host only"):
-        other.call("POST", path_of("agents", "kvm-2", "report"), report("kvm-2"))
+    gone = {"instance": "of kvm-2", "outcome": "gone"}
+    for method, what, body in (
+        ("POST", "report", report("kvm-2")),
+        ("GET", "assignments", None),
+        ("POST", "confirmations", gone),
+    ):
+        with pytest.raises(CellwrightError, match="speaks for that host only"):
+            other.call(method, path_of("agents", "kvm-2", what), body)
     with pytest.raises(BadInput, match="report of kvm-2 on the path of host kvm-1"):
         other.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-2"))
     with pytest.raises(CellwrightError, match="for operators and readers"):
