@@ -111,3 +111,9 @@ def wait_status(service: Service, name: str, status: str, *, limit_s: float = 30
 def domain_state(name: str) -> str:
     """virsh's word; "" when there is no such domain."""
     return virsh("domstate", name, check=False).strip()
+
+
+def delete(service: Service, name: str) -> None:
+    """The instance is deleted, and its agent says that its guest is gone."""
+    service.run("instance", "delete", name)
+    wait_for(f"the instance {name} is gone", lambda: not instance(service, name))

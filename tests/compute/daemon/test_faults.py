@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.compute.driver import Driver
-from tests.compute.daemon.running import HOST, AgentProcess, domain_state, instance, wait_for, wait_status
+from tests.compute.daemon.running import HOST, AgentProcess, delete, domain_state, instance, wait_for, wait_status
 from tests.compute.daemon.test_agent import Agents, Names, give
 from tests.compute.guests import virsh
 from tests.scheduler.conftest import Service
@@ -45,8 +45,8 @@ def test_kill_9_at_every_step_of_an_assignment(service: Service, agents: Agents,
     """One agent dies at each step of building a guest; the next brings it up, and nothing stops it again."""
     agent = agents()
     agent.once()
-    for number, (sentence, step) in enumerate(STEPS.items()):
-        name = names(f"killed-{number}")
+    built = [names(f"killed-{number}") for number in range(len(STEPS))]
+    for name, (sentence, step) in zip(built, STEPS.items(), strict=True):
         made = give(service, name)
         done = agent.once(killed=step)
         assert done.returncode == -signal.SIGKILL, (sentence, done.stderr)
@@ -56,19 +56,18 @@ def test_kill_9_at_every_step_of_an_assignment(service: Service, agents: Agents,
         assert libvirt.domain(name).uuid == made, sentence
         assert ran in (None, libvirt.domain(name).pid), f"{sentence}: a guest that ran was stopped"
         assert open_entries(agent) == [], sentence
-    ran = [libvirt.domain(names(f"killed-{number}")).pid for number in range(len(STEPS))]
+    pids = [libvirt.domain(name).pid for name in built]
     agent.once()
-    assert [libvirt.domain(names(f"killed-{number}")).pid for number in range(len(STEPS))] == ran
-    for number, (sentence, step) in enumerate(GOING.items()):
-        name = names(f"killed-{number}")
+    assert [libvirt.domain(name).pid for name in built] == pids
+    for name, (sentence, step) in zip(built, GOING.items(), strict=False):
         service.run("instance", "delete", name)
         done = agent.once(killed=step)
         assert done.returncode == -signal.SIGKILL, (sentence, done.stderr)
         agent.once()
         assert (instance(service, name), domain_state(name)) == ({}, ""), sentence
         assert open_entries(agent) == [], sentence
-    for number in range(len(GOING), len(STEPS)):
-        service.run("instance", "delete", names(f"killed-{number}"))
+    for name in built[len(GOING) :]:
+        service.run("instance", "delete", name)
     agent.once()
 
 
@@ -89,8 +88,7 @@ def test_scheduler_down_and_back(service: Service, agents: Agents, names: Names,
     wait_for("the agent is back", lambda: agent.host().get("state") == "up" or None)
     wait_for("the log says so", lambda: "takes our reports again" in agent.log())
     assert (libvirt.domain(name).pid, instance(service, name)["status"]) == (pid, "ACTIVE")
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    delete(service, name)
 
 
 @pytest.mark.parametrize(("step", "there"), [("Driver.define", ""), ("Link.confirm", "running")])
@@ -115,8 +113,7 @@ def test_scheduler_away_from_the_middle_of_an_assignment(
     wait_status(service, name, "ACTIVE", limit_s=60)
     assert libvirt.domain(name).uuid == made
     assert pid in (None, libvirt.domain(name).pid)
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    delete(service, name)
 
 
 def test_scheduler_away_from_the_decision_on(service: Service, agents: Agents, names: Names) -> None:
@@ -136,8 +133,7 @@ def test_scheduler_away_from_the_decision_on(service: Service, agents: Agents, n
     finally:
         service.start()
     wait_status(service, name, "ACTIVE", limit_s=60)
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    delete(service, name)
 
 
 def test_refused_when_the_host_changed(
@@ -212,8 +208,7 @@ def test_a_full_disk_for_the_state_file(service: Service, agents: Agents, names:
     wait_status(service, name, "ACTIVE")
     assert agent.log().count("No space left on device") == 1
     (agent.folder / "state/agent.draft").unlink()
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    delete(service, name)
     wait_for("the log says that the disk takes it again", lambda: "state file: all is well again" in agent.log())
 
 
@@ -246,9 +241,8 @@ def test_a_full_disk_for_journal_and_state(service: Service, agents: Agents, nam
     filler.unlink()
     give(service, second)
     wait_status(service, second, "ACTIVE")
-    for name in (first, second):
-        service.run("instance", "delete", name)
-        wait_for("the instance is gone", lambda name=name: not instance(service, name))  # type: ignore[misc]
+    delete(service, first)
+    delete(service, second)
     agent.stop()
 
 
@@ -279,8 +273,7 @@ def test_a_scheduler_that_forgot_everything_stops_nothing(
     again.start()
     try:
         again.wait_up()
-        service.run("instance", "delete", name)
-        wait_for("the instance is gone", lambda: not instance(service, name))
+        delete(service, name)
         assert domain_state(name) == ""
     finally:
         again.stop()
@@ -300,5 +293,4 @@ def test_drift_is_logged_with_its_cause_and_repaired(
     wait_for("the drift is logged with its cause", lambda: "cause: libvirt was told so" in agent.log())
     wait_for("the pin is back", lambda: list(libvirt.vcpu_pins(name)[0]) == [pin])
     wait_for("the repair is logged", lambda: "repaired" in agent.log())
-    service.run("instance", "delete", name)
-    wait_for("the instance is gone", lambda: not instance(service, name))
+    delete(service, name)
