@@ -117,4 +117,6 @@ def _area(line: bytes, number: int) -> Area:
 
 def _unescape(path: bytes) -> str:
     """A path as seq_path writes it: ``\\040`` is a blank."""
+    if b"\\" not in path:
+        return path.decode("utf-8", "replace")
     return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 255]), path).decode("utf-8", "replace")

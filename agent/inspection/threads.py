@@ -20,6 +20,7 @@ from agent.inspection.files import Root
 SCHEDULERS = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline", 7: "ext"}
 """Scheduling policies by number (include/uapi/linux/sched.h)."""
 
+_STATUS = re.compile(r"^(Name|Kthread|Cpus_allowed_list|Mems_allowed_list):[ \t]*(.*)$", re.MULTILINE)
 _VCPU = re.compile(r"CPU (\d+)/[A-Z]+")
 _IOTHREAD = re.compile(r"IO iothread(\d+)")
 _LEAF = re.compile(r"/(vcpu|iothread)(\d+)$")
@@ -55,7 +56,7 @@ class Stat(msgspec.Struct, frozen=True):
 
 def parse_status(text: str) -> Status:
     """``/proc/PID/status``; BadInput when the mask is missing.  Without NUMA there is no ``Mems_allowed_list``."""
-    fields = dict(line.partition(":")[::2] for line in text.splitlines())
+    fields = dict(_STATUS.findall(text))  # four of sixty lines, in every thread of every guest
     if "Cpus_allowed_list" not in fields:
         raise BadInput("no Cpus_allowed_list in it")
     return Status(
