@@ -36,16 +36,23 @@ class Cause(StrEnum):
 
 
 Tell = Callable[[Cause], None]
+Beat = Callable[[], object]
+"""Said again and again by a thread that moves."""
 
 
-def watch_libvirt(uri: str, tell: Tell, stop: threading.Event) -> None:
+def watch_libvirt(uri: str, tell: Tell, stop: threading.Event, *, beat: Beat) -> None:
     """Tell of every lifecycle event; a libvirtd that went away is waited for, and its return is told too."""
-    while not stop.is_set():
+
+    def idle() -> bool:
+        beat()
+        return stop.is_set()
+
+    while not idle():
         try:
             with Driver(uri) as libvirt:
                 tell(Cause.GUESTS)
                 tell(Cause.NEWS)
-                for _ in libvirt.lifecycle(idle=stop.is_set):
+                for _ in libvirt.lifecycle(idle=idle):
                     tell(Cause.GUESTS)
         except CellwrightError:
             stop.wait(RETRY_S)  # the worker says that libvirt is away
@@ -62,11 +69,12 @@ def watch_kernel(tell: Tell) -> None:
 
 
 def watch_scheduler(
-    link: Link, tell: Tell, *, accepted: threading.Event, stop: threading.Event, random: Random
+    link: Link, tell: Tell, *, accepted: threading.Event, stop: threading.Event, random: Random, beat: Beat
 ) -> None:
     """Tell when the scheduler has news for this host; it is asked only while it takes this host's reports."""
     after, retry_s = -1, RETRY_S
     while not stop.is_set():
+        beat()
         if not accepted.wait(1.0):
             after = -1
             continue

@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from agent.core.errors import BadInput
 
 
-def serve_metrics(listen: str, render: Callable[[], str]) -> ThreadingHTTPServer:
-    """Serve on ``ADDR:PORT`` from a thread of its own; BadInput says what is wrong with the address."""
+def serve_metrics(listen: str, render: Callable[[], str], *, beat: Callable[[], object]) -> ThreadingHTTPServer:
+    """Serve on ``ADDR:PORT`` from a thread of its own, which says ``beat`` twice a second.
+
+    BadInput says what is wrong with the address.
+    """
     address, colon, port = listen.rpartition(":")
     if not colon or not address or not port.isdigit() or not 0 <= int(port) < 65536:
         raise BadInput(f"metrics_listen {listen!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:9177")
@@ -28,8 +31,12 @@ def serve_metrics(listen: str, render: Callable[[], str]) -> ThreadingHTTPServer
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes are not worth a line."""
 
+    class Server(ThreadingHTTPServer):
+        def service_actions(self) -> None:
+            beat()
+
     try:
-        server = ThreadingHTTPServer((address.strip("[]"), int(port)), Handler)
+        server = Server((address.strip("[]"), int(port)), Handler)
     except OSError as why:
         raise BadInput(f"metrics_listen {listen}: {why.strerror}") from why
     server.daemon_threads = True

@@ -18,6 +18,7 @@ from agent.compute.daemon.events import RETRY_S, Cause, watch_kernel, watch_libv
 from agent.compute.daemon.link import Link
 from agent.compute.daemon.metrics import write_textfile
 from agent.compute.daemon.metrics_server import serve_metrics
+from agent.compute.daemon.pulses import Pulses
 from agent.compute.daemon.view import HostView, housekeeping, report_of
 from agent.compute.daemon.worker import Worker
 from agent.core.errors import CellwrightError, Unreachable
@@ -27,6 +28,11 @@ LOG = logging.getLogger("cellwright.agent")
 
 PAGES_FIRST_S = 30.0
 """When pages are read for the first time: a start has other things to do."""
+
+MOST_S = {"host": 900.0, "libvirt": 300.0, "scheduler": 120.0, "metrics": 60.0}
+"""How long each thread may take for one step.  A guest whose memory is allocated at its start may need minutes; the
+thread that waits for the kernel's events may wait for ever.
+"""
 
 
 class Manager(msgspec.Struct, frozen=True):
@@ -59,6 +65,9 @@ class Service:
         self._main: SimpleQueue[str] = SimpleQueue()
         self._accepted = threading.Event()
         self._stop = threading.Event()
+        self._pulses = Pulses(time.monotonic)
+        self._dead = ""
+        self._stuck: dict[str, float] = {}
         self._interval_s = worker.settings.agent.report_interval_s or 10.0
         self._textfile_failed = False
         self._libvirt_away = ""
@@ -70,33 +79,53 @@ class Service:
         """Until SIGTERM or SIGINT; the answer is the exit code."""
         for number, word in ((signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGHUP, "reload")):
             signal.signal(number, self._on_signal(word))
+        self._worker.progress = self._beat("host")
         uri = self._worker.settings.agent.connect
+        random = Random(self._random.random())
         threads = [
-            threading.Thread(target=self._work, name="host", daemon=True),
-            threading.Thread(
-                target=watch_libvirt, args=(uri, self._inbox.put, self._stop), name="libvirt", daemon=True
-            ),
-            threading.Thread(target=watch_kernel, args=(self._inbox.put,), name="kernel", daemon=True),
-            threading.Thread(
-                target=watch_scheduler,
-                args=(self._link, self._inbox.put),
-                kwargs={"accepted": self._accepted, "stop": self._stop, "random": Random(self._random.random())},
-                name="scheduler",
-                daemon=True,
-            ),
+            self._start("host", self._work),
+            self._start("libvirt", watch_libvirt, uri, self._inbox.put, self._stop, beat=self._beat("libvirt")),
         ]
-        for thread in threads:
-            thread.start()
+        self._start("kernel", watch_kernel, self._inbox.put)
+        self._start(
+            "scheduler",
+            watch_scheduler,
+            self._link,
+            self._inbox.put,
+            accepted=self._accepted,
+            stop=self._stop,
+            random=random,
+            beat=self._beat("scheduler"),
+        )
         if self._worker.settings.agent.metrics_listen is not None:
-            serve_metrics(self._worker.settings.agent.metrics_listen, self.metrics)
+            serve_metrics(self._worker.settings.agent.metrics_listen, self.metrics, beat=self._beat("metrics"))
         self._loop()
         self._manager.tell(STOPPING=1, STATUS="stopping; guests run on")
         self._stop.set()
         self._inbox.put(Cause.STOP)
-        for thread in threads[:2]:
+        for thread in threads:
             thread.join(20)
         LOG.warning("stopped; guests run on")
-        return 0
+        return 1 if self._dead else 0
+
+    def _start(self, name: str, work: Callable[..., None], *words: object, **more: object) -> threading.Thread:
+        """A thread; one that ends in any other way than by coming to its end ends the agent, which is started again."""
+
+        def run() -> None:
+            try:
+                work(*words, **more)
+            except Exception:
+                LOG.exception("thread %s", name)
+                self._dead = name
+                self._main.put("stop")
+            self._pulses.end(name)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _beat(self, name: str) -> Callable[[], None]:
+        return lambda: self._pulses.beat(name, MOST_S[name])
 
     # ---------------------------------------------------------------- the main thread
 
@@ -117,6 +146,19 @@ class Service:
                 self._report()
                 report_at = time.monotonic() + self._interval_s * self._random.uniform(0.9, 1.1)
                 self._publish()
+            self._tell_watchdog()
+
+    def _tell_watchdog(self) -> None:
+        """Alive is who moves in every thread; who does not is named, and killed by the manager in the end."""
+        stuck = self._pulses.overdue()
+        for name in stuck.keys() - self._stuck.keys():
+            LOG.error("thread %s has not moved for %.0f s: the watchdog is not told", name, MOST_S[name])
+        for name in self._stuck.keys() - stuck.keys():
+            LOG.warning("thread %s moves again", name)
+        self._stuck = stuck
+        if stuck:
+            self._manager.tell(STATUS=f"stuck: {', '.join(stuck)}")
+        else:
             self._manager.tell(WATCHDOG=1, STATUS=self._status())
 
     def metrics(self) -> str:
@@ -214,6 +256,7 @@ class Service:
         topology_at, masks_at, pages_at = now, now + settings.masks_interval_s, now + PAGES_FIRST_S
         causes: set[Cause] = {Cause.HARDWARE}
         while Cause.STOP not in causes:
+            self._worker.progress()
             settings = self._worker.settings.agent
             try:
                 if causes & {Cause.HARDWARE, Cause.RELOAD} or time.monotonic() >= topology_at:
@@ -243,7 +286,9 @@ class Service:
             except CellwrightError as why:
                 LOG.error("%s", why)
             self._main.put("read")
-            causes = self._wait(min(topology_at, masks_at, pages_at) - time.monotonic())
+            wait_s = min(topology_at, masks_at, pages_at) - time.monotonic()
+            self._pulses.beat("host", wait_s + MOST_S["host"])
+            causes = self._wait(wait_s)
         try:
             self._worker.leave_host()
         except CellwrightError as why:

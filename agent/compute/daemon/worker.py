@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -52,6 +52,8 @@ class Worker:
         self.guests = Guests()
         self.prover = Prover(tools.libvirt)
         self.repairs: Counter[Result] = Counter()
+        self.progress: Callable[[], None] = lambda: None
+        """Called between steps that may each take long."""
         self._link = link
         self._state_file = state_file
         self._boot_id = boot_id
@@ -114,6 +116,7 @@ class Worker:
             resume=self.settings.agent.resume_guests_on_boot,
         )
         for action in actions:
+            self.progress()
             try:
                 self._act(action)
             except Unreachable:
