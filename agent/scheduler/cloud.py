@@ -5,7 +5,7 @@ Everything here can be thrown away and read again from the store; the store deci
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -249,8 +249,9 @@ class Cloud:
         used_mb = sum(flavor.ram_mb for flavor in flavors) + sum(one.ram_mb for one in left)
         used_gb = sum(flavor.disk_gb + flavor.ephemeral_gb for flavor in flavors) + sum(one.disk_gb for one in left)
         used_vcpus = sum(flavor.vcpus for flavor in flavors) + sum(one.vcpus for one in left)
-        free = [device for device in model.devices if device.pci not in devices_used] if model else ()
-        devices = Counter((device.vendor or "", device.product or "") for device in free) if free else {}
+        devices = model.devices if model else ()
+        if devices_used:
+            devices = tuple(device for device in devices if device.pci not in devices_used)
         self.table.put(
             HostRow(
                 name=name,

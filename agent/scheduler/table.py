@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.facts import HostFacts
-from agent.core.topology import HostTopology
+from agent.core.topology import Device, HostTopology
 from agent.placement.room import Room
 from agent.scheduler.aggregates import Aggregate, Membership
 from agent.scheduler.cells import CellColumns
@@ -43,7 +43,10 @@ COLUMNS = (
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One host as the table takes it in: sizes in MiB and GiB as in Nova, times in seconds since the epoch."""
+    """One host as the table takes it in: sizes in MiB and GiB as in Nova, times in seconds since the epoch.
+
+    ``devices`` are the PCI devices that no guest has.
+    """
 
     name: str
     facts: HostFacts = HostFacts()
@@ -55,7 +58,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     free_ram_mb: int
     free_disk_gb: int | None = None
     instances: frozenset[str] = frozenset()
-    devices: dict[tuple[str, str], int] = {}
+    devices: tuple[Device, ...] = ()
     enabled: bool = True
     last_seen_s: float = 0.0
 
@@ -142,7 +145,7 @@ class HostTable:
             int(facts.stats.get("num_instances", len(host.instances))),
             int(facts.stats.get("failed_builds", 0)),
             facts.hypervisor_version,
-            sum(host.devices.values()),
+            len(host.devices),
             host.last_seen_s,
         )
         self._numbers[:, row] = values

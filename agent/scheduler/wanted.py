@@ -55,8 +55,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One instance to be scheduled.
 
     ``instance`` is its id: a host that already runs it (a resize in place) is not refused by anti-affinity.  ``tried``
-    names hosts that refused it before.  ``meant`` is what the request means, where that is known.  ``devices`` counts
-    PCI devices asked for, by (vendor, product).
+    names hosts that refused it before.  ``meant`` is what the request means, where that is known.
     """
 
     request: Request
@@ -65,7 +64,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     group: Group | None = None
     tried: frozenset[str] = frozenset()
     rebuild: bool = False
-    devices: dict[tuple[str, str], int] = {}
     meant: GuestTopology | None = None
 
     @cached_property

@@ -30,6 +30,7 @@ def check_database(database: str) -> list[str]:
     wrong: list[str] = []
     wanted: dict[tuple[str, int], str] = {}
     pages: Counter[tuple[str, int, int]] = Counter()
+    given: dict[tuple[str, str], str] = {}
     members: dict[str, list[str]] = {}
     leaving = rows(database, "SELECT instance AS id, instance AS name, host, placement FROM leaving ORDER BY 1, 3")
     left = {(row["id"], row["host"]) for row in leaving}
@@ -54,6 +55,10 @@ def check_database(database: str) -> list[str]:
         if row["placement"] is None:
             continue
         placement = json.loads(bytes(row["placement"]))
+        for device in placement.get("devices", ()):
+            if (row["host"], device["pci"]) in given:
+                wrong.append(f"{device['pci']} of {row['host']}: {row['id']} and {given[row['host'], device['pci']]}")
+            given[row["host"], device["pci"]] = row["id"]
         owned = parse_list(placement.get("reserved", ""))
         for cell in placement["cells"]:
             if cell["policy"] != "shared":
@@ -71,6 +76,8 @@ def check_database(database: str) -> list[str]:
         for key in sorted(wanted.keys() | kept.keys())
         if wanted.get(key) != kept.get(key)
     ]
+    if given != {(row["host"], row["pci"]): row["instance"] for row in rows(database, "SELECT * FROM devices")}:
+        wrong.append(f"devices: placements say {given}, the table something else")
     for row in rows(database, "SELECT * FROM pools"):
         used = pages[row["host"], row["cell"], row["size_kib"]]
         if used != row["used"] or not 0 <= row["used"] <= row["total"]:

@@ -4,6 +4,7 @@ import pytest
 
 from agent.core.errors import BadRequest
 from agent.core.request import Image
+from agent.core.topology import Device
 from tests.scheduler.tables import passing, row, wish
 
 HOSTS = (
@@ -66,10 +67,29 @@ def test_a_version_predicate_that_is_none_is_refused(predicate):
         passing("ImageProperties", HOSTS, wish(image=properties(img_hv_type="kvm", img_hv_requested_version=predicate)))
 
 
+CARD = {"kind": "net", "vendor": "8086", "product": "1572"}
+CARDS = tuple(Device(name=f"eth{n}", pci=f"0000:0{n}:00.0", **CARD) for n in range(2))
+GPUS = tuple(Device(kind="gpu", name="", pci=f"0000:a{n}:00.0", vendor="10de", product="1") for n in range(9))
+
+
 @pytest.mark.parametrize(
-    ("count", "hosts"), [(1, "two one"), (2, "two"), (3, "")], ids=["one", "as many as there are", "more than any has"]
+    ("alias", "hosts"),
+    [
+        ("8086.1572:1", "two one mixed"),
+        ("8086.1572:2", "two"),
+        ("net:3", ""),
+        ("gpu", "other mixed"),
+        ("gpu:1,net:1", "mixed"),
+        ("eth1", "two"),
+        ("0000:a8:00.0:1", "other"),
+    ],
 )
-def test_pci_devices(count, hosts):
-    card = ("8086", "1572")
-    have = (row("two", devices={card: 2}), row("one", devices={card: 1}), row("other", devices={("10de", "1"): 9}))
-    assert passing("PciPassthrough", have, wish(devices={card: count})) == hosts
+def test_pci_devices(alias, hosts):
+    have = (
+        row("two", devices=CARDS),
+        row("one", devices=CARDS[:1]),
+        row("other", devices=GPUS),
+        row("mixed", devices=(CARDS[0], GPUS[0])),
+        row("none"),
+    )
+    assert passing("PciPassthrough", have, wish(flavor={"extra_specs": {"pci_passthrough:alias": alias}})) == hosts

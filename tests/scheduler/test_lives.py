@@ -7,12 +7,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from agent.core.claims import claim
 from agent.core.errors import BadInput
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Request
+from agent.core.topology import Device
 from agent.core.usage import Usage
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.inspection.synthetic import parse_synthetic
@@ -31,8 +33,12 @@ FLAVORS = (
     Flavor(name="pinned", vcpus=3, ram_mb=256, extra_specs=DEDICATED),
     Flavor(name="isolated", vcpus=2, ram_mb=256, extra_specs={**DEDICATED, "hw:cpu_thread_policy": "isolate"}),
     Flavor(name="huge", vcpus=2, ram_mb=512, extra_specs={**DEDICATED, "hw:mem_page_size": "2MB"}),
+    Flavor(name="card", vcpus=1, ram_mb=256, extra_specs={**DEDICATED, "pci_passthrough:alias": "net:1"}),
     Flavor(name="wide", vcpus=4, ram_mb=512, extra_specs={**DEDICATED, "hw:numa_nodes": "2"}),
 )
+
+
+CARD = Device(kind="net", name="eth0", pci="0000:01:00.0")
 
 
 def expect(why: BadInput, *words: str) -> None:
@@ -54,6 +60,7 @@ class Lives(RuleBasedStateMachine):
         self.scheduler = self.start()
         for name in HOSTS:
             topology = parse_synthetic(f"cell:2 core:4 thread:2 memory:2GiB pages:2M=300 name:{name}")
+            topology = replace(topology, unplaced_devices=(CARD,))
             agent = name != "trial"
             record = HostRecord(name=name, topology=topology, agent=agent, last_seen_s=self.now_s)
             self.scheduler.put_host(record)
@@ -131,8 +138,9 @@ class Lives(RuleBasedStateMachine):
         with transaction(self.scheduler.engine) as connection:
             kept, leaving = load_instances(connection), load_leaving(connection)
             owners = {(row.host, row.pcpu): row.instance for row in connection.execute(text("SELECT * FROM pcpus"))}
+            cards = [tuple(row) for row in connection.execute(text("SELECT host, pci, instance FROM devices"))]
             pools = list(connection.execute(text("SELECT * FROM pools")))
-        wanted = {}
+        wanted, given = {}, []
         for name in HOSTS:
             held = [instance for instance in kept if instance.host == name]
             assert self.scheduler.cloud.instances(name) == sorted(held, key=lambda instance: instance.id)
@@ -144,12 +152,14 @@ class Lives(RuleBasedStateMachine):
                 assert placement is not None
                 usage = claim(usage, placement)  # refuses a second owner
                 wanted |= {(name, pcpu): owner for pcpu in placement.owned()}
+                given += [(name, device.pci, owner) for device in placement.devices]
             assert self.scheduler.cloud.usage(name) == usage
             used = {(cell.id, page.size_kib): page.used for cell in usage.cells for page in cell.pages}
             for pool in pools:
                 if pool.host == name and pool.size_kib == 2048:
                     assert pool.used == used.get((pool.cell, 2048), 0)
         assert owners == wanted
+        assert sorted(cards) == sorted(given)
         for instance in kept:
             where = {one.host for one in leaving if one.instance == instance.id}
             assert set(self.scheduler.cloud.left_by(instance.id)) == where

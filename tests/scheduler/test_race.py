@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput, CellwrightError, Unreachable
+from agent.core.topology import Device
 from agent.inspection.synthetic import parse_synthetic
 from tests.postgres import Postgres
 from tests.scheduler.agents import Census, SimulatedAgent
@@ -23,6 +25,8 @@ CLAIM_S = 3.0
 HOSTS = tuple(f"race-{number}" for number in range(1, 7))
 DEDICATED = {"hw:cpu_policy": "dedicated"}
 HUGE = {**DEDICATED, "hw:mem_page_size": "2MB", "hw:numa_nodes": "2"}
+CARD = {**DEDICATED, "pci_passthrough:alias": "net:1"}
+CARDS = tuple(Device(kind="net", name=f"eth{number}", pci=f"0000:0{number}:00.0") for number in range(3))
 
 
 class Customer(threading.Thread):
@@ -77,8 +81,8 @@ class Customer(threading.Thread):
         self.deleted.add(name)
 
     def _wishes(self) -> dict[str, Any]:
-        kind = self.random.choice(("pinned", "pinned", "huge", "floating", "apart", "together", "bounded"))
-        specs = HUGE if kind == "huge" else {} if kind == "floating" else DEDICATED
+        kind = self.random.choice(("pinned", "card", "huge", "floating", "apart", "together", "bounded"))
+        specs = {"huge": HUGE, "floating": {}, "card": CARD}.get(kind, DEDICATED)
         flavor = {"name": kind, "vcpus": self.random.choice((2, 4, 6)), "ram_mb": 1024, "extra_specs": specs}
         hints = {"group": kind} if kind in ("apart", "together") else {}
         return {"flavor": flavor, "hints": hints, "project": "small" if kind == "bounded" else ""}
@@ -139,6 +143,7 @@ def test_nothing_is_given_twice_lost_or_left_behind(
     agents, census = [], Census()
     for number, name in enumerate(HOSTS):
         topology = parse_synthetic(f"socket:2 core:8 thread:2 memory:64GiB pages:2M=4096 name:{name}")
+        topology = replace(topology, unplaced_devices=CARDS)
         one = SimulatedAgent(topology, addresses, token, seed=seed + number, census=census, deaf_s=2 * CLAIM_S)
         agents.append(one)
     ending = threading.Event()

@@ -1,9 +1,9 @@
 """Instances in the database, and their claims.
 
 An instance is changed only from the state it was read in: its generation must still be the same (Overtaken).  A claim
-is one transaction: the host's generation must still be the one that the placement was computed on, every pCPU
-is inserted (the primary key refuses a second owner), every pool is charged (its check refuses what is not there), and
-the instance row changes.  All of it or nothing.
+is one transaction: the host's generation must still be the one that the placement was computed on, every pCPU and PCI
+device is inserted (the primary keys refuse a second owner), every pool is charged (its check refuses what is not
+there), and the instance row changes.  All of it or nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agent.core.request import Request
 from agent.core.wire import InstanceStatus
 from agent.scheduler.store.prepared import Prepared
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
-from agent.scheduler.store.schema import hosts, instances, pcpus, pools
+from agent.scheduler.store.schema import devices, hosts, instances, pcpus, pools
 
 
 def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
@@ -60,6 +60,9 @@ def claim(connection: Connection, instance: str, placement: Placement, *, genera
         _INSERT_PCPU.run_many(
             connection, ({"host": placement.host, "pcpu": pcpu, "instance": instance} for pcpu in owned)
         )
+        _INSERT_DEVICE.run_many(
+            connection, ({"host": placement.host, "pci": one.pci, "instance": instance} for one in placement.devices)
+        )
         _charge(connection, placement, +1)
     except IntegrityError as why:
         raise ClaimLost(placement.host) from why
@@ -69,6 +72,8 @@ def release(connection: Connection, instance: str, placement: Placement) -> int:
     """Give everything back; the answer is the host's new generation."""
     generation = touch(connection, placement.host)
     connection.execute(delete(pcpus).where(pcpus.c.instance == instance, pcpus.c.host == placement.host))
+    if placement.devices:
+        connection.execute(delete(devices).where(devices.c.instance == instance, devices.c.host == placement.host))
     _charge(connection, placement, -1)
     return generation
 
@@ -152,6 +157,7 @@ _OF_GENERATION = update(instances).where(
 _UPDATE = Prepared(_OF_GENERATION, _COLUMNS)
 _UPDATE_WITH_DECISION = Prepared(_OF_GENERATION, ["decision", *_COLUMNS])
 _INSERT_PCPU = Prepared(insert(pcpus), ["host", "pcpu", "instance"])
+_INSERT_DEVICE = Prepared(insert(devices), ["host", "pci", "instance"])
 _CHARGE = Prepared(
     update(pools)
     .where(

@@ -1,7 +1,8 @@
 """The tables.  Documents (topologies, requests, placements) are kept as the JSON they travel as.
 
-A pCPU has one owner because ``pcpus`` has (host, pcpu) as its primary key; a pool of huge pages cannot go below zero
-because ``pools`` checks ``used <= total``.  The database refuses what the code must never ask for.
+A pCPU has one owner because ``pcpus`` has (host, pcpu) as its primary key, a PCI device because ``devices`` has
+(host, pci); a pool of huge pages cannot go below zero because ``pools`` checks ``used <= total``.  The database refuses
+what the code must never ask for.
 """
 
 from __future__ import annotations
@@ -100,6 +101,16 @@ pcpus = Table(
     Column("instance", String(36), ForeignKey("instances.id"), nullable=False),
     PrimaryKeyConstraint("host", "pcpu"),
     Index("pcpus_instance", "instance"),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("host", String(255), nullable=False),
+    Column("pci", String(32), nullable=False),
+    Column("instance", String(36), ForeignKey("instances.id"), nullable=False),
+    PrimaryKeyConstraint("host", "pci"),
+    Index("devices_instance", "instance"),
 )
 
 pools = Table(

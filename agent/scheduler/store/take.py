@@ -39,6 +39,9 @@ WITH asked AS (
 ), owned AS (
   INSERT INTO pcpus (host, pcpu, instance)
   SELECT target.name, pcpu, %(id)s FROM target, unnest(%(pcpus)s::int[]) AS pcpu
+), given AS (
+  INSERT INTO devices (host, pci, instance)
+  SELECT target.name, pci, %(id)s FROM target, unnest(%(devices)s::text[]) AS pci
 ), charged AS (
   UPDATE pools SET used = pools.used + asked.count FROM target, asked
   WHERE pools.host = target.name AND pools.cell = asked.cell AND pools.size_kib = asked.size_kib
@@ -57,6 +60,7 @@ def take_at_once(engine: Engine, instance: InstanceRecord, decision: Decision, *
         **values_of(instance, decision),
         "seen": seen,
         "pcpus": list(instance.placement.owned()),
+        "devices": [device.pci for device in instance.placement.devices],
         "cells": [cell for (cell, _), _ in pages],
         "sizes": [size for (_, size), _ in pages],
         "counts": [count for _, count in pages],
