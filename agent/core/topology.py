@@ -6,8 +6,11 @@ empty set or tuple means "known to be none".
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.knobs import Knobs
 
@@ -75,7 +78,7 @@ class Device(msgspec.Struct, frozen=True):
 class Cell(msgspec.Struct, frozen=True):
     """One NUMA cell: its online CPUs, memory, page pools, cores, caches and devices; either may be empty."""
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=0, lt=HIGHEST_CPU)]
     cpus: CpuSet
     memory_kib: int | None = None
     free_kib: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.errors import BadInput
 from agent.inspection.cpus import bits, parse_folders
 from agent.inspection.files import Root, Vanished
@@ -21,7 +22,7 @@ class CellFacts:
     __slots__ = ("cpus", "distances", "id", "memory")
 
     def __init__(
-        self, id: int, cpus: int, distances: dict[int, int] | None, memory: tuple[int, int | None] | None
+        self, id: int, cpus: int, distances: dict[str, int] | None, memory: tuple[int, int | None] | None
     ) -> None:
         self.id = id
         self.cpus = cpus
@@ -40,6 +41,8 @@ def read_cells(root: Root, unknown: list[str]) -> list[CellFacts]:
         # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
         possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
         columns = list(bits(possible)) if possible else ids
+    names = [str(cell) for cell in columns]
+    kept = None if columns is ids else [str(cell) for cell in ids]
     short = [f"node{cell}: {len(row)}" for cell, row in rows.items() if row is not None and len(row) != len(columns)]
     if short:
         unknown.append(f"distances ({', '.join(short)} numbers for {len(columns)} cells)")
@@ -50,7 +53,7 @@ def read_cells(root: Root, unknown: list[str]) -> list[CellFacts]:
         CellFacts(
             cell,
             _read_cpus(root, f"{FOLDER}/node{cell}", forms),
-            _by_cell(row, columns, ids),
+            None if row is None or len(row) != len(columns) else _by_cell(row, names, kept),
             root.parsed(f"{FOLDER}/node{cell}/meminfo", parse_meminfo),
         )
         for cell, row in rows.items()
@@ -71,15 +74,14 @@ def parse_distances(text: str) -> list[int]:
     return [*map(int, words)]
 
 
-def _by_cell(row: list[int] | None, columns: list[int], ids: list[int]) -> dict[int, int] | None:
-    if row is None or len(row) != len(columns):
-        return None
-    found = dict(zip(columns, row, strict=True))
-    return found if columns is ids else {cell: found[cell] for cell in ids if cell in found}
+def _by_cell(row: list[int], names: list[str], kept: list[str] | None) -> dict[str, int]:
+    """Distances by the name of the cell, as the document has them; of the ``kept`` cells where these are not all."""
+    found = dict(zip(names, row, strict=True))
+    return found if kept is None else {name: found[name] for name in kept if name in found}
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 7
+    return text.isascii() and text.isdigit() and len(text) < 7 and int(text) < HIGHEST_CPU
 
 
 def _read_cpus(root: Root, folder: str, forms: list[tuple[str, Callable[[str], int]]]) -> int:

@@ -173,7 +173,6 @@ def _cells(
     if any(cell.memory is None for cell in found):
         unknown.append("memory")
     cells = []
-    names = {cell.id: str(cell.id) for cell in found}
     for facts, folder in zip(found, folders, strict=True):
         facts.cpus &= online
         pools = read_huge_pools(root, folder, sizes)
@@ -186,7 +185,7 @@ def _cells(
             "cpus": format_list(facts.cpus),
             "memory_kib": total,
             "free_kib": free,
-            "distances": {names[other]: distance for other, distance in (facts.distances or {}).items()},
+            "distances": facts.distances or {},
             "pages": [{"size_kib": size, "total": count, "free": left} for size, count, left in pools],
             "cores": [],
             "caches": [],

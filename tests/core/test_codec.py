@@ -10,6 +10,7 @@ import pytest
 from agent.core.codec import convert, decode, encode
 from agent.core.errors import BadInput
 from agent.core.request import Flavor, Request
+from agent.core.topology import HostTopology
 from agent.core.usage import Limits
 
 REFUSED = [
@@ -36,6 +37,12 @@ def test_an_unknown_key_is_answered_with_those_allowed_there(
 def test_any_other_complaint_stands_as_it_is() -> None:
     with pytest.raises(BadInput, match=r"^a.json: Expected `int`, got `str` - at `\$.vcpus`$"):
         decode(b'{"vcpus": "1", "ram_mb": 1}', Flavor, source="a.json")
+
+
+def test_a_cell_number_that_no_kernel_gives_is_refused() -> None:
+    tree = {"hostname": "h", "online": "0", "cells": [{"id": 99999999, "cpus": "0"}]}
+    with pytest.raises(BadInput, match=r"<= 65535 - at `\$.cells\[0\].id`"):
+        decode(msgspec.json.encode(tree), HostTopology)
 
 
 def test_what_is_encoded_is_read_back() -> None:

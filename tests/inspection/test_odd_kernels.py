@@ -131,6 +131,7 @@ ROWS = [
         (put(node__node1__distance="21\n"),), {"distances": [{0: 10, 1: 21}, {}]}, "distances (node1: 1 numbers for 2"),
     Row("a kernel built without NUMA: one cell", (lambda files: [files.pop(n) for n in list(files) if NODE in n],),
         {"cells": ["0-6"], "cores": ["0,4", "1,5", "2,6", "3"], "distances": [{}], "memory": [None]}, "NUMA"),
+    Row("a folder whose number no kernel gives a cell", (put(node__node99999__distance="10\n"),), {}),
     Row("meminfo of the cells could not be read", (without("meminfo"),), {"memory": [None, None]}, "memory"),
     Row("a cpuset file system on /dev/cpuset, from before cgroups",
         (without("proc/self/status"), put(
