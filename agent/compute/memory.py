@@ -82,13 +82,17 @@ def bring_pages_home(libvirt: Driver, name: str, state: MemoryState, *, mib_per_
 
 
 def restore_memory(libvirt: Driver, name: str, before: MemoryState) -> None:
-    """The pages and cells of a running guest as they were ``before`` they were put back; another process's stay."""
+    """The pages and cells of a running guest as they were ``before`` they were brought home; another process's stay.
+
+    Pages that were on a cell which the guest's cgroups did not allow stay home: the kernel takes none there.
+    """
     guest, pid = _observe(libvirt, name)
     if pid != before.pid:
         return
     if before.nodeset is not None:
         libvirt.set_nodeset(name, before.nodeset)
-    ranges = tuple(_range_of(run, run.cell) for run in before.runs)
+    allowed = before.nodeset or CpuSet(cell for one in before.cgroups for cell in one.mems or ())
+    ranges = tuple(_range_of(run, run.cell) for run in before.runs if run.cell in allowed)
     with _mems(held_cgroups(guest), after={one.path: one.mems or CpuSet() for one in before.cgroups}):
         move_ranges(pid, ranges, mib_per_s=USUAL_MIB_PER_S, progress=lambda _moved: None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
+from agent.inspection.files import Root
 
 
 def read_pid(uri: str, name: str, uuid: str) -> int | None:
@@ -19,10 +19,17 @@ def read_pid(uri: str, name: str, uuid: str) -> int | None:
     for file in _pid_files(uri, name):
         try:
             pid = int(file.read_text())
-            if uuid in psutil.Process(pid).cmdline():
-                return pid
-        except (OSError, ValueError, psutil.Error):
+        except (OSError, ValueError):
             continue
+        if uuid in (Root().read(f"proc/{pid}/cmdline") or b"").decode("utf-8", "replace").split("\0"):
+            return pid
+    return _search(uuid)
+
+
+def _search(uuid: str) -> int | None:
+    """Among all processes: for who may not read libvirt's pid files, which are root's."""
+    import psutil
+
     for process in psutil.process_iter(["cmdline"]):
         if uuid in (process.info["cmdline"] or ()):
             return int(process.pid)

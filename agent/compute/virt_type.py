@@ -13,7 +13,6 @@ import struct
 import time
 from enum import StrEnum
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import msgspec
 
@@ -21,6 +20,7 @@ from agent.compute.domains import Refused, RefusedXml
 from agent.compute.driver import Driver
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput
+from agent.domain.document import quote_attribute
 
 ROUNDS = 10_000_000
 PATIENCE_S = 5.0
@@ -95,7 +95,7 @@ def render_trial(name: str, *, firmware: Path, answer: Path) -> str:
   <on_reboot>destroy</on_reboot>
   <devices>
     <controller type='usb' model='none'/>
-    <serial type='file'><source path={quoteattr(str(answer))}/></serial>
+    <serial type='file'><source path={quote_attribute(str(answer))}/></serial>
     <memballoon model='none'/>
   </devices>
 </domain>"""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
 
+import msgspec
 from lxml import etree
 
 from agent.core.errors import BadInput
@@ -54,14 +53,24 @@ def parse_xml(data: bytes | str, *, source: str = "domain XML") -> Element:
     return root
 
 
+def escape_text(text: str) -> str:
+    """Text as it stands between tags.  (xml.sax.saxutils has it too, and imports an HTTP client with it.)"""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def quote_attribute(text: str) -> str:
+    """Text as the value of an attribute, in quotes; white space in it survives a parser."""
+    escaped = escape_text(text).replace('"', "&quot;")
+    return '"' + escaped.replace("\n", "&#10;").replace("\r", "&#13;").replace("\t", "&#9;") + '"'
+
+
 def facts(node: Element) -> tuple[object, ...]:
     """What an element says, for comparing: tag, attributes in any order, text, children."""
     children = [facts(child) for child in node if isinstance(child.tag, str)]
     return node.tag, sorted(node.items()), (node.text or "").strip(), children
 
 
-@dataclass(frozen=True)
-class _Origin:
+class _Origin(msgspec.Struct, frozen=True):
     """Byte positions of one node in the source, and what the node looked like when it was read."""
 
     start: int
@@ -114,7 +123,7 @@ class Document:
     def parse_fragment(self, text: str) -> Element:
         """One element from ``text``, in the namespaces of the root, to be written back as this very text."""
         spaces = "".join(
-            f" xmlns{':' + prefix if prefix else ''}={quoteattr(uri)}" for prefix, uri in self.root.nsmap.items()
+            f" xmlns{':' + prefix if prefix else ''}={quote_attribute(uri)}" for prefix, uri in self.root.nsmap.items()
         )
         node = parse_xml(f"<domain{spaces}>{text}</domain>", source=self.source)[0]
         node.tail = None
@@ -125,7 +134,7 @@ class Document:
         return self._raw[start:end].decode("utf-8")
 
     def _fresh(self, text: str | None) -> str:
-        return escape(text or "").replace("\n", self._newline)
+        return escape_text(text or "").replace("\n", self._newline)
 
     def _write(self, node: Element, parts: list[str]) -> None:
         origin = self._origins.get(node)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,9 +25,16 @@ from agent.core.policy import CpuPolicy, MemPolicy
 from agent.core.topology import HostTopology
 from agent.domain.document import Element, parse_xml
 from agent.domain.metadata import Intent, read_intent
-from agent.domain.scalars import MOST_THREADS, memory_kib, parse_count, parse_cpus, parse_memory_kib, vcpu_count
-from agent.domain.sections.devices import pci_of
-from agent.domain.sections.vcpu import iothread_ids
+from agent.domain.scalars import (
+    MOST_THREADS,
+    iothread_ids,
+    memory_kib,
+    parse_count,
+    parse_cpus,
+    parse_memory_kib,
+    pci_of,
+    vcpu_count,
+)
 
 USUAL_HUGE_PAGE_KIB = 2048
 """``<hugepages/>`` without a size means the host's default size, which is this unless its administrator said so."""
@@ -96,8 +102,7 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
     )
 
 
-@dataclass(frozen=True)
-class _GuestCell:
+class _GuestCell(msgspec.Struct, frozen=True):
     id: int
     vcpus: CpuSet
     memory_kib: int

@@ -1,4 +1,4 @@
-"""Numbers in domain XML: counts, sizes with libvirt's units, CPU lists; an error names the document and the element."""
+"""Numbers in domain XML: counts, sizes, CPU lists, ids, addresses; an error names the document and the element."""
 
 from __future__ import annotations
 
@@ -54,3 +54,31 @@ def memory_kib(domain: Element, *, source: str) -> int:
         parse_memory_kib(cell.get("memory"), cell.get("unit"), f"{source}: <cell>")
         for cell in domain.iterfind("cpu/numa/cell")
     )
+
+
+def iothread_ids(domain: Element, *, source: str = "domain XML") -> list[int]:
+    """The ids of the domain's I/O threads: those named, then the lowest free ones up to ``<iothreads>``."""
+    ids = [
+        parse_count(node.get("id"), f"{source}: <iothread id>", most=MOST_THREADS)
+        for node in domain.iterfind("iothreadids/iothread")
+    ]
+    count = parse_count(domain.findtext("iothreads") or "0", f"{source}: <iothreads>", most=MOST_THREADS)
+    candidate = 1
+    while len(ids) < count:
+        if candidate not in ids:
+            ids.append(candidate)
+        candidate += 1
+    return sorted(ids)
+
+
+def pci_of(hostdev: Element, *, source: str = "domain XML") -> tuple[int, int, int, int] | None:
+    """The host address that a ``<hostdev type='pci'>`` names; None for other kinds."""
+    address = hostdev.find("source/address")
+    if hostdev.get("type") != "pci" or address is None:
+        return None
+    texts = [address.get(key, "0") for key in ("domain", "bus", "slot", "function")]
+    try:
+        domain, bus, slot, function = (int(text, 0) for text in texts)
+    except ValueError as why:
+        raise BadInput(f"{source}: <hostdev> address {texts} is no PCI address") from why
+    return domain, bus, slot, function

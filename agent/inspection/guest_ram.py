@@ -14,7 +14,6 @@ lengths.  A block and its areas are brought together by the strongest sign there
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -207,8 +206,8 @@ def _fields(value: str) -> dict[str, Any]:
     """One option's fields; the key "" has a leading word without ``=``; a key that repeats becomes a list."""
     if value.startswith("{"):
         try:
-            read = json.loads(value)
-        except ValueError:
+            read = msgspec.json.decode(value)
+        except msgspec.DecodeError:
             return {}
         return read if isinstance(read, dict) else {}
     fields: dict[str, Any] = {}

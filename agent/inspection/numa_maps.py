@@ -20,6 +20,7 @@ from agent.inspection.files import Root
 
 _CELL = re.compile(rb" N([0-9]+)=")
 _PAGE_SIZE = re.compile(rb" kernelpagesize_kB=([0-9]+)")
+SAMPLE_BYTES = 1 << 16
 _COUNTS = (b"anon", b"dirty", b"mapped", b"swapcache", b"active", b"writeback")
 _LIST = msgspec.json.Decoder(list[int])
 _POLICY = re.compile(rb"([0-9a-f]+) (prefer \(many\)[^ ]*|weighted interleave[^ ]*|[^ ]+)(.*)")
@@ -33,11 +34,7 @@ def read_numa_maps(root: Root, pid: int) -> bytes | None:
 def sum_numa_maps(data: bytes) -> PageSums:
     """The whole file in sums, fast: one search of the file for each key, not a look at each word."""
     by_size = _split_by_page_size(data)
-    pages = {
-        (int(cell), size): sum(_numbers(part, b"N" + cell))
-        for size, part in by_size.items()
-        for cell in set(_CELL.findall(part))
-    }
+    pages = {(cell, size): count for size, part in by_size.items() for cell, count in _sum_cells(part)}
     kib = {key: sum(size * sum(_numbers(part, key)) for size, part in by_size.items()) for key in _COUNTS}
     return PageSums(
         cells=tuple(CellPages(cell, size, count) for (cell, size), count in sorted(pages.items())),
@@ -49,6 +46,15 @@ def sum_numa_maps(data: bytes) -> PageSums:
         writeback_kib=kib[b"writeback"],
         mapmax=max(_numbers(data, b"mapmax"), default=0),
     )
+
+
+def _sum_cells(part: bytes) -> list[tuple[int, int]]:
+    """Pages by cell.  The cells of the first lines are mostly all; whether they are is counted."""
+    cells = set(_CELL.findall(part, 0, SAMPLE_BYTES))
+    found = {cell: _numbers(part, b"N" + cell) for cell in cells}
+    if sum(map(len, found.values())) != part.count(b" N"):
+        found |= {cell: _numbers(part, b"N" + cell) for cell in set(_CELL.findall(part)) - cells}
+    return [(int(cell), sum(numbers)) for cell, numbers in found.items()]
 
 
 def _split_by_page_size(data: bytes) -> dict[int, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
@@ -36,6 +35,8 @@ def render_evidence(verdict: Verdict, *, versions: Sequence[tuple[str, str]]) ->
     The digest is SHA-256 over the verdict's JSON, which follows it on one line: whoever has the text can check that
     figures and digest belong together.
     """
+    import hashlib  # loads OpenSSL, which the other forms have no use for
+
     document = encode(verdict)
     lines = [
         "Cellwright verification",

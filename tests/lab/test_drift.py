@@ -120,6 +120,28 @@ def test_a_slice_that_shuts_the_guest_out(guest: Guest) -> None:
     assert findings(guest) == []
 
 
+def test_a_scope_that_was_narrowed_is_the_guest_s_own_and_widened_again(guest: Guest) -> None:
+    cpu = own_pcpu(guest)
+    scope = f"/sys/fs/cgroup/machine.slice/machine-qemu*{guest.name}.scope/cpuset.cpus"
+    guest.lab.shell(f"echo {cpu} >$(echo {scope})")
+    assert guest.read_others() == {cpu}
+    assert all("scope allows pCPU" in one["cause"] for one in findings(guest))
+    repair(guest)
+    assert guest.read_others() == parse_cpus(guest.placement["emulator"])
+    guest.lab.run("cellwright", "undo")
+    assert guest.read_others() == {cpu}
+    repair(guest)
+
+
+def test_chrt_on_a_vcpu(guest: Guest) -> None:
+    tid = next(tid for tid, name, _ in guest.read_threads() if name.startswith("CPU 0/"))
+    guest.lab.run("chrt", "--fifo", "-p", "7", str(tid))
+    (found,) = findings(guest)
+    assert (found["code"], found["expected"], found["actual"]) == ("scheduler-differs", "other 0", "fifo 7")
+    repair(guest)
+    assert "SCHED_OTHER" in guest.lab.run("chrt", "-p", str(tid)).stdout
+
+
 def test_a_restart_of_libvirtd_leaves_the_guest_proven(guest: Guest) -> None:
     guest.lab.run("systemctl", "restart", "libvirtd.service")
     assert guest.verify()["proven"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.guests import Guest, make_request, remove, render_base
+from tests.lab.guests import Guest, make_request, remove, render_base, started
 from tests.lab.machine import Machine
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
 KILLED = -9
 REQUEST = make_request("crash", 2, {"hw:cpu_policy": "dedicated"})
 BASE = "/tmp/crash.xml"
+PATH = {"PYTHONPATH": "/opt/cellwright:/opt/cellwright/site-packages"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,11 +37,10 @@ def unpinned(lab: Machine, files: None) -> Guest:
     return Guest(lab, "crash", {})
 
 
-def run_killed(lab: Machine, method: str, *words: str) -> None:
-    """The command dies when it is about to call ``method``."""
-    path = {"PYTHONPATH": "/opt/cellwright:/opt/cellwright/site-packages"}
-    command = ("python3", "-P", "/tmp/killed.py", method, "1", *words)
-    done = lab.run(*command, stdin=json.dumps(REQUEST), env=path, status=None)
+def run_killed(lab: Machine, method: str, *words: str, nth: int = 1) -> None:
+    """The command dies when it is about to call ``method`` for the nth time."""
+    command = ("python3", "-P", "/tmp/killed.py", method, str(nth), *words)
+    done = lab.run(*command, stdin=json.dumps(REQUEST), env=PATH, status=None)
     assert done.status == KILLED, str(done)
 
 
@@ -81,3 +81,74 @@ def test_a_killed_pin_leaves_the_guest_unpinned(lab: Machine, unpinned: Guest, m
     assert "as it was before" in recover(lab)
     assert last_outcome(lab) == ("pin", "put back")
     assert ([cpus for _, _, cpus in unpinned.read_threads()], lab.run(*xml).stdout) == before
+
+
+@pytest.fixture(scope="module")
+def placed(lab: Machine, files: None) -> Iterator[Guest]:
+    """A guest on one cell, that is to move to the other."""
+    with started(lab, make_request("moved", 2, {"hw:cpu_policy": "dedicated", "hw:numa_nodes": "1"})) as guest:
+        yield guest
+
+
+def everything(guest: Guest) -> tuple[object, ...]:
+    """Threads, the cells that its cgroups may use, memory policies, and configuration."""
+    mems = f"cat /sys/fs/cgroup/machine.slice/machine-qemu*{guest.name}.scope/libvirt/*/cpuset.mems"
+    xml = guest.lab.run("virsh", "-q", "dumpxml", guest.name, "--inactive").stdout
+    return guest.read_threads(), guest.lab.shell(mems).stdout, sorted(guest.read_memory().items()), xml
+
+
+@pytest.mark.parametrize(
+    ("method", "nth"),
+    [
+        pytest.param("Driver.pin_vcpus", 1, id="configured, not pinned"),
+        pytest.param("memory._write_mems", 2, id="some cgroups may use both cells"),
+        pytest.param("move_pages._move", 4, id="half of the pages moved"),
+        pytest.param("memory._write_mems", 5, id="some cgroups may use the new cell alone"),
+        pytest.param("Journal.end", 1, id="all done, and not written down"),
+    ],
+)
+def test_a_killed_migration_leaves_the_guest_on_its_old_cell(
+    lab: Machine, placed: Guest, method: str, nth: int
+) -> None:
+    home = placed.placement["cells"][0]["host_cell"]
+    before = everything(placed)
+    run_killed(lab, method, "migrate-cells", "moved", "--to", str(1 - home), nth=nth)
+    assert "moved is again as it was before" in recover(lab)
+    assert last_outcome(lab) == ("migrate-cells", "put back")
+    assert everything(placed) == before
+    assert placed.verify(status=None)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        pytest.param(
+            "Driver.define", ("pin", "crash", "--request", "-", "--live", "--config"), id="pin: configuration"
+        ),
+        pytest.param("Driver.pin_vcpus", ("pin", "crash", "--request", "-", "--live", "--config"), id="pin: masks"),
+        pytest.param("Driver.xml", ("verify", "crash", "--quick"), id="verify: between list and XML"),
+    ],
+)
+def test_libvirtd_restarts_under_us_and_the_verb_is_carried_out(
+    lab: Machine, unpinned: Guest, method: str, words: tuple[str, ...]
+) -> None:
+    env = {**PATH, "INSTEAD": "systemctl restart libvirtd.service"}
+    command = ("python3", "-P", "/tmp/killed.py", method, "1", *words)
+    lab.run(*command, stdin=json.dumps(REQUEST), env=env)
+    lab.run("cellwright", "verify", "crash", "--quick")
+    if words[0] == "pin":
+        lab.run("cellwright", "unpin", "crash")
+
+
+def test_libvirtd_restarts_while_a_guest_starts_and_nothing_half_started_is_left(lab: Machine) -> None:
+    """A start may not be repeated: libvirt could have begun it.  So the create fails, says why, and cleans up."""
+    request = make_request("other", 2, {"hw:cpu_policy": "dedicated"})
+    lab.write("/tmp/other.xml", render_base(request))
+    env = {**PATH, "INSTEAD": "systemctl restart libvirtd.service"}
+    words = ("create", "--request", "-", "--domain", "/tmp/other.xml")
+    command = ("python3", "-P", "/tmp/killed.py", "Driver.start", "1", *words)
+    done = lab.run(*command, stdin=json.dumps(request), env=env, status=5)
+    assert "was restarted during: start" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "other" not in lab.run("virsh", "-q", "list", "--all", "--name").stdout.split()
+    assert last_outcome(lab) == ("create", "put back")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -11,7 +12,9 @@ from tests.lab.guests import (
     parse_cpus,
     read_cell_cpus,
     read_free_pages,
+    read_placement,
     read_siblings,
+    remove,
     render_base,
     started,
 )
@@ -133,6 +136,86 @@ def test_an_emulator_apart_on_one_cell_starts_with_huge_pages_of_two(lab: Machin
             assert guest.verify()["ok"]
     finally:
         lab.shell("".join(f"echo 0 >{pool}\n" for pool in pools))
+
+
+def read_classes(guest: Guest) -> dict[str, str]:
+    """Thread name → scheduling class and priority, by chrt."""
+    found = {}
+    for tid, name, _ in guest.read_threads():
+        said = guest.lab.run("chrt", "-p", str(tid)).stdout.split()
+        found[name if tid != guest.pid else "main"] = f"{said[5]} {said[-1]}"
+    return found
+
+
+def test_real_time_vcpus_run_under_fifo_with_all_memory_locked(lab: Machine) -> None:
+    specs = {"hw:cpu_policy": "dedicated", "hw:cpu_realtime": "yes", "hw:cpu_realtime_mask": "^0"}
+    with started(lab, make_request("rt", 3, specs)) as guest:
+        cpus = check_pins(guest)
+        check_memory(guest, lab)
+        classes = read_classes(guest)
+        assert {name: classes[name] for name in ("CPU 0/TCG", "CPU 1/TCG", "CPU 2/TCG", "main")} == {
+            "CPU 0/TCG": "SCHED_OTHER 0",
+            "CPU 1/TCG": "SCHED_FIFO 1",
+            "CPU 2/TCG": "SCHED_FIFO 1",
+            "main": "SCHED_OTHER 0",
+        }
+        assert guest.read_others() == {cpus[0]}, "QEMU's threads share the pCPU of the vCPU that is not real-time"
+        locked_kib = int(re.search(r"VmLck:\s+(\d+)", lab.read(f"/proc/{guest.pid}/status"))[1])  # type: ignore[index]
+        assert locked_kib >= 128 * 1024
+        xml = lab.run("virsh", "-q", "dumpxml", "rt").stdout
+        assert "<locked/>" in xml
+        assert "<nosharepages/>" in xml
+        assert "<pmu state='off'/>" in xml
+        validate = ("virt-xml-validate", "-", "domain")
+        assert subprocess.run(validate, input=xml, text=True, capture_output=True, check=False).returncode == 0
+        assert guest.verify(status=None)["ok"]
+
+
+def test_classes_of_emulator_and_io_threads_are_what_was_asked_for_and_stay_over_a_restart(lab: Machine) -> None:
+    specs = {
+        "hw:cpu_policy": "dedicated",
+        "cw:iothreads": "1",
+        "cw:iothread_sched": "rr:2",
+        "cw:emulator_sched": "fifo:3",
+    }
+    with started(lab, make_request("classes", 2, specs)) as guest:
+        wanted = {"main": "SCHED_FIFO 3", "IO iothread1": "SCHED_RR 2", "CPU 0/TCG": "SCHED_OTHER 0"}
+        assert wanted.items() <= read_classes(guest).items()
+        assert guest.verify(status=None)["ok"]
+        lab.shell("virsh -q destroy classes; virsh -q start classes")
+        assert wanted.items() <= read_classes(guest).items()
+
+
+def test_a_vhost_kernel_thread_is_where_the_emulator_is_placed(lab: Machine) -> None:
+    """libvirt gives vhost-net to KVM guests alone, so an emulated one gets it by QEMU's own options."""
+    lab.shell(
+        "modprobe -a tun vhost_net && chmod 666 /dev/vhost-net && ip tuntap add dev tap7 mode tap user libvirt-qemu"
+    )
+    request = make_request("vhost", 2, {"hw:cpu_policy": "dedicated", "hw:emulator_threads_policy": "isolate"})
+    options = ["-netdev", "tap,id=n7,ifname=tap7,script=no,downscript=no,vhost=on,vhostforce=on"]
+    options += ["-device", "virtio-net-pci,netdev=n7,bus=pcie.0,addr=0x10"]
+    namespace = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+    arguments = "".join(f"<qemu:arg value='{option}'/>" for option in options)
+    base = render_base(request).replace('<domain type="qemu">', f'<domain type="qemu" {namespace}>')
+    base = base.replace("</domain>", f"<qemu:commandline>{arguments}</qemu:commandline></domain>")
+    lab.write("/tmp/vhost-base.xml", base)
+    try:
+        create = ("cellwright", "create", "--request", "-", "--domain", "/tmp/vhost-base.xml")
+        lab.run(*create, stdin=json.dumps(request))
+        guest = Guest(lab, "vhost", read_placement(lab, "vhost"))
+        emulator = parse_cpus(guest.placement["emulator"])
+        assert len(emulator) == 1
+        (tid,) = lab.run("pgrep", "-x", f"vhost-{guest.pid}").stdout.split()
+        allowed = "grep Cpus_allowed_list: /proc/{}/status"
+        assert parse_cpus(lab.shell(allowed.format(tid)).stdout.split()[1]) == emulator
+        lab.run("taskset", "-p", "-c", "0-7", tid)
+        found = guest.verify(status=4)["findings"]
+        assert [(one["code"], one["role"]) for one in found if one["tid"] == int(tid)] == [("mask-differs", "vhost")]
+        lab.run("cellwright", "repair", "vhost")
+        assert parse_cpus(lab.shell(allowed.format(tid)).stdout.split()[1]) == emulator
+    finally:
+        remove(lab, "vhost")
+        lab.shell("ip link del tap7")
 
 
 def test_memory_that_is_gone_before_the_start_leaves_no_half_started_guest(lab: Machine) -> None:

@@ -14,7 +14,7 @@ from agent.core.errors import BadInput
 from agent.core.placement import PlacedDevice, Placement
 from agent.domain.document import Element
 from agent.domain.layout import DOMAIN_ORDER, insert_behind, put
-from agent.domain.scalars import parse_count
+from agent.domain.scalars import parse_count, pci_of
 
 ALIAS = "ua-cellwright-"
 """Our devices carry aliases that start so; libvirt keeps aliases with ``ua-``."""
@@ -67,19 +67,6 @@ def parse_pci(text: str) -> tuple[int, int, int, int]:
         raise BadInput(f"device {text!r} is no PCI address; allowed: DDDD:BB:SS.F, such as 0000:3b:00.0")
     domain, bus, slot, function = match.groups()
     return int(domain or "0", 16), int(bus, 16), int(slot, 16), int(function, 16)
-
-
-def pci_of(hostdev: Element, *, source: str = "domain XML") -> tuple[int, int, int, int] | None:
-    """The host address that a ``<hostdev type='pci'>`` names; None for other kinds."""
-    address = hostdev.find("source/address")
-    if hostdev.get("type") != "pci" or address is None:
-        return None
-    texts = [address.get(key, "0") for key in ("domain", "bus", "slot", "function")]
-    try:
-        domain, bus, slot, function = (int(text, 0) for text in texts)
-    except ValueError as why:
-        raise BadInput(f"{source}: <hostdev> address {texts} is no PCI address") from why
-    return domain, bus, slot, function
 
 
 def _has_pcie(domain: Element) -> bool:

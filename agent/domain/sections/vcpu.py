@@ -7,7 +7,7 @@ from lxml import etree
 from agent.core.placement import Placement
 from agent.domain.document import Element, facts
 from agent.domain.layout import DOMAIN_ORDER, put, swap, take
-from agent.domain.scalars import MOST_THREADS, parse_count
+from agent.domain.scalars import iothread_ids
 
 
 def write_vcpu(domain: Element, placement: Placement) -> None:
@@ -50,18 +50,3 @@ def write_iothreads(domain: Element, placement: Placement) -> None:
         for iothread in wanted:
             etree.SubElement(ids, "iothread", id=str(iothread))
         put(domain, ids, DOMAIN_ORDER)
-
-
-def iothread_ids(domain: Element, *, source: str = "domain XML") -> list[int]:
-    """The ids of the domain's I/O threads: those named, then the lowest free ones up to ``<iothreads>``."""
-    ids = [
-        parse_count(node.get("id"), f"{source}: <iothread id>", most=MOST_THREADS)
-        for node in domain.iterfind("iothreadids/iothread")
-    ]
-    count = parse_count(domain.findtext("iothreads") or "0", f"{source}: <iothreads>", most=MOST_THREADS)
-    candidate = 1
-    while len(ids) < count:
-        if candidate not in ids:
-            ids.append(candidate)
-        candidate += 1
-    return sorted(ids)
