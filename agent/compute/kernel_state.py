@@ -71,7 +71,10 @@ def restore_kernel_state(before: KernelState, *, helpers: CpuSet) -> None:
     now = read_kernel_state(before.pid)
     if now is None:
         return
-    write_cpusets({one.path: one.cpus or CpuSet() for one in before.cpusets}, now.cpusets)
+    there = {one.path: one.cpus for one in now.cpusets}
+    changed = [one for one in before.cpusets if one.cpus != there.get(one.path)]
+    # an empty one is as its parent, and the kernel makes none empty again that has threads in it (version 2)
+    write_cpusets({one.path: one.cpus or one.effective or CpuSet() for one in changed}, now.cpusets)
     known = {(thread.tid, thread.name): thread for thread in before.threads}
     for thread in now.threads:
         was = known.get((thread.tid, thread.name))
@@ -88,10 +91,9 @@ def write_cpusets(wanted: dict[str, CpuSet], now: tuple[Cgroup, ...]) -> None:
 
     The kernel refuses a cgroup more than its parent has, and with version 1 less than its children have.
     """
-    differ = sorted((one for one in now if wanted.get(one.path, one.cpus) != one.cpus), key=lambda one: len(one.path))
+    differ = sorted((one for one in now if wanted.get(one.path) not in (None, one.cpus)), key=lambda one: len(one.path))
     for one in differ:
-        if one.cpus and wanted[one.path]:
-            _write(one, one.cpus | wanted[one.path])
+        _write(one, (one.cpus or CpuSet()) | wanted[one.path])
     for one in reversed(differ):
         _write(one, wanted[one.path])
 

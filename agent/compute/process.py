@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from agent.inspection.files import Root
+from agent.inspection.process import read_command_line
 
 
 def read_pid(uri: str, name: str, uuid: str) -> int | None:
@@ -21,7 +22,7 @@ def read_pid(uri: str, name: str, uuid: str) -> int | None:
             pid = int(file.read_text())
         except (OSError, ValueError):
             continue
-        if uuid in (Root().read(f"proc/{pid}/cmdline") or b"").decode("utf-8", "replace").split("\0"):
+        if uuid in read_command_line(Root(), pid):
             return pid
     return _search(uuid)
 

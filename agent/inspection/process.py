@@ -115,6 +115,12 @@ def read_neighbours(root: Root, *, without: Iterable[int] = ()) -> tuple[Neighbo
     return tuple(found)
 
 
+def read_command_line(root: Root, pid: int) -> list[str]:
+    """The words a process was started with; none when it is gone, or belongs to the kernel."""
+    data = root.read(f"proc/{pid}/cmdline") or b""
+    return data.rstrip(b"\0").decode("utf-8", "replace").split("\0") if data else []
+
+
 def has_process(root: Root, name: str) -> bool:
     """Whether a process of that name runs."""
     return any(root.line(f"proc/{pid}/comm") == name for pid in _pids(root))

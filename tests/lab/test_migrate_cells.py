@@ -72,7 +72,7 @@ def test_huge_pages_move_into_the_other_cell_s_pool_while_it_has_room(lab: Machi
             assert guest.verify(status=None)["ok"]
             lab.shell(f"echo 40 >{pools[old]}")
             done = lab.run("cellwright", "migrate-cells", "huge", "--to", str(old), status=3)
-            assert f"cell {old} has 80 MiB free in pages (2048) of the 128 MiB wanted" in done.stdout, str(done)
+            assert f"cell {old} has 80 MiB free in pages (2 MiB) of the 128 MiB wanted" in done.stdout, str(done)
             assert read_free_pages(lab, 2048)[new] == 70 - 64
             lab.run("cellwright", "undo", status=1)
             assert guest.verify(status=None)["ok"], "it stayed where it was, whole"
