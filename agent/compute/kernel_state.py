@@ -6,6 +6,7 @@ Read before every change and written into the journal, so that what libvirt has 
 from __future__ import annotations
 
 import os
+from errno import EBUSY
 from pathlib import Path
 
 import msgspec
@@ -89,7 +90,8 @@ def restore_kernel_state(before: KernelState, *, helpers: CpuSet) -> None:
 def write_cpusets(wanted: dict[str, CpuSet], now: tuple[Cgroup, ...]) -> None:
     """Give each of these cgroups its pCPUs: widened from the top, then narrowed from the bottom.
 
-    The kernel refuses a cgroup more than its parent has, and with version 1 less than its children have.
+    The kernel refuses a cgroup more than its parent has, and with version 1 less than its children have: one with such
+    a child stays wide, which moves no thread.
     """
     differ = sorted((one for one in now if wanted.get(one.path) not in (None, one.cpus)), key=lambda one: len(one.path))
     for one in differ:
@@ -137,4 +139,6 @@ def _write(cgroup: Cgroup, cpus: CpuSet) -> None:
     except FileNotFoundError:
         return  # libvirt took the cgroup away with its thread
     except OSError as why:
+        if why.errno == EBUSY and cgroup.version == 1:
+            return
         raise CellwrightError(f"{path}: {cpus} cannot be written: {why.strerror}") from why

@@ -75,8 +75,8 @@ class CellPages(msgspec.Struct, frozen=True):
 class Area(msgspec.Struct, frozen=True, kw_only=True):
     """One line of numa_maps: where, under which memory policy, what is mapped, and its resident pages by host cell.
 
-    Counts are pages of ``page_kib``, which is None while nothing is resident; ``mapmax`` is the largest number of
-    processes that share one page; ``what`` is the file, ``heap``, ``stack`` or ``anonymous``.
+    Counts are pages of ``page_kib``, which is None while nothing is resident; ``what`` is the file, ``heap``, ``stack``
+    or ``anonymous``.
     """
 
     address: int
@@ -85,13 +85,6 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
     huge: bool = False
     page_kib: int | None = None
     pages: dict[int, int] = {}
-    anon: int = 0
-    dirty: int = 0
-    mapped: int = 0
-    mapmax: int = 0
-    swapcache: int = 0
-    active: int = 0
-    writeback: int = 0
 
 
 class PageSums(msgspec.Struct, frozen=True, kw_only=True):

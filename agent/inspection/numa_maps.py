@@ -23,6 +23,12 @@ _PAGE_SIZE = re.compile(rb" kernelpagesize_kB=([0-9]+)")
 SAMPLE_BYTES = 1 << 16
 _COUNTS = (b"anon", b"dirty", b"mapped", b"swapcache", b"active", b"writeback")
 _LIST = msgspec.json.Decoder(list[int])
+_LINE = re.compile(
+    rb"^([0-9a-f]+) (prefer \(many\)[^ \n]*|weighted interleave[^ \n]*|[^ \n]+)(?: (file=[^ \n]*|heap|stack))?"
+    rb"( huge)?(?: [a-z]+=[0-9]+)*((?: N[0-9]+=[0-9]+)*)(?: kernelpagesize_kB=([0-9]+))?$",
+    re.MULTILINE,
+)
+"""A line in the order of show_numa_map: address, policy, what, huge, pages by cell, page size."""
 _POLICY = re.compile(rb"([0-9a-f]+) (prefer \(many\)[^ ]*|weighted interleave[^ ]*|[^ ]+)(.*)")
 
 
@@ -34,10 +40,9 @@ def read_numa_maps(root: Root, pid: int) -> bytes | None:
 def sum_numa_maps(data: bytes) -> PageSums:
     """The whole file in sums, fast: one search of the file for each key, not a look at each word."""
     by_size = _split_by_page_size(data)
-    pages = {(cell, size): count for size, part in by_size.items() for cell, count in _sum_cells(part)}
     kib = {key: sum(size * sum(_numbers(part, key)) for size, part in by_size.items()) for key in _COUNTS}
     return PageSums(
-        cells=tuple(CellPages(cell, size, count) for (cell, size), count in sorted(pages.items())),
+        cells=_sum_pages(by_size),
         anon_kib=kib[b"anon"],
         dirty_kib=kib[b"dirty"],
         mapped_kib=kib[b"mapped"],
@@ -46,6 +51,16 @@ def sum_numa_maps(data: bytes) -> PageSums:
         writeback_kib=kib[b"writeback"],
         mapmax=max(_numbers(data, b"mapmax"), default=0),
     )
+
+
+def sum_pages(data: bytes) -> tuple[CellPages, ...]:
+    """Pages by cell and page size alone: what ``numastat -p`` shows."""
+    return _sum_pages(_split_by_page_size(data))
+
+
+def _sum_pages(by_size: dict[int, bytes]) -> tuple[CellPages, ...]:
+    counted = [(cell, size, count) for size, part in by_size.items() for cell, count in _sum_cells(part)]
+    return tuple(CellPages(*one) for one in sorted(counted))
 
 
 def _sum_cells(part: bytes) -> list[tuple[int, int]]:
@@ -83,8 +98,35 @@ def _numbers(data: bytes, key: bytes) -> list[int]:
 
 
 def parse_numa_maps(data: bytes) -> tuple[Area, ...]:
-    """Every area, line by line; BadInput names the line that is none."""
-    return tuple(_area(line, number) for number, line in enumerate(data.splitlines(), 1) if line)
+    """Every area; BadInput names the line that is none.  Lines as kernels write them are read in one search."""
+    found = _LINE.findall(data)
+    if len(found) != len(data.splitlines()):  # words that no kernel of today has, or damage
+        return tuple(_area(line, number) for number, line in enumerate(data.splitlines(), 1) if line)
+    names: dict[bytes, str] = {b"": "anonymous"}
+    policies: dict[bytes, str] = {}
+    areas = []
+    for address, policy, what, huge, cells, page_kib in found:
+        name = names.get(what)
+        if name is None:
+            name = names[what] = _unescape(what.removeprefix(b"file="))
+        mode = policies.get(policy)
+        if mode is None:
+            mode = policies[policy] = policy.decode("ascii", "replace")
+        pages = {}
+        for word in cells.split():
+            cell, _, count = word.partition(b"=")
+            pages[int(cell[1:])] = int(count)
+        areas.append(
+            Area(
+                address=int(address, 16),
+                policy=mode,
+                what=name,
+                huge=huge != b"",
+                page_kib=int(page_kib) if page_kib else None,
+                pages=pages,
+            )
+        )
+    return tuple(areas)
 
 
 def _area(line: bytes, number: int) -> Area:
@@ -111,13 +153,6 @@ def _area(line: bytes, number: int) -> Area:
         huge=huge,
         page_kib=counts.get(b"kernelpagesize_kB"),
         pages={int(key[1:]): value for key, value in counts.items() if key.startswith(b"N") and key[1:].isdigit()},
-        anon=counts.get(b"anon", 0),
-        dirty=counts.get(b"dirty", 0),
-        mapped=counts.get(b"mapped", 0),
-        mapmax=counts.get(b"mapmax", 0),
-        swapcache=counts.get(b"swapcache", 0),
-        active=counts.get(b"active", 0),
-        writeback=counts.get(b"writeback", 0),
     )
 
 

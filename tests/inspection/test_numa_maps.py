@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import BadInput
 from agent.core.observation import CellPages
-from agent.inspection.numa_maps import parse_numa_maps, sum_numa_maps
+from agent.inspection.numa_maps import parse_numa_maps, sum_numa_maps, sum_pages
 from tests.inspection.qemu import NUMA_MAPS
 
 HUGE = (
@@ -92,5 +92,15 @@ def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
             plain[key] = plain.get(key, 0) + pages
     sums = sum_numa_maps(data)
     assert {(one.host_cell, one.page_kib): one.pages for one in sums.cells} == plain
-    assert sums.anon_kib == sum(area.anon * (area.page_kib or 0) for area in areas)
-    assert sums.mapmax == max((area.mapmax for area in areas), default=0)
+    assert sum_pages(data) == sums.cells
+    words = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
+    assert sums.anon_kib == sum(int(one.get("anon", 0)) * int(one["kernelpagesize_kB"]) for one in words)
+    assert sums.mapmax == max((int(one.get("mapmax", 0)) for one in words), default=0)
+
+
+@given(st.lists(LINE, max_size=4), st.sampled_from([" shared=3", " migrate", " N3=x"]))
+def test_a_word_that_no_kernel_has_today_changes_nothing_else(lines: list[str], word: str) -> None:
+    """Then lines are read word by word; in the kernel's own order they are read by one search."""
+    data = "\n".join(lines).encode()
+    odd = "\n".join([*lines, f"7f00 default{word}"]).encode()
+    assert parse_numa_maps(odd)[:-1] == parse_numa_maps(data)

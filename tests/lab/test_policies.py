@@ -216,7 +216,9 @@ def test_a_vhost_kernel_thread_is_where_the_emulator_is_placed(lab: Machine) -> 
         (tid,) = lab.run("pgrep", "-x", f"vhost-{guest.pid}").stdout.split()
         allowed = "grep Cpus_allowed_list: /proc/{}/status"
         assert parse_cpus(lab.shell(allowed.format(tid)).stdout.split()[1]) == emulator
-        lab.run("taskset", "-p", "-c", "0-7", tid)
+        pinned = parse_cpus(guest.placement["cells"][0]["pins"]["0"])
+        lab.run("virsh", "-q", "emulatorpin", "vhost", str(min(pinned)), "--live")
+        assert parse_cpus(lab.shell(allowed.format(tid)).stdout.split()[1]) == pinned
         found = guest.verify(status=4)["findings"]
         assert [(one["code"], one["role"]) for one in found if one["tid"] == int(tid)] == [("mask-differs", "vhost")]
         lab.run("cellwright", "repair", "vhost")
