@@ -1,14 +1,18 @@
-"""How the daemons log: lines with a priority for journald (sd-daemon(3)), plain lines on a terminal."""
+"""How the daemons log: to the journal with fields where stderr goes there, plain lines on a terminal.
+
+Where the journal's own socket is not to be had its lines have their priority before them (sd-daemon(3)).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from argparse import ArgumentParser
 
+from agent.cli.journald import PRIORITIES, JournalHandler, is_journal
+
 LEVELS = ("debug", "info", "warning", "error")
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 5, logging.ERROR: 3, logging.CRITICAL: 2}
-"""Our levels as syslog's: what we warn of is a notice to an operator, what we call an error is his to look at."""
 
 
 class JournalFormatter(logging.Formatter):
@@ -26,10 +30,14 @@ def add_log_option(parser: ArgumentParser) -> None:
 
 
 def start_logging(level: str = "warning") -> None:
-    """Log to stderr, in journald's form when that is where stderr goes; ``level`` is that of our own lines."""
-    handler = logging.StreamHandler()
-    if "JOURNAL_STREAM" in os.environ:
+    """Log to the journal when that is where stderr goes, else to stderr; ``level`` is that of our own lines."""
+    handler: logging.Handler = logging.StreamHandler()
+    stream = os.environ.get("JOURNAL_STREAM")
+    if stream is not None:
         handler.setFormatter(JournalFormatter("%(message)s"))
+        if is_journal(sys.stderr.fileno(), stream):
+            handler = JournalHandler(handler)
+            handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -18,6 +18,7 @@ from agent.compute.daemon.guests import GuestReader, Guests
 from agent.compute.daemon.idle_pcpus import IdlePcpus
 from agent.compute.daemon.interrupts import Interrupts
 from agent.compute.daemon.link import Link
+from agent.compute.daemon.log import log_drift, log_outcome, log_removed, log_repair
 from agent.compute.daemon.metrics import render_metrics
 from agent.compute.daemon.proof import Prover
 from agent.compute.daemon.reconcile import Action, Todo, plan
@@ -174,7 +175,7 @@ class Worker:
             self._stale = True
             if domain:
                 carry_out.remove(self.tools, domain)
-                LOG.warning("removed domain %s of instance %s, as the scheduler asked", domain, instance)
+                log_removed(domain, instance)
             self._confirm(Confirmation(instance=instance, outcome=Outcome.GONE))
         elif action.todo is Todo.LOST:
             known = self.state.of(instance)
@@ -236,16 +237,8 @@ class Worker:
             self.tools, assignment, host=host, facts=facts, guests=self.guests, accepted=begin
         )
         if confirmation is not None:
-            self._tell(confirmation, domain)
+            log_outcome(confirmation, domain)
         return confirmation, domain
-
-    def _tell(self, confirmation: Confirmation, domain: str) -> None:
-        if confirmation.outcome is Outcome.VERIFIED:
-            LOG.warning("domain %s of instance %s runs where it was placed", domain, confirmation.instance)
-        else:
-            misfit = confirmation.misfit
-            why = "; ".join(reason.message for reason in misfit.misfits) if misfit else confirmation.reason
-            LOG.error("instance %s %s: %s", confirmation.instance, confirmation.outcome, why)
 
     def _confirm(self, confirmation: Confirmation) -> bool:
         """Whether the scheduler took it; what it did not take follows again from the next reconciling."""
@@ -290,10 +283,7 @@ class Worker:
     def _drifted(self, drift: Collection[Drift]) -> None:
         placed = {one.name for one in self.guests.claimants if not one.foreign}
         for one in drift:
-            if one.finding is not None:
-                cause = f"; cause: {one.finding.cause}" if one.finding.cause else ""
-                level = logging.ERROR if one.change == "appeared" and one.guest in placed else logging.WARNING
-                LOG.log(level, "drift %s: %s: %s%s", one.change, one.guest, one.message, cause)
+            log_drift(one, placed=one.guest in placed)
         moved = {one.guest for one in drift if one.change == "appeared" and one.finding is not None} & placed
         if moved and self.settings.agent.repair:
             self._repair(sorted(moved))
@@ -303,14 +293,7 @@ class Worker:
             repairs = apply_repair(self.tools.libvirt, self.tools.journal, names=names)
         for one in repairs:
             self.repairs[one.result] += 1
-            LOG.log(
-                logging.ERROR if one.result is Result.FAILED else logging.WARNING,
-                "repair: %s: %s: %s%s",
-                one.guest,
-                one.finding,
-                one.result,
-                f": {one.why}" if one.why else "",
-            )
+            log_repair(one)
 
     def metrics(self, report_age_s: float | None) -> str:
         """Prometheus' text of what is known now; empty before the first reading."""
