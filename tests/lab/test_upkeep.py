@@ -14,7 +14,7 @@ from tests.lab.machine import Machine
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
 
-UNITS = "/etc/systemd/system"
+DROP_INS = "/etc/systemd/system/cellwright-agent.service.d"
 SETTINGS = """[host]
 cpu_dedicated_set = "2-3,6-7"
 cpu_shared_set = "0-1,4-5"
@@ -32,16 +32,15 @@ GUEST = """<domain type='qemu'><name>upkeep</name><memory unit='MiB'>32</memory>
 @pytest.fixture(scope="module")
 def agent(lab: Machine) -> Iterator[Machine]:
     """The unit with the drop-in that comes with it, and a guest's definition at hand."""
-    lab.shell(f"cp /opt/cellwright/systemd/cellwright-* {UNITS}")
-    drop_ins = f"{UNITS}/cellwright-agent.service.d"
-    lab.shell(f"mkdir -p {drop_ins} && cp /opt/cellwright/systemd/agent-host.conf {drop_ins}/host.conf")
+    lab.shell(f"mkdir -p {DROP_INS} && cp /usr/share/cellwright/systemd/agent-host.conf {DROP_INS}/host.conf")
+    lab.shell("systemd-sysusers cellwright.conf && systemd-tmpfiles --create cellwright.conf")
     lab.write("/etc/cellwright/cellwright.toml", SETTINGS.format(on="true"))
     lab.write("/run/upkeep.xml", GUEST)
     lab.shell("systemctl daemon-reload && systemctl start cellwright-agent", timeout_s=180)
     yield lab
     lab.shell("virsh destroy upkeep; virsh undefine upkeep", status=None)
-    lab.shell(f"systemctl stop cellwright-agent; rm -r {UNITS}/cellwright-* /etc/cellwright /var/lib/cellwright")
-    lab.shell("systemctl daemon-reload")
+    lab.shell(f"systemctl stop cellwright-agent; rm -r {DROP_INS}/host.conf /etc/cellwright/cellwright.toml")
+    lab.shell("rm -rf /var/lib/cellwright/journal; systemctl daemon-reload")
 
 
 def online(lab: Machine) -> set[int]:
@@ -99,6 +98,10 @@ def test_what_somebody_else_moves_is_noticed_and_moved_again(agent: Machine) -> 
     journal = agent.shell("journalctl -u cellwright-agent -o cat").stdout
     assert f"IRQ {number} (" in journal
     assert "somebody wrote its smp_affinity" in journal
+    asked = agent.run("journalctl", "-o", "json", "CELLWRIGHT_CHECK=irq-moved").stdout.splitlines()
+    entry = json.loads(asked[-1])
+    assert (entry["CELLWRIGHT_CAUSE"], entry["PRIORITY"]) == ("somebody wrote its smp_affinity", "5")
+    assert (entry["_SYSTEMD_UNIT"], len(entry["MESSAGE_ID"])) == ("cellwright-agent.service", 32)
 
 
 def test_a_guest_that_goes_gives_everything_back(agent: Machine) -> None:
