@@ -1,12 +1,14 @@
 """Network, storage and GPU devices, and whatever else a guest could be given, each with its cell.
 
 Read from ``/sys/bus/pci/devices``: two small files a device, ``modalias``, which holds vendor, product and class at
-once, and ``numa_node`` (Documentation/ABI/testing/sysfs-bus-pci), and links for everything else.  Bridges, memory
-controllers and performance counters are passed over.  Plain dicts and no imports of weight: ``topology`` reads this.
+once, and ``numa_node`` (Documentation/ABI/testing/sysfs-bus-pci), and links for everything else; where a tree was saved
+without the first, ``class``, ``vendor`` and ``device``.  Bridges, memory controllers and performance counters are
+passed over.  Plain dicts and no imports of weight: ``topology`` reads this.
 """
 
 from __future__ import annotations
 
+from agent.core.cpulist import HEXADECIMAL
 from agent.inspection.files import Root
 
 _CLASSES = ("sys/class/net", "sys/class/infiniband", "sys/class/block", "sys/class/drm")
@@ -19,18 +21,27 @@ _PASSED_OVER = (0x05, 0x06, 0x08, 0x11)
 _Plain = dict[str, str | int | None]
 
 
-def read_devices(root: Root) -> list[tuple[int | None, _Plain]]:
+def read_devices(root: Root, unknown: list[str]) -> list[tuple[int | None, _Plain]]:
     """Every device as (cell or None, the fields of a Device document), by PCI address.
 
-    The cell is None where the kernel says -1 or nothing.  A device that vanishes while being read is left out.
+    The cell is None where the kernel says -1 or nothing.  A device that vanishes while being read is left out; where
+    none tells what it is, ``unknown`` says so.
     """
     folder = "sys/bus/pci/devices"
     names: dict[str, list[str]] | None = None
     found = []
-    for address in root.names(folder) or ():
+    has_alias, identified = True, 0
+    addresses = root.names(folder) or ()
+    for address in addresses:
         path = f"{folder}/{address}"
-        identity = parse_modalias(root.line(f"{path}/modalias"))
-        if identity is None or identity[2] in _PASSED_OVER:
+        identity = parse_modalias(root.line(f"{path}/modalias")) if has_alias else None
+        if identity is None:
+            identity = _identity_of_files(root, path)
+            has_alias = has_alias and identity is None
+        if identity is None:
+            continue
+        identified += 1
+        if identity[2] in _PASSED_OVER:
             continue
         if names is None:
             names = _names(root)
@@ -48,6 +59,8 @@ def read_devices(root: Root) -> list[tuple[int | None, _Plain]]:
             "physical_function": _last(root.link(f"{path}/physfn")),
         }
         found.append((_cell(root.line(f"{path}/numa_node")), device))
+    if addresses and not identified:
+        unknown.append("devices (no file tells their class)")
     found.sort(key=lambda item: address_key(str(item[1]["pci"])))
     return found
 
@@ -91,12 +104,31 @@ def parse_modalias(text: str | None) -> tuple[str, str, int, int] | None:
     return f"{vendor_id:04x}", f"{product_id:04x}", base, sub
 
 
+def parse_hexadecimal(text: str | None) -> int | None:
+    """The number of ``0x8086``; None for any other text."""
+    digits = "" if text is None else text.strip().removeprefix("0x")
+    return int(digits, 16) if digits and len(digits) < 9 and not digits.strip(HEXADECIMAL) else None
+
+
 def address_key(address: str) -> tuple[int, ...] | tuple[int, int, str]:
     """Order of PCI addresses by domain, bus, slot and function; other names after them."""
     try:
         return (0, *(int(part, 16) for part in address.replace(".", ":").split(":")))
     except ValueError:
         return (1, 0, address)
+
+
+def _identity_of_files(root: Root, path: str) -> tuple[str, str, int, int] | None:
+    """As parse_modalias, from a file each; vendor and product are not read of what is passed over."""
+    number = parse_hexadecimal(root.line(f"{path}/class"))
+    if number is None:
+        return None
+    base, sub = number >> 16 & 0xFF, number >> 8 & 0xFF
+    if base in _PASSED_OVER:
+        return "", "", base, sub
+    vendor = parse_hexadecimal(root.line(f"{path}/vendor"))
+    product = parse_hexadecimal(root.line(f"{path}/device"))
+    return None if vendor is None or product is None else (f"{vendor:04x}", f"{product:04x}", base, sub)
 
 
 def _names(root: Root) -> dict[str, list[str]]:

@@ -75,7 +75,7 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     for cache in caches:
         for position, share in _shares(parts, homes, cache.cpus):
             by_position[position]["caches"].append(_cache(cache, share))
-    placed, unplaced = place_devices(read_devices(root), [facts.id for facts, _ in cells])
+    placed, unplaced = place_devices(read_devices(root, unknown), [facts.id for facts, _ in cells])
     for facts, cell in cells:
         cell["devices"] = placed[facts.id]
     outside = cpus.online & ~housed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.inspection.devices import parse_modalias, place_devices, read_devices
-from agent.inspection.files import Root
+from agent.inspection.files import LONGEST, Root
 from agent.inspection.host import read_host
 
 MACHINES = {
@@ -50,8 +50,31 @@ def test_saved_machine(machines: Path, name: str) -> None:
             assert set(filter(None, device.name.split(","))) <= set(entry["devices"]), device
 
 
+class WithoutAliases(Root):
+    """A machine whose files ``modalias`` were not saved."""
+
+    gone = ("/modalias",)
+
+    def read(self, path: str, limit: int = LONGEST) -> bytes | None:
+        return None if path.endswith(self.gone) else super().read(path, limit)
+
+
+class WithoutClasses(WithoutAliases):
+    gone = ("/modalias", "/class")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_class_vendor_and_device_say_the_same_as_modalias(machines: Path, name: str) -> None:
+    unknown: list[str] = []
+    folder = str(machines / name)
+    assert read_devices(WithoutAliases(folder), unknown) == read_devices(Root(folder), unknown)
+    assert unknown == []
+    assert read_devices(WithoutClasses(folder), unknown) == []
+    assert unknown == ["devices (no file tells their class)"]
+
+
 def test_what_is_known_of_one_device(machines: Path) -> None:
-    found = {device["pci"]: (cell, device) for cell, device in read_devices(Root(str(machines / "ghw/i7-1270P")))}
+    found = {device["pci"]: (cell, device) for cell, device in read_devices(Root(str(machines / "ghw/i7-1270P")), [])}
     assert found["0000:04:00.0"] == (
         None,
         {
@@ -88,7 +111,7 @@ def test_virtual_functions_partitions_and_infiniband(tmp_path: Path) -> None:
     disk = "../../devices/pci0000:3a/0000:3c:00.0/nvme/nvme0/nvme0n1"
     (tmp_path / "sys/class/block/nvme0n1").symlink_to(disk)
     (tmp_path / "sys/class/block/nvme0n1p1").symlink_to(f"{disk}/nvme0n1p1")
-    found = read_devices(Root(str(tmp_path)))
+    found = read_devices(Root(str(tmp_path)), [])
     assert [(cell, device["kind"], device["name"], device["physical_function"]) for cell, device in found] == [
         (1, "net", "ens1", None),
         (1, "net", "", "0000:3b:00.0"),
