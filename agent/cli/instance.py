@@ -64,7 +64,10 @@ def add_request_options(parser: ArgumentParser) -> None:
 def _create_options(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     add_request_options(parser)
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="make N, NAME-1 to NAME-N, as many as fit")
+    parser.add_argument(
+        "--max", "--count", dest="count", type=int, metavar="N", help="make N, NAME-1 to NAME-N, or as many as fit"
+    )
+    parser.add_argument("--min", type=int, default=1, metavar="N", help="make none unless at least N fit; default: 1")
     parser.add_argument("--dry-run", action="store_true", help="show what would be decided, and claim nothing")
     add_format_options(parser)
 
@@ -93,8 +96,10 @@ def _create(client: Client, args: Namespace) -> int:
         decision = client.call("POST", path_of("instances", "explain"), new_instance(args, args.name))
         _print_decision(decision, args)
         return FAILED if decision["placement"] is None else 0
-    made = client.call("POST", path_of("instances"), {**new_instance(args, args.name), "count": args.count})
-    if args.count == 1:
+    count = max(args.min, 1) if args.count is None else args.count
+    wanted = {**new_instance(args, args.name), "count": count, "min_count": args.min}
+    made = client.call("POST", path_of("instances"), wanted)
+    if count == 1:
         print_one(made[0], args)
     else:
         print_rows(made, args, columns=COLUMNS)

@@ -1,15 +1,17 @@
-"""Rows as people and scripts want them: ``-f table|json|value|yaml``, ``-c COLUMN``, as in the openstack client."""
+"""Rows as people and scripts want them: ``-f table|json|value|csv|yaml``, ``-c COLUMN``, as in the openstack client."""
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
 from agent.core.errors import BadInput
 
-FORMATS = ("table", "json", "value", "yaml")
+FORMATS = ("table", "json", "value", "csv", "yaml")
 
 
 def add_format_options(parser: ArgumentParser) -> None:
@@ -25,6 +27,8 @@ def print_rows(rows: Sequence[dict[str, Any]], args: Namespace, *, columns: Sequ
         print(json.dumps([_pick(row, args.column, chosen) for row in rows], indent=2))
     elif args.format == "yaml":
         print(_yaml([_pick(row, args.column, chosen) for row in rows]), end="")
+    elif args.format == "csv":
+        _print_csv(chosen, rows)
     elif args.format == "value":
         for row in rows:
             print(" ".join(_text(row[key]) for key in chosen))
@@ -39,11 +43,19 @@ def print_one(row: dict[str, Any], args: Namespace) -> None:
         print(json.dumps(_pick(row, args.column, chosen), indent=2))
     elif args.format == "yaml":
         print(_yaml(_pick(row, args.column, chosen)), end="")
+    elif args.format == "csv":
+        _print_csv(chosen, [row])
     elif args.format == "value":
         for key in chosen:
             print(_text(row[key]))
     else:
         print(_boxed([["field", "value"], *([key, _text(row[key])] for key in chosen)]))
+
+
+def _print_csv(chosen: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(chosen)
+    writer.writerows([value if isinstance(value := row[key], int) else _text(value) for key in chosen] for row in rows)
 
 
 def _chosen(asked: list[str] | None, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ One scheduler keeps its data in SQLite; several share one PostgreSQL, and each s
 
 Backup: sqlite3 FILE "VACUUM INTO 'backup.db'" while it runs, or pg_dump -Fc.  Restore: put the copy in place of the
 file, or pg_restore into an empty database, then start.  A newer cellwright upgrades the database when it starts, with
-what is in it; an older one refuses it by name.  SQLite keeps every acknowledged claim when the process is killed; a
-power cut may take the last ones (their guests are then counted as foreign), PostgreSQL keeps those too.
+what is in it; an older one refuses it by name, so make a copy before an upgrade.  SQLite keeps every acknowledged claim
+when the process is killed; a power cut may take the last ones (their guests are then counted as foreign), PostgreSQL
+keeps those too.
 """
 
 from __future__ import annotations

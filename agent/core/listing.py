@@ -136,7 +136,10 @@ class QuotaChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class NewInstance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An instance to be scheduled: a known flavor by name, or one in full."""
+    """An instance to be scheduled: a known flavor by name, or one in full.
+
+    ``count`` makes several; when fewer than ``min_count`` can be, none is.
+    """
 
     name: str
     flavor: str | Flavor
@@ -148,6 +151,7 @@ class NewInstance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     force_host: str | None = None
     project: str = ""
     count: int = 1
+    min_count: int = 1
     region: str | None = None
 
 

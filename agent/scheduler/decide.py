@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
 
 from agent.core.decision import Decision
-from agent.core.errors import BadInput, BadRequest
+from agent.core.errors import BadInput, BadRequest, QuotaExceeded
 from agent.core.guest import GuestTopology
 from agent.core.placement import Placement
 from agent.core.request import Request
@@ -54,10 +55,15 @@ class Decisions(Reports):
             self.cloud.put_instance(failed)
             return failed
 
-    def check_quota(self, request: Request, *, project: str, count: int) -> None:
-        """Refuse instances of which a project's quota would not take all."""
+    def within_quota(self, request: Request, *, project: str, least: int, most: int) -> int:
+        """How many instances, up to ``most``, a quota takes; QuotaExceeded when it does not take ``least``."""
         with transaction(self.engine) as connection:
-            catalogue.check_quota(connection, project, request.flavor, count=count)
+            for count in range(most, least, -1):
+                with suppress(QuotaExceeded):
+                    catalogue.check_quota(connection, project, request.flavor, count=count)
+                    return count
+            catalogue.check_quota(connection, project, request.flavor, count=least)
+        return least
 
     def decide(self, request: Request, *, project: str = "", instance: InstanceRecord | None = None) -> Decision:
         """What would be decided now; nothing is claimed."""

@@ -7,6 +7,8 @@ is made on the instance as the store has it, and made again when another schedul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput
@@ -24,6 +26,25 @@ MOST_HOSTS_TRIED = 3
 
 class Scheduler(Departures):
     """One scheduler process."""
+
+    def create_many(self, request: Request, names: Sequence[str], *, project: str, least: int) -> list[InstanceRecord]:
+        """Schedule instances alike but for their names; when fewer than ``least`` fit, none stays on a host."""
+        with self.lock:
+            made = [self.create(replace(request, name=name), project=project) for name in names]
+            placed = sum(one.host is not None for one in made)
+            if placed >= least or placed == 0:
+                return made
+            why = next(one.reason for one in made if one.host is None)
+            reason = f"only {placed} of at least {least} that were wanted fit: {why}"
+
+            def failed(old: InstanceRecord) -> None:
+                new = replace(old, status=InstanceStatus.ERROR, reason=reason, expires_s=None)
+                self._leave(new, old, gone=False)
+
+            for one in made:
+                if one.host is not None:
+                    self._on(one.id, failed)
+            return [self.instance(one.id) for one in made]
 
     def move(
         self, id: str, *, request: Request | None = None, stay: bool = False, lost: bool = False

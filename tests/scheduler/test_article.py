@@ -113,13 +113,28 @@ def test_a_dry_run_and_explain_claim_nothing(cloud: Service, tmp_path: Path) -> 
 
 def test_several_at_once(cloud: Service) -> None:
     cloud.json("quota", "set", "--cores", "3", "bounded")
-    refused = cloud.run("instance", "create", "--flavor", "m.tiny", "--project", "bounded", "--count", "4", "many")
+    bounded = ("instance", "create", "--flavor", "m.tiny", "--project", "bounded")
+    refused = cloud.run(*bounded, "--min", "4", "many")
     assert "cores quota is 3, 0 in use, 4 more wanted" in refused.stderr
     assert not [row for row in cloud.json("instance", "list") if row["name"].startswith("many")]
+    made = cloud.json(*bounded, "--min", "2", "--max", "4", "many")
+    assert [row["name"] for row in made] == ["many-1", "many-2", "many-3"]
     cloud.json("group", "create", "--policy", "anti-affinity", "one-each")
     made = cloud.json("instance", "create", "--flavor", "m.tiny", "--hint", "group=one-each", "--count", "6", "some")
     assert [row["name"] for row in made] == [f"some-{number}" for number in range(1, 7)]
     assert [row["status"] for row in made] == ["SCHEDULED"] * 5 + ["ERROR"]
+    assert cloud.run("instance", "create", "--flavor", "m.tiny", "--min", "3", "--max", "2", "x").returncode == 2
+
+
+def test_none_of_several_when_fewer_than_the_least_fit(cloud: Service) -> None:
+    cloud.json("group", "create", "--policy", "anti-affinity", "all-apart")
+    words = ("instance", "create", "--flavor", "m.tiny", "--hint", "group=all-apart", "--min", "6", "six")
+    made = cloud.json(*words)
+    assert [row["status"] for row in made] == ["ERROR"] * 6
+    assert "only 5 of at least 6 that were wanted fit: no host of 5" in made[0]["reason"]
+    assert {row["host"] for row in made} == {None}
+    five = cloud.json("instance", "create", "--flavor", "m.tiny", "--hint", "group=all-apart", "--min", "5", "five")
+    assert {row["host"] for row in five} == set(HOSTS)
 
 
 def test_columns_and_formats(cloud: Service) -> None:
@@ -128,6 +143,8 @@ def test_columns_and_formats(cloud: Service) -> None:
     table = cloud.run("flavor", "list", "-c", "name", "-c", "vcpus").stdout
     assert table.startswith("+-")
     assert "| name" in table
+    lines = cloud.run("host", "list", "-f", "csv", "-c", "name", "-c", "vcpus").stdout.splitlines()
+    assert lines[:2] == ['"name","vcpus"', '"osdev-01",72']
     wrong = cloud.run("host", "list", "-c", "colour")
     assert wrong.returncode == 2
     assert "allowed: name, zone" in wrong.stderr

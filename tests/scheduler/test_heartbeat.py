@@ -30,6 +30,8 @@ def test_a_repeated_report_is_taken_only_with_a_token_that_stands(service: Servi
     assert send(service, "beat-1", body, "nonsense")[0] == 401
     assert send(service, "beat-2", body, other)[0] == 400
     assert send(service, "beat-1", body[:-1], mine)[0] == 400
+    added = service.run("host", "add", "beat-1", "--synthetic", "cell:1 core:2 memory:1GiB")
+    assert (added.returncode, "its agent says what it is" in added.stderr) == (2, True)
     again = service.run("host", "token", "beat-1").stdout.strip()
     assert send(service, "beat-1", body, mine)[0] == 401
     assert send(service, "beat-1", body, again)[0] == 200

@@ -62,8 +62,8 @@ class Instances(Controller):
     def create(self, state: State, data: NewInstance) -> list[InstanceView] | Redirect:
         """Schedule new instances; each that fits nowhere is kept in ERROR with the reason.
 
-        ``count`` makes several, NAME-1 to NAME-N: as many as fit, and none when the quota does not take all.  A request
-        for another region is redirected there.
+        ``count`` makes several, NAME-1 to NAME-N, or as many as the quota takes if those are ``min_count``; when fewer
+        than that fit, none is kept on a host.  A request for another region is redirected there.
         """
         scheduler: Scheduler = state.scheduler
         service = state.service
@@ -74,10 +74,12 @@ class Instances(Controller):
             return Redirect(f"{service.peers[data.region].rstrip('/')}/v1/instances", status_code=307)
         if not 1 <= data.count <= MOST_AT_ONCE:
             raise BadInput(f"count {data.count}; allowed: 1 to {MOST_AT_ONCE}")
+        if not 1 <= data.min_count <= data.count:
+            raise BadInput(f"min_count {data.min_count}; allowed: 1 to count, which is {data.count}")
         asked = _request(scheduler, data)
-        scheduler.check_quota(asked, project=data.project, count=data.count)
-        names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(data.count)]
-        made = [scheduler.create(msgspec.structs.replace(asked, name=name), project=data.project) for name in names]
+        count = scheduler.within_quota(asked, project=data.project, least=data.min_count, most=data.count)
+        names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(count)]
+        made = scheduler.create_many(asked, names, project=data.project, least=data.min_count)
         return [view_instance(scheduler, record) for record in made]
 
     @post("/explain", status_code=200, sync_to_thread=True)

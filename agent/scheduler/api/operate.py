@@ -60,7 +60,10 @@ class Hosts(Controller):
 
     @post(guards=[operators], sync_to_thread=True)
     def add(self, state: State, data: NewHost) -> HostView:
-        """Add a host that has no agent, for trials."""
+        """Add a host that has no agent, for trials, or replace one; a host that has an agent is refused."""
+        known = _scheduler(state).cloud.host(data.name)
+        if known is not None and known.agent:
+            raise BadInput(f"host {data.name} exists already, and its agent says what it is")
         topology = replace(convert(data.topology, HostTopology, source="topology"), hostname=data.name)
         facts = convert({"disk_gb": data.disk_gb, **data.facts}, HostFacts, source="facts")
         _scheduler(state).put_host(HostRecord(name=data.name, topology=topology, facts=facts, agent=False))
