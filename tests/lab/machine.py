@@ -41,6 +41,7 @@ CONNECT = (
 )
 """No route leads further than 10.0.2.0/24, so that nothing but the computer that runs the tests can be reached."""
 SETTLE = "systemctl is-system-running --wait; virsh list"
+BARE_SETTLE = "modprobe virtio_net"
 BOOT_LIMIT_S = 300
 PAYLOAD_DISK = "/dev/vdb"
 PAYLOAD_LIMIT = 256 << 20  # the disk's size, whatever is on it: a saved machine remembers it
@@ -102,6 +103,7 @@ class Machine:
         ours, theirs = zip(*(socket.socketpair() for _ in ("porter", "monitor")), strict=True)
         fds = [end.fileno() for end in theirs]
         argv = [
+            *("setpriv", "--pdeathsig", "TERM"),  # tests that are killed leave no machine behind
             *argv,
             *("-chardev", f"file,id=console,path={self.logs['console']}", "-serial", "chardev:console"),
             *("-chardev", f"socket,id=porter,fd={fds[0]}", "-device", "virtio-serial-pci,bus=pcie.0,addr=7"),
@@ -296,7 +298,7 @@ def run_first_boot(image: Path, script: str) -> None:
 def save_state(topology: LabTopology, image: Path) -> Path:
     """The folder with the topology's booted machine: ``memory`` and ``disk.qcow2``; made when it is not there."""
     qemu = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
-    what = "\0".join([*render_qemu(topology, image), SETTLE, qemu]).replace(str(image), "")
+    what = "\0".join([*render_qemu(topology, image), SETTLE, BARE_SETTLE, qemu]).replace(str(image), "")
     state = image / f"{topology.name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     if state.is_dir():
         return state
@@ -308,8 +310,7 @@ def save_state(topology: LabTopology, image: Path) -> Path:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk], check=True)
     with running(topology, image, f"file={disk},format=qcow2") as machine:
         machine.wait_until_ready()
-        if not topology.bare:
-            machine.shell(SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
+        machine.shell(BARE_SETTLE if topology.bare else SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
         machine.save(new / "memory")
     new.rename(state)
     return state

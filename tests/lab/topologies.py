@@ -158,7 +158,7 @@ ALL = (
         kernel="systemd.unified_cgroup_hierarchy=0",
         bare=False,
     ),
-    LabTopology("2n-pci", "a network card at each cell", 2, 1, 2, 2, TWO, APART, nics=True, bare=False),
+    LabTopology("2n-pci", "a network card at each cell", 2, 1, 2, 2, TWO, APART, nics=True),
     LabTopology(
         "8n",
         "two sockets of four dies, each die a cell of one CPU",
