@@ -144,8 +144,13 @@ def _names(root: Root) -> dict[str, list[str]]:
             parts = (root.link(f"{folder}/{entry}") or root.link(f"{folder}/{entry}/device") or "").split("/")
             address = next((part for part in reversed(parts) if is_address(part)), None)
             if address is not None and not (folder.endswith("block") and parts[-2] in entries):
-                names.setdefault(address, []).append(entry)
+                names.setdefault(address, []).append(_readable(entry))
     return names
+
+
+def _readable(name: str) -> str:
+    """A name with U+FFFD for bytes that are no UTF-8: the kernel lets an interface have any but a few."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_address(text: str) -> bool:

@@ -104,7 +104,7 @@ def write_snapshot(recorder: Recorder, path: str, *, full: bool = False) -> int:
         if not full:
             names = [name for name in names if not _is_private(name, recorder.files)]
         for name in names:
-            member = tarfile.TarInfo(name if full else redact(name.encode()).decode())
+            member = tarfile.TarInfo(name if full else _redact_name(name))
             member.mode = 0o644
             data = recorder.files.get(name)
             if data is not None:
@@ -113,7 +113,7 @@ def write_snapshot(recorder: Recorder, path: str, *, full: bool = False) -> int:
             elif name in recorder.links:
                 member.type = tarfile.SYMTYPE
                 target = recorder.links[name]
-                member.linkname = target if full else redact(target.encode()).decode()
+                member.linkname = target if full else _redact_name(target)
             else:
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(member, io.BytesIO(data or b""))
@@ -137,6 +137,11 @@ def redact(data: bytes) -> bytes:
     zero = re.compile(rb"[0-9a-fA-F]")
     data = UUID.sub(lambda found: zero.sub(b"0", found[0]), data)
     return MAC.sub(lambda found: zero.sub(b"0", found[0]), data)
+
+
+def _redact_name(name: str) -> str:
+    """The same of a file's name, which may have bytes that are no UTF-8."""
+    return redact(name.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def redact_file(name: str, data: bytes) -> bytes:

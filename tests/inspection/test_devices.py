@@ -1,14 +1,18 @@
 """Devices: what the saved machines' kernels say of them, against hwloc's localities, and odd modaliases."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from agent.inspection.archive import read_archive
 from agent.inspection.devices import parse_modalias, place_devices, read_devices
 from agent.inspection.files import LONGEST, Root
 from agent.inspection.host import read_host
+from agent.inspection.snapshot import Recorder, write_snapshot
+from tests.inspection.trees import two_cells, write
 
 MACHINES = {
     # machine → devices a guest could be given, and how many of them have an unknown cell
@@ -118,6 +122,19 @@ def test_virtual_functions_partitions_and_infiniband(tmp_path: Path) -> None:
         (1, "storage", "nvme0n1", None),  # its partition is no device
         (None, "net", "", None),  # InfiniBand of the old class; the bridge 3e is left out
     ]
+
+
+def test_an_interface_whose_name_is_no_utf_8(tmp_path: Path) -> None:
+    write(tmp_path, two_cells() | {"sys/bus/pci/devices/0000:3b:00.0/class": "0x020000\n"})
+    for name, text in (("vendor", "0x8086\n"), ("device", "0x1572\n")):
+        (tmp_path / "sys/bus/pci/devices/0000:3b:00.0" / name).write_text(text)
+    (tmp_path / "sys/class/net").mkdir(parents=True)
+    name = os.fsdecode(b"x\xff")
+    (tmp_path / "sys/class/net" / name).symlink_to(f"../../devices/pci0000:3a/0000:3b:00.0/net/{name}")
+    recorder = Recorder(Root(str(tmp_path)))
+    assert [device.name for device in read_host(recorder).unplaced_devices] == ["x\ufffd"]
+    write_snapshot(recorder, str(tmp_path / "odd.tar.gz"))
+    assert read_host(read_archive(str(tmp_path / "odd.tar.gz"))) == read_host(str(tmp_path))
 
 
 def test_only_a_single_cell_takes_devices_of_unknown_cell() -> None:
