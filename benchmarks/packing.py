@@ -1,10 +1,10 @@
 """How many guests simple placement rules and ours reject, and how much room they leave for guests of two cells.
 
 Replays request lists of a real cloud (CC0: mdl1104/Dataset-for-topology-aware-VM-placement) over 1,710 servers of two
-cells each, with every rule in the same run.  A one-cell guest takes one cell, a two-cell guest half of its vCPUs and
-memory from each cell of one server.  Members of an anti-affinity group never share a server, nor do members of one
-fault-domain group with different domains.  An affinity group shares one server: always ("hard", Nova's affinity
-filter), or while it has room ("soft", Nova's soft-affinity weigher).
+cells each, with every rule in the same run.  Ours is the whole scheduler with its default settings.  A one-cell guest
+takes one cell, a two-cell guest half of its vCPUs and memory from each cell of one server.  Members of an anti-affinity
+group never share a server, nor do members of one fault-domain group with different domains.  An affinity group shares
+one server: always ("hard", Nova's affinity filter), or while it has room ("soft").
 
 Room is the number of further guests of a two-cell flavor that would fit after the list: for the list's three commonest
 two-cell flavors, and averaged over all of them by how often they are asked for.
@@ -30,10 +30,25 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from agent.placement import packing  # noqa: E402
+from msgspec.structs import replace  # noqa: E402
 
+from agent.core.cpuset import CpuSet  # noqa: E402
+from agent.core.facts import HostFacts  # noqa: E402
+from agent.core.request import Flavor, Request  # noqa: E402
+from agent.core.usage import CellUsage, PageUse, Usage  # noqa: E402
+from agent.core.wire import InstanceStatus  # noqa: E402
+from agent.inspection.synthetic import parse_synthetic  # noqa: E402
+from agent.scheduler.cloud import Cloud  # noqa: E402
+from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers  # noqa: E402
+from agent.scheduler.select import select  # noqa: E402
+from agent.scheduler.store.records import HostRecord, InstanceRecord  # noqa: E402
+from agent.scheduler.wanted import Group, Meanings, Wanted  # noqa: E402
+from agent.settings.scheduling import SchedulingSettings  # noqa: E402
+
+OURS = "ours"
+PCPUS = 136
 GIB_PER_VCPU = 2
-"""The servers' memory is 1.85 GiB a vCPU; flavors have 2 or 4."""
+"""What the largest cells have free, and about the servers' memory a vCPU (1.85 GiB); flavors have 2 or 4."""
 
 
 class Guest(NamedTuple):
@@ -104,28 +119,65 @@ def nova(sign: int) -> Rule:
     return rule
 
 
-def ours(state: State, guest: Guest, fits: np.ndarray) -> Choice:
-    """The product's arithmetic, agent.placement.packing."""
-    vcpus, gib = guest.vcpus // guest.cells, guest.gib // guest.cells
-    before = [_units(state.vcpus[:, cell], state.gib[:, cell]) for cell in (0, 1)]
-    after = [_units(state.vcpus[:, cell] - vcpus, state.gib[:, cell] - gib) for cell in (0, 1)]
-    if guest.cells == 2:
-        costs = [packing.cost(before, dict(enumerate(after)))] * 2
-    else:
-        costs = [packing.cost(before, {cell: after[cell]}) for cell in (0, 1)]
-    return _least(fits, *(np.stack(pair, axis=1) for pair in zip(*costs, strict=True)))
+class Product:
+    """The scheduler as it is delivered: its filters, weighers and default multipliers, then the exact fit.
 
+    Every server is a host with two cells of ``PCPUS`` pCPUs and as many times ``GIB_PER_VCPU``, of which others hold
+    what the file does not call free.  What a group forbids is left out before, as for every other rule.
+    """
 
-def _units(vcpus: np.ndarray, gib: np.ndarray) -> np.ndarray:
-    return packing.units(vcpus, gib, GIB_PER_VCPU)
+    def __init__(self, state: State) -> None:
+        self.settings, self.cloud, self.meanings = SchedulingSettings(), Cloud(), Meanings()
+        self.filters = chosen_filters(self.settings, all_filters(()))
+        self.weighers = chosen_weighers(self.settings, all_weighers(()))
+        memory_gib = PCPUS * GIB_PER_VCPU
+        model = parse_synthetic(f"socket:2 core:{PCPUS} memory:{memory_gib}GiB")
+        self.names = [f"server-{number:04}" for number in range(len(state.vcpus))]
+        for name, vcpus, gib in zip(self.names, state.vcpus.tolist(), state.gib.tolist(), strict=True):
+            held = tuple(
+                CellUsage(
+                    cell.id,
+                    pinned=CpuSet(sorted(cell.cpus)[free:]),
+                    memory_kib=(memory_gib - free_gib) << 20,
+                    pages=(PageUse(4, (memory_gib - free_gib) << 18),),
+                )
+                for cell, free, free_gib in zip(model.cells, vcpus, gib, strict=True)
+            )
+            record = HostRecord(
+                name=name, model="m", topology=replace(model, hostname=name), facts=HostFacts(disk_gb=1 << 20),
+                agent=False, last_seen_s=1.0, foreign=Usage(held), foreign_vcpus=2 * PCPUS - sum(vcpus),
+                foreign_ram_mb=(2 * memory_gib - sum(gib)) << 10,
+            )  # fmt: skip
+            self.cloud.put_host(record, ())
+        self.placed = 0
 
-
-def ours_first_of_kin(state: State, guest: Guest, fits: np.ndarray) -> np.ndarray:
-    """For the first member of an affinity group: only servers where ``packing.KIN`` of its size fit, if any do."""
-    count = np.minimum(state.vcpus * guest.cells // guest.vcpus, state.gib * guest.cells // guest.gib)
-    kin = count.min(axis=1) if guest.cells == 2 else count.sum(axis=1)
-    roomy = fits & (kin >= packing.KIN)[:, None]
-    return roomy if roomy.any() else fits
+    def __call__(self, state: State, guest: Guest, fits: np.ndarray, first_of_kin: bool = False) -> Choice:
+        specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": guest.cells}
+        flavor = Flavor(guest.vcpus, guest.gib << 10, name=f"{guest.vcpus}x{guest.gib}", extra_specs=specs)
+        apart = tuple(self.names[server] for server in np.flatnonzero(~fits.any(axis=1)).tolist())
+        request = Request(flavor, name=f"g{self.placed}", ignore_hosts=apart)
+        wanted = Wanted(
+            request=request,
+            meant=self.meanings.of(request),
+            group=Group(name=guest.group, policy="affinity") if first_of_kin else None,
+        )
+        found = select(
+            self.cloud.table, wanted, filters=self.filters, weighers=self.weighers, settings=self.settings,
+            fit=self.cloud.fit,
+        ).placement  # fmt: skip
+        if found is None:
+            raise SystemExit(f"packing: the scheduler refuses {guest}, which {int(fits.sum())} cells could take")
+        self.cloud.put_instance(
+            InstanceRecord(
+                id=request.name, name=request.name, status=InstanceStatus.ACTIVE, host=found.host, request=request,
+                placement=found, created_s=0.0, updated_s=0.0,
+            )
+        )  # fmt: skip
+        self.placed += 1
+        server, cell = self.names.index(found.host), found.cells[0].host_cell
+        if not fits[server, cell]:
+            raise SystemExit(f"packing: the scheduler puts {guest} on {found.host}, cell {cell}, which cannot take it")
+        return server, cell
 
 
 RULES: dict[str, Rule] = {
@@ -134,12 +186,12 @@ RULES: dict[str, Rule] = {
     "best-fit (server)": best_fit_server,
     "Nova spread": nova(-1),
     "Nova pack": nova(1),
-    "ours": ours,
 }
 
 
 def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[str, float | int | str]:
     state = State(folder)
+    product = Product(state) if name == OURS else None
     homes: dict[tuple[str, str], dict[int, set[str]]] = {}
     rejected = [0, 0]
     start = time.thread_time()
@@ -154,12 +206,13 @@ def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[
             together = np.zeros_like(fits)
             together[list(kin)] = fits[list(kin)]
             fits = together if hard or together.any() else fits
-        elif guest.strategy == "affinity" and hard and name == "ours":
-            fits = ours_first_of_kin(state, guest, fits)
         if not fits.any():
             rejected[guest.cells - 1] += 1
             continue
-        server, cell = RULES[name](state, guest, fits)
+        if product is None:
+            server, cell = RULES[name](state, guest, fits)
+        else:
+            server, cell = product(state, guest, fits, hard and guest.strategy == "affinity" and not kin)
         state.take(guest, server, cell)
         if guest.strategy:
             kin.setdefault(server, set()).add(guest.domain)
@@ -228,7 +281,7 @@ def main() -> int:
     for path in lists:
         guests = _guests(path)
         for groups in args.groups or ("hard", "soft"):
-            rows = [replay(args.data, guests, name, hard=groups == "hard") for name in RULES]
+            rows = [replay(args.data, guests, name, hard=groups == "hard") for name in (*RULES, OURS)]
             answers.append({"list": path.name, "groups": groups, "guests": len(guests), "rules": rows})
             if args.format == "table":
                 print(f"\n{path.name}, {len(guests)} guests, affinity {groups}")

@@ -17,6 +17,7 @@ Where the Nova of 2018 and today's differ, each point was decided on its merits:
 | ``isolate``, legacy vcpu_pin_set | whole core, sibling idle | the same | the same |
 | ``isolate``, split sets with SMT | (no split sets) | refused | a flavor's: whole cores, siblings idle; an image's: |
 | | | | refused, idle pCPUs are the operator's to give away |
+| ``isolate``, a core with fewer threads | refused on that core | the same | taken: nobody else can run there |
 | emulator threads | on the union of the pins | the same; real-time vCPUs left out | as today |
 | emulator ``isolate`` with ``isolate`` | maybe a foreign sibling | same; claims fail | a whole core if any is left; |
 | | | | only free pCPUs are booked, so the claim holds |

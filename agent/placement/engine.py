@@ -206,8 +206,8 @@ def _pairs_broken(room: Room, guest: GuestTopology, shape: Shape, index: int, id
         return paired
     cell = room.cells[index]
     pcpus = cell.free_count - shape.dedicated - shape.extra - idle.bit_count()
-    left = min(pcpus, (cell.memory_free_kib - shape.memory_kib) // room.kib_per_pcpu)
-    return cell.untouched * UNTOUCHED + 2 * pair_room_lost(counted, index, max(0, left)) + paired
+    shares = (cell.memory_free_kib - shape.memory_kib) // room.kib_per_pcpu
+    return cell.untouched * UNTOUCHED + 2 * pair_room_lost(counted, index, (max(0, pcpus), max(0, shares))) + paired
 
 
 def _pairwise(room: Room) -> list[list[int]]:

@@ -1,107 +1,86 @@
 """Which of several possible cells or hosts a guest should take, so that most room is left for guests of two cells.
 
 A guest of two cells needs room on two cells of one host at once; small guests spread over both cells of every host use
-that room up long before the CPUs are.  So the free units of a host are counted in pairs of blocks, and the choice
-that destroys the fewest comes first; among equals the cell that is left fullest (best fit).
+that room up long before the CPUs are.  So what is free is counted in pairs of blocks, a block being what half of such a
+guest takes, and the choice that destroys the fewest pairs comes first.  Among equals the cell that is left fullest
+comes first (best fit), full in pCPUs or in memory, whichever is scarcer.
 
-The engine uses this arithmetic among the cells of one host, the scheduler among hosts.  A column is an int, or a NumPy
-array with one int a host: nothing here but ``+ - // abs``, so both work.
+The engine follows this rule among the cells of one host, the scheduler's weighers among hosts.  What is free on a cell
+is two numbers: pCPUs, and memory in shares, a share being what a dedicated pCPU of the host's poorest cell has, or
+2 GiB if that is less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-Column: TypeAlias = Any
-"""An int, or a NumPy array of ints with one element a host."""
+BLOCKS = ((8, 2), (16, 1), (16, 2), (32, 2))
+"""pCPUs, and shares of memory for each of them: what half of a guest of two cells takes.
 
-BLOCKS = (8, 16, 32)
-"""Units a cell gives to one half of a guest of two cells; narrower guests seldom ask for two cells."""
+Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
+room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Chosen on list C1
+of benchmarks/packing.py, the other lists were only reported on.
+"""
 
-KIN = 2
-"""The first guest of an affinity group goes where this many of its size fit, if there is such a host."""
+MOST_SHARE_KIB = 2 << 20
+"""Flavors seldom have more for each vCPU than this or twice this, however much memory a host has."""
 
-
-def units(pcpus: Column, memory_kib: Column, kib_per_pcpu: int) -> Column:
-    """What of a cell can be given away as pCPUs with their usual share of memory: the scarcer of the two."""
-    return _smaller(pcpus, memory_kib // kib_per_pcpu)
+Free: TypeAlias = tuple[int, int]
+"""The free pCPUs and the free shares of memory of a cell."""
 
 
 def kib_per_dedicated(cells: Iterable[tuple[int, int]]) -> int:
-    """The usual share of memory on a host: what a dedicated pCPU of its poorest cell has.
+    """A share of memory on a host: what a dedicated pCPU of its poorest cell has, MOST_SHARE_KIB at most.
 
     ``cells`` are (KiB, dedicated pCPUs) of every cell; those without dedicated pCPUs do not count.
     """
-    return max(1, min((memory_kib // pcpus for memory_kib, pcpus in cells if pcpus), default=1))
+    each = min((memory_kib // pcpus for memory_kib, pcpus in cells if pcpus), default=1)
+    return max(1, min(each, MOST_SHARE_KIB))
 
 
-def pair_room(cells: Sequence[Column]) -> Column:
-    """How many units the cells of one host can give in pairs of equal blocks on two distinct cells.
-
-    For every block size: the most pairs that can be formed, ``min(sum // 2, sum - largest)``, times the size; summed
-    over the sizes, so that a large pair counts more than the small ones it could be cut into.
-    """
-    room: Column = 0
-    for size in BLOCKS:
-        total: Column = 0
-        largest: Column = 0
-        for free in cells:
-            blocks = free // size
-            total = total + blocks
-            largest = _larger(largest, blocks)
-        room = room + size * _smaller(total // 2, total - largest)
-    return room
+def blocks_in(free: Free) -> list[int]:
+    """How many blocks of each kind a cell can give."""
+    pcpus, shares = free
+    return [min(pcpus // size, shares // (size * each)) for size, each in BLOCKS]
 
 
-def cost(cells: Sequence[Column], left: Mapping[int, Column]) -> tuple[Column, Column, Column]:
-    """What it costs to take a guest: smaller is better, compared from the left.
-
-    ``cells`` are the free units of every cell of a host, ``left`` what would remain on each cell that the guest takes.
-    The order: pair room destroyed, then units left on the fullest of the taken cells, then units left on all of them.
-    """
-    after = [left.get(index, free) for index, free in enumerate(cells)]
-    taken = iter(left.values())
-    narrowest = total = next(taken, 0)
-    for free in taken:
-        narrowest = _smaller(narrowest, free)
-        total = total + free
-    return pair_room(cells) - pair_room(after), narrowest, total
+def pairs_of(blocks: Sequence[int]) -> int:
+    """The most pairs of blocks on two distinct cells, where cell N can give ``blocks[N]``."""
+    total = sum(blocks)
+    return min(total // 2, total - max(blocks, default=0))
 
 
-Counted: TypeAlias = list[tuple[int, list[int], int, int, int]]
-"""For each block size: the size, every cell's blocks, their sum, the largest and the second largest."""
+def pair_room(cells: Sequence[Free]) -> int:
+    """How many pairs of equal blocks the cells of one host can give, summed over the kinds of blocks."""
+    return sum([pairs_of(blocks) for blocks in zip(*map(blocks_in, cells), strict=True)])
 
 
-def count_blocks(cells: Sequence[int]) -> Counted:
-    """The free units of one host in blocks, counted once for many questions to ``pair_room_lost``."""
+Counted: TypeAlias = list[tuple[int, int, list[int], int, int, int]]
+"""For each kind of block: its pCPUs and shares, every cell's blocks, their sum, the largest and the second largest."""
+
+
+def count_blocks(cells: Sequence[Free]) -> Counted:
+    """What is free on one host in blocks, counted once for many questions to ``pair_room_lost``."""
     counted = []
-    for size in BLOCKS:
-        blocks = [free // size for free in cells]
+    for (size, each), blocks in zip(BLOCKS, zip(*map(blocks_in, cells), strict=True), strict=True):
         *_, second, largest = sorted((0, *blocks))
-        counted.append((size, blocks, sum(blocks), largest, second))
+        counted.append((size, size * each, list(blocks), sum(blocks), largest, second))
     return counted
 
 
-def pair_room_lost(counted: Counted, taken: int, left: int) -> int:
-    """The pair room that a guest of one cell destroys which leaves ``left`` units on cell number ``taken``.
+def pair_room_lost(counted: Counted, taken: int, left: Free) -> int:
+    """The pair room that a guest of one cell destroys which leaves ``left`` on cell number ``taken``.
 
-    ``pair_room`` before minus after, for plain ints and the engine, which asks this for every cell of every fit.
+    ``pair_room`` before minus after, for the engine, which asks this for every cell of every fit.
     """
+    pcpus, shares = left
     lost = 0
-    for size, blocks, total, largest, second in counted:
-        before, after = blocks[taken], left // size
+    for size, memory, blocks, total, largest, second in counted:
+        before, after = blocks[taken], min(pcpus // size, shares // memory)
         if before != after:
             rest, most = total - before, second if before == largest else largest
-            lost += size * (
-                min(total // 2, total - max(most, before)) - min((rest + after) // 2, rest + after - max(most, after))
+            lost += min(total // 2, total - max(most, before)) - min(
+                (rest + after) // 2, rest + after - max(most, after)
             )
     return lost
-
-
-def _smaller(one: Column, other: Column) -> Column:
-    return (one + other - abs(one - other)) // 2
-
-
-def _larger(one: Column, other: Column) -> Column:
-    return (one + other + abs(one - other)) // 2

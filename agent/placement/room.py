@@ -62,14 +62,14 @@ class Room(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def kib_per_pcpu(self) -> int:
-        """The KiB that a dedicated pCPU of the poorest cell has: with one, it is a unit of ``packing``."""
+        """The KiB that a dedicated pCPU of the poorest cell has: a share of memory for ``packing``."""
         return kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in self.cells)
 
     @cached_property
     def counted(self) -> Counted | None:
-        """The cells' free units in blocks; None where all cells have as many, and differ in nothing that counts."""
-        units = [max(0, min(cell.free_count, cell.memory_free_kib // self.kib_per_pcpu)) for cell in self.cells]
-        return count_blocks(units) if len(set(units)) > 1 else None
+        """What is free in blocks; None where every cell has as much free, and they differ in nothing that counts."""
+        free = [(cell.free_count, max(0, cell.memory_free_kib // self.kib_per_pcpu)) for cell in self.cells]
+        return count_blocks(free) if len(set(free)) > 1 else None
 
     @cached_property
     def whole_pairs(self) -> tuple[bool, ...]:

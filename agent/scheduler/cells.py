@@ -12,8 +12,8 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.placement import packing
 from agent.placement.layout import CellLayout
+from agent.placement.packing import BLOCKS, blocks_in
 from agent.placement.room import CellRoom, Room
 
 Grid = NDArray[np.int64]
@@ -35,8 +35,9 @@ GRIDS = (
     "large_kib",
     "floating",
     "overcommit_kib",
-    "units",
+    "free_kib",
     "devices",
+    *(f"blocks_{pcpus}x{shares}" for pcpus, shares in BLOCKS),
 )
 
 
@@ -46,9 +47,10 @@ class CellColumns:
     ``free`` dedicated pCPUs; free ``whole`` cores that ``isolate`` may have; the most pCPUs in equal ``siblings`` for
     ``require``; ``plain`` where ``isolate`` leaves nothing idle that is the operator's; the most free pCPUs in one L3
     group (``group_free``); ``memory_kib`` free in the smallest pages, or ``memory_all_kib`` there are; ``large_kib`` in
-    the best larger pool; ``floating`` vCPUs and ``overcommit_kib`` that the ratios still allow; ``units`` of
-    agent.placement.packing; ``devices``.  ``pages(size)`` has the free KiB of one pool size.  One value a host:
-    ``nearest``, the least distance between two cells, and ``kib_per_pcpu``, a unit's memory.
+    the best larger pool; ``floating`` vCPUs and ``overcommit_kib`` that the ratios still allow; ``free_kib``
+    of all memory, whatever its pages; ``devices``.  ``pages(size)`` has the free KiB of one pool size; ``blocks``, kind
+    × place × host, what is free in the blocks of agent.placement.packing.  One value a host: ``nearest``, the least
+    distance between two cells, and ``kib_per_pcpu``, a share of memory.
     """
 
     free: Grid
@@ -61,8 +63,9 @@ class CellColumns:
     large_kib: Grid
     floating: Grid
     overcommit_kib: Grid
-    units: Grid
+    free_kib: Grid
     devices: Grid
+    blocks: Grid
     nearest: NDArray[np.float64]
     kib_per_pcpu: NDArray[np.int64]
 
@@ -114,7 +117,7 @@ class CellColumns:
                 grid[row] = NOWHERE
             self._nearest[row] = _nearest(room) if room else FAR
             old = ()
-        kib_per_pcpu = packing.kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in cells)
+        kib_per_pcpu = room.kib_per_pcpu if room else 1
         if kib_per_pcpu != self._kib_per_pcpu[row]:
             self._kib_per_pcpu[row] = kib_per_pcpu
             old = ()
@@ -153,8 +156,9 @@ class CellColumns:
             max(larger, default=0),
             floating,
             PLENTY if limit is None else floor(limit - room.memory_used_kib),
-            max(0, min(count, room.memory_free_kib // kib_per_pcpu)),
+            room.memory_free_kib,
             cell.device_count,
+            *blocks_in((count, max(0, room.memory_free_kib // kib_per_pcpu))),
         )
 
     def _shape(self, cell: CellLayout, free: int) -> tuple[int, int, int]:
@@ -187,6 +191,7 @@ class CellColumns:
     def _expose(self) -> None:
         for name, grid in zip(GRIDS, self._all, strict=True):
             setattr(self, name, grid.T[: self._size])
+        self.blocks = self._all[-len(BLOCKS) :, :, : self._size]
         self.nearest = self._nearest[: self._size]
         self.kib_per_pcpu = self._kib_per_pcpu[: self._size]
 

@@ -11,7 +11,7 @@ from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadRequest
 from agent.core.placement import CpuTopology, PlacedCell, Placement
-from agent.core.policy import CpuPolicy
+from agent.core.policy import CpuPolicy, ThreadPolicy
 from agent.core.request import Request
 from agent.core.topology import HostTopology
 from agent.core.usage import CellUsage, PageUse, Usage
@@ -74,7 +74,15 @@ def still_takes_any_page(question: Question, nova: str, said: str) -> bool:
     return wish in ("large", "any") and (nova, said) == ("misfit", "fits")
 
 
-DELIBERATE = (idles_siblings, spells_out_cells_alone)
+def isolates_on_lone_threads(question: Question, nova: str, said: str) -> bool:
+    """``isolate`` where cores differ: Nova wants as many threads as the largest has, a core of one thread is whole."""
+    host, _, request, _ = question
+    isolates = parse_guest(request).thread_policy is ThreadPolicy.ISOLATE
+    differ = any(len({len(core.cpus) for core in cell.cores}) > 1 for cell in host.cells)
+    return isolates and differ and (nova, said) == ("misfit", "fits")
+
+
+DELIBERATE = (idles_siblings, isolates_on_lone_threads, spells_out_cells_alone)
 """Where we differ on purpose; anything else that differs is our mistake."""
 
 DELIBERATE_ON_WHOLE_HOSTS = (*DELIBERATE, still_takes_any_page)

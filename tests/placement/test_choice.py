@@ -115,6 +115,17 @@ def test_isolate_on_split_sets_leaves_siblings_idle_for_the_operator_only() -> N
     assert answer_to_image.misfits[0].code == "host-has-smt"
 
 
+def test_isolate_takes_a_core_of_one_thread_among_cores_of_two() -> None:
+    plain = parse_synthetic("core:2 thread:2 numbering:near memory:1GiB name:lost-a-thread")
+    (cell,) = plain.cells
+    first, second = cell.cores
+    lone = msgspec.structs.replace(second, cpus=CpuSet.parse("2"))
+    cell = msgspec.structs.replace(cell, cpus=CpuSet.parse("0-2"), cores=(first, lone))
+    lost = msgspec.structs.replace(plain, online=CpuSet.parse("0-2"), cells=(cell,))
+    answer = put(lost, request(2, cpu_thread_policy="isolate"))
+    assert (str(pins(answer)), str(answer.reserved)) == ("0,2", "1")
+
+
 def test_our_own_wishes() -> None:
     osdev, ccx = host("osdev-01"), host("ccx")
     assert cells(put(osdev, request(4, numa_nodes="2", cw_host_cells="1,0"))) == [1, 0]

@@ -10,25 +10,28 @@ from agent.core.cpuset import CpuSet
 from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.usage import CellUsage, Usage
+from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
-from agent.placement.packing import BLOCKS, cost, count_blocks, pair_room, pair_room_lost, units
-from tests.hosts import host
+from agent.placement.packing import count_blocks, kib_per_dedicated, pair_room, pair_room_lost, pairs_of
 
 
 @pytest.mark.parametrize(
     ("cells", "room", "why"),
     [
         ((), 0, "no cells, no pairs"),
-        ((64,), 0, "one cell has no partner"),
-        ((8, 8), 8, "one pair of the smallest block"),
-        ((7, 64), 0, "seven units hold no block"),
-        ((32, 32), 4 * 8 + 2 * 16 + 1 * 32, "every block size fits evenly"),
-        ((16, 40), 2 * 8 + 1 * 16, "the larger cell's surplus has no partner"),
-        ((8, 8, 8), 8, "three blocks make one pair"),
-        ((8, 8, 16), 2 * 8, "two pairs, both with the large cell"),
+        (((64, 128),), 0, "one cell has no partner"),
+        (((8, 16), (8, 16)), 1, "one pair of the smallest block"),
+        (((7, 99), (64, 128)), 0, "seven pCPUs hold no block"),
+        (((8, 15), (8, 16)), 0, "pCPUs without memory hold no block"),
+        (((16, 16), (16, 16)), 2, "a block of 16 with the usual memory, and one of 8 with twice as much"),
+        (((32, 64), (32, 64)), 4 + 2 + 2 + 1, "every kind of block fits evenly"),
+        (((16, 32), (64, 128)), 2 + 1 + 1, "the larger cell's surplus has no partner"),
+        (((8, 16), (8, 16), (8, 16)), 1, "three blocks make one pair"),
+        (((8, 16), (8, 16), (16, 31)), 1, "the third has no second block"),
+        (((8, 16), (8, 16), (16, 32)), 2, "two pairs, both with the large cell"),
     ],
 )
-def test_pair_room(cells: tuple[int, ...], room: int, why: str) -> None:
+def test_pair_room(cells: tuple[tuple[int, int], ...], room: int, why: str) -> None:
     assert pair_room(cells) == room, why
 
 
@@ -44,40 +47,35 @@ def most_pairs(blocks: tuple[int, ...]) -> int:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=0, max_size=4).map(tuple))
-def test_pair_room_is_the_most_pairs_of_any_pairing(blocks: tuple[int, ...]) -> None:
-    smallest = BLOCKS[0]
-    expected = sum(size * most_pairs(tuple(count * smallest // size for count in blocks)) for size in BLOCKS)
-    assert pair_room([count * smallest for count in blocks]) == expected
+def test_pairs_are_the_most_of_any_pairing(blocks: tuple[int, ...]) -> None:
+    assert pairs_of(blocks) == most_pairs(blocks)
+
+
+free = st.tuples(st.integers(0, 80), st.integers(0, 160))
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 80), min_size=1, max_size=5), st.data())
-def test_a_guest_never_creates_pair_room(cells: list[int], data: st.DataObject) -> None:
-    cell = data.draw(st.integers(0, len(cells) - 1))
-    left = data.draw(st.integers(0, cells[cell]))
-    lost, narrowest, total = cost(cells, {cell: left})
+@given(st.lists(free, min_size=1, max_size=5), st.data())
+def test_a_guest_never_creates_pair_room(cells: list[tuple[int, int]], data: st.DataObject) -> None:
+    taken = data.draw(st.integers(0, len(cells) - 1))
+    left = data.draw(st.tuples(*(st.integers(0, most) for most in cells[taken])))
+    lost = pair_room_lost(count_blocks(cells), taken, left)
     assert lost >= 0
-    assert lost == pair_room_lost(count_blocks(cells), cell, left)
-    assert narrowest == total == left
+    assert lost == pair_room(cells) - pair_room([*cells[:taken], left, *cells[taken + 1 :]])
 
 
-def test_a_small_guest_prefers_the_unpaired_surplus_over_the_tighter_cell() -> None:
-    cells = (16, 40)
-    on_tighter, on_surplus = cost(cells, {0: 8}), cost(cells, {1: 32})
-    assert on_surplus < on_tighter
-
-
-def test_without_pairs_at_stake_best_fit_decides() -> None:
-    assert cost((6, 7), {0: 2}) < cost((6, 7), {1: 3})
-
-
-def test_of_several_taken_cells_the_fullest_decides_before_their_sum() -> None:
-    assert cost((8, 40), {0: 0, 1: 32})[1:] == (0, 32)
-
-
-def test_the_scarcer_resource_counts() -> None:
-    assert units(20, 8 * 1024, 1024) == 8
-    assert units(4, 8 * 1024, 1024) == 4
+@pytest.mark.parametrize(
+    ("cells", "share", "why"),
+    [
+        ([(64 << 20, 64)], 1 << 20, "1 GiB for each pCPU"),
+        ([(64 << 20, 64), (16 << 20, 32)], 1 << 19, "the poorest cell decides"),
+        ([(64 << 20, 64), (16 << 20, 0)], 1 << 20, "a cell without pCPUs has no share"),
+        ([(512 << 20, 64)], 2 << 20, "no more than flavors have"),
+        ([], 1, "no cells"),
+    ],
+)
+def test_a_share_of_memory(cells: list[tuple[int, int]], share: int, why: str) -> None:
+    assert kib_per_dedicated(cells) == share, why
 
 
 @pytest.mark.parametrize(
@@ -91,6 +89,6 @@ def test_the_scarcer_resource_counts() -> None:
 def test_the_engine_keeps_pairs_whole(usage: tuple[str, str], cell: int, why: str) -> None:
     held = Usage(tuple(CellUsage(number, pinned=CpuSet.parse(cpus)) for number, cpus in enumerate(usage)))
     request = Request(flavor=Flavor(4, 1024, extra_specs={"hw:cpu_policy": "dedicated"}))
-    answer = place(host("no-smt-16"), held, request)
+    answer = place(parse_synthetic("socket:2 core:16 memory:64GiB"), held, request)
     assert isinstance(answer, Placement)
     assert answer.cells[0].host_cell == cell, why

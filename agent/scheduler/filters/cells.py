@@ -30,7 +30,7 @@ def cells_that_do(table: HostTable, wanted: Wanted, shape: Shape) -> Mask:
 
 
 def _do(cells: CellColumns, guest: GuestTopology, shape: Shape) -> Mask:
-    memory = _memory(cells, guest)
+    memory = memory_of(cells, guest)
     if memory is None:
         return np.zeros_like(cells.free, dtype=np.bool_)
     needed = shape.dedicated + shape.extra
@@ -51,7 +51,7 @@ def _do(cells: CellColumns, guest: GuestTopology, shape: Shape) -> Mask:
     return np.asarray(do, dtype=np.bool_)
 
 
-def _memory(cells: CellColumns, guest: GuestTopology) -> Grid | None:
+def memory_of(cells: CellColumns, guest: GuestTopology) -> Grid | None:
     """The KiB of memory that such a guest could have of each cell; None when no host has its pages."""
     if guest.page is None:
         return cells.memory_all_kib if guest.cpu_policy is CpuPolicy.SHARED else cells.memory_kib

@@ -2,16 +2,15 @@
 
 Only guests with dedicated pCPUs are weighed here: where they are does not slow others, so they are packed, and room
 stays for guests of two cells.  Floating guests share, and are spread by RAM and CPU as in Nova.  So are guests of
-groups with a soft policy: their group's wish and Nova's weighers decide between hosts.  The arithmetic is that of
-agent.placement.packing, which the engine also follows among the cells of one host: CellPairs and CellFragmentation are
-its ``cost``, first and second number, and their default multipliers keep that order: one block of pair room outweighs
-all pCPUs left over, one pCPU left over outweighs RAM, CPU and the other weighers of size 1.
+groups with a soft policy: their group's wish and Nova's weighers decide between hosts.  The rule is that of
+agent.placement.packing, which the engine also follows among the cells of one host.  The default multipliers make an
+order: room for the kin of a group's first guest (AffinityRoom), pair room kept (CellPairs), one block of which
+outweighs all that is left over (CellFragmentation), one pCPU of which outweighs RAM, CPU and the others of size 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -19,17 +18,22 @@ from agent.core.guest import Shape
 from agent.placement.packing import BLOCKS
 from agent.scheduler.aggregates import Column
 from agent.scheduler.cells import Grid
-from agent.scheduler.filters.cells import cells_that_do
+from agent.scheduler.filters.cells import cells_that_do, memory_of
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
 SOFT = ("soft-affinity", "soft-anti-affinity")
-MOST_PAIRS = 6
+MOST_WAYS = 6
 """Guests of two cells are weighed by pairs where there are no more pairs of cells than on a host of four."""
 
+KIN_CELLS = 4
+"""A host with room for so many cells of this size has room for kin: four guests of one cell, or two of two."""
+
 NEVER = np.iinfo(np.int64).max
+FIRST = 1 << 32
+"""Multiplies what counts first, so that two numbers compare as one."""
 
 
 def _packed(wanted: Wanted) -> bool:
@@ -42,68 +46,90 @@ def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Co
     """Minus the pair room that the guest destroys on its best cell, or its best pair of cells."""
     if not _packed(wanted):
         return None
-    width = table.cells.width
-    shapes = wanted.guest.cell_shapes
-    if len(shapes) > 2 or (len(shapes) == 2 and width * (width - 1) // 2 > MOST_PAIRS):
-        return None
-    blocks = _blocks(np.maximum(table.cells.units.T, 0))
-    left = {shape: _blocks(_left(table, wanted, shape)) for shape in wanted.guest.shapes}
-    least = np.full(table.size, NEVER)
-    before = _pair_room(blocks)
-    for places in combinations(range(width), len(shapes)):
-        does, after = None, [list(of_size) for of_size in blocks]
-        for place, shape in zip(places, shapes, strict=True):
-            here = cells_that_do(table, wanted, shape)[:, place]
-            does = here if does is None else does & here
-            for of_size, of_left in zip(after, left[shape], strict=True):
-                of_size[place] = of_left[place]
-        np.minimum(least, before - _pair_room(after), out=least, where=does)
-    least[least == NEVER] = 0
-    return -least.astype(np.float64)
-
-
-def _left(table: HostTable, wanted: Wanted, shape: Shape) -> Grid:
-    """The units that a guest cell leaves on each place (row) of every host; worked out once a decision."""
-    kept: dict[tuple[int, Shape], Grid] = wanted.__dict__.setdefault("_left", {})
-    key = (table.cells.version, shape)
-    if key not in kept:
-        cells = table.cells
-        memory_kib = (cells.memory_kib.T - shape.memory_kib) // cells.kib_per_pcpu
-        left = np.minimum(cells.free.T - (shape.dedicated + shape.extra), memory_kib)
-        kept[key] = np.asarray(np.maximum(left, 0), dtype=np.int64)
-    return kept[key]
-
-
-def _blocks(units: Grid) -> list[list[Grid]]:
-    """For each size of block, how many each place of every host gives."""
-    return [list(units // size) for size in BLOCKS]
-
-
-def _pair_room(blocks: Sequence[Sequence[Grid]]) -> Grid:
-    """``packing.pair_room`` over all hosts at once."""
-    room: Grid = np.zeros_like(blocks[0][0])
-    for size, of_size in zip(BLOCKS, blocks, strict=True):
-        if len(of_size) == 2:
-            room += np.minimum(of_size[0], of_size[1]) * size
-            continue
-        total, largest = of_size[0], of_size[0]
-        for other in of_size[1:]:
-            total, largest = total + other, np.maximum(largest, other)
-        room += np.minimum(total // 2, total - largest) * size
-    return room
+    return -(_cost(table, wanted) // FIRST).astype(np.float64)
 
 
 def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
-    """Minus the units left over on the tightest cell that does: full cells are filled up, whole ones stay whole."""
+    """Minus what is left on the fullest of those cells: full cells are filled up, whole ones stay whole."""
     if not _packed(wanted):
         return None
-    shape = wanted.guest.shapes[0]
-    does = cells_that_do(table, wanted, shape)
+    return -(_cost(table, wanted) % FIRST).astype(np.float64)
+
+
+def _cost(table: HostTable, wanted: Wanted) -> Grid:
+    """The rule of agent.placement.packing: pair room destroyed, then what is left on the fullest cell taken.
+
+    Of each host's best cells, as one number; 0 where the columns know of none.  Worked out once a decision.
+    """
+    kept: dict[int, Grid] = wanted.__dict__.setdefault("_cost", {})
+    if table.cells.version not in kept:
+        kept[table.cells.version] = _least_cost(table, wanted)
+    return kept[table.cells.version]
+
+
+def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
+    width, shapes = table.cells.width, wanted.guest.cell_shapes
+    arranged = permutations if len(set(shapes)) > 1 else combinations
+    ways = list(arranged(range(width), len(shapes)))
+    paired = len(shapes) == 1 or (len(shapes) == 2 and len(ways) <= MOST_WAYS * len(set(shapes)))
+    if not paired:
+        shapes, ways = shapes[:1], [(place,) for place in range(width)]
+    left = {shape: _left(table, shape) for shape in set(shapes)}
+    before = np.maximum(table.cells.blocks, 0)
+    after = {shape: _blocks(*free) for shape, free in left.items()} if paired else {}
+    room = _pair_room(before)
     least = np.full(table.size, NEVER)
-    for place, left in enumerate(_left(table, wanted, shape)):
-        np.minimum(least, left, out=least, where=does[:, place])
+    for way in ways:
+        taken = list(zip(way, shapes, strict=True))
+        does = np.logical_and.reduce([cells_that_do(table, wanted, shape)[:, place] for place, shape in taken])
+        cost = np.minimum.reduce([free[place] for place, shape in taken for free in left[shape]])
+        if paired:
+            blocks = before.copy()
+            for place, shape in taken:
+                blocks[:, place] = after[shape][:, place]
+            cost = cost + (room - _pair_room(blocks)) * FIRST
+        np.minimum(least, cost, out=least, where=does)
     least[least == NEVER] = 0
-    return -least.astype(np.float64)
+    return least
+
+
+def _left(table: HostTable, shape: Shape) -> tuple[Grid, Grid]:
+    """The pCPUs and the shares of memory that a guest cell leaves, place × host."""
+    cells = table.cells
+    pcpus = cells.free.T - (shape.dedicated + shape.extra)
+    shares = (cells.free_kib.T - shape.memory_kib) // cells.kib_per_pcpu
+    return np.maximum(pcpus, 0), np.maximum(shares, 0)
+
+
+def _blocks(pcpus: Grid, shares: Grid) -> Grid:
+    """``packing.blocks_in`` over all hosts at once, kind × place × host."""
+    return np.stack([np.minimum(pcpus // size, shares // (size * each)) for size, each in BLOCKS])
+
+
+def _pair_room(blocks: Grid) -> Grid:
+    """``packing.pair_room`` over all hosts at once."""
+    if blocks.shape[1] == 2:
+        return np.asarray(np.minimum(blocks[:, 0], blocks[:, 1]).sum(axis=0))
+    total = blocks.sum(axis=1)
+    return np.asarray(np.minimum(total // 2, total - blocks.max(axis=1)).sum(axis=0))
+
+
+def _kin(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
+    """1 where more guests of this size fit, for the first of an affinity group: the others must come after it."""
+    group, guest = wanted.group, wanted.guest
+    if group is None or group.policy != "affinity" or group.hosts or not _packed(wanted):
+        return None
+    memory = memory_of(table.cells, guest)
+    if memory is None:
+        return None
+    shape = guest.shapes[0]
+    held = np.minimum(table.cells.free // (shape.dedicated + shape.extra), memory // shape.memory_kib)
+    held[~cells_that_do(table, wanted, shape)] = 0
+    cells = len(guest.cells)
+    if cells > held.shape[1]:
+        return None
+    guests = held.sum(axis=1) if cells == 1 else np.sort(held, axis=1)[:, -cells]
+    return np.asarray(guests * cells >= KIN_CELLS, dtype=np.float64)
 
 
 def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
@@ -132,6 +158,7 @@ def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> 
 
 
 WEIGHERS = (
+    Weigher("AffinityRoom", "affinity_room_weight_multiplier", _kin),
     Weigher("CellPairs", "cell_pairs_weight_multiplier", _pairs),
     Weigher("CellFragmentation", "cell_fragmentation_weight_multiplier", _tightness),
     Weigher("L3Fit", "l3_weight_multiplier", _l3),
