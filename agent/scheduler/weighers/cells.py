@@ -75,7 +75,7 @@ def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
     if not paired:
         shapes, ways = shapes[:1], [(place,) for place in range(width)]
     left = {shape: _left(table, shape) for shape in set(shapes)}
-    before = np.maximum(table.cells.blocks, 0)
+    before = [np.maximum(table.cells.blocks[:, place], 0) for place in range(width)]
     after = {shape: _blocks(*free) for shape, free in left.items()} if paired else {}
     room = _pair_room(before)
     least = np.full(table.size, NEVER)
@@ -84,9 +84,9 @@ def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
         does = np.logical_and.reduce([cells_that_do(table, wanted, shape)[:, place] for place, shape in taken])
         cost = np.minimum.reduce([free[place] for place, shape in taken for free in left[shape]])
         if paired:
-            blocks = before.copy()
+            blocks = list(before)
             for place, shape in taken:
-                blocks[:, place] = after[shape][:, place]
+                blocks[place] = after[shape][:, place]
             cost = cost + (room - _pair_room(blocks)) * FIRST
         np.minimum(least, cost, out=least, where=does)
     least[least == NEVER] = 0
@@ -106,12 +106,14 @@ def _blocks(pcpus: Grid, shares: Grid) -> Grid:
     return np.stack([np.minimum(pcpus // size, shares // (size * each)) for size, each in BLOCKS])
 
 
-def _pair_room(blocks: Grid) -> Grid:
-    """``packing.pair_room`` over all hosts at once."""
-    if blocks.shape[1] == 2:
-        return np.asarray(np.minimum(blocks[:, 0], blocks[:, 1]).sum(axis=0))
-    total = blocks.sum(axis=1)
-    return np.asarray(np.minimum(total // 2, total - blocks.max(axis=1)).sum(axis=0))
+def _pair_room(blocks: list[Grid]) -> Grid:
+    """``packing.pair_room`` over all hosts at once; for each place, kind × host."""
+    if len(blocks) == 2:
+        pairs = np.minimum(*blocks)
+    else:
+        total = np.add.reduce(blocks)
+        pairs = np.minimum(total // 2, total - np.maximum.reduce(blocks))
+    return np.asarray(pairs.sum(axis=0))
 
 
 def _kin(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
