@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posix
 import sys
+from io import TextIOWrapper
 
 from agent import __version__
 from agent.core.errors import CellwrightError
@@ -68,6 +69,8 @@ SCHEDULER_PACKAGES = ("numpy", "sqlalchemy", "alembic", "psycopg", "litestar", "
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the answer is the process's exit code."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None and isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no × shows a ? there
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if words else 2
