@@ -62,6 +62,8 @@ class Departures(Decisions):
                 self._take_end(left, *end)
             if self.cloud.host(name) is not None:
                 self.cloud.remove_host(name)
+            if known is not None and known.model:
+                self._forget_model(known.model)
 
     def _gone(self, old: InstanceRecord, host: str) -> None:
         """A host says that an instance is gone from it that was placed elsewhere; nothing happens when it was known."""

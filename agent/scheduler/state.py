@@ -10,18 +10,18 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
 
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, Unreachable
 from agent.core.wire import InstanceStatus
 from agent.scheduler.cloud import Cloud
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
 from agent.scheduler.store.leaving import load_leaving
-from agent.scheduler.store.records import HostRecord, InstanceRecord, Leaving
+from agent.scheduler.store.records import ClaimLost, HostRecord, InstanceRecord, Leaving
 from agent.scheduler.tally import Tally
 from agent.scheduler.wanted import Meanings
 from agent.settings.scheduling import SchedulingSettings
@@ -180,6 +180,8 @@ class State:
                 held = instances.load_instances(connection, host=host.name)
                 leaving = load_leaving(connection, host=host.name)
             self.cloud.put_host(host, held, leaving)
+            if old is not None and old.model not in ("", host.model):
+                self._forget_model(old.model)
 
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
@@ -202,6 +204,11 @@ class State:
             self.cloud.put_instance(changed)
         else:
             self.refresh([changed.host])
+
+    def _forget_model(self, model: str) -> None:
+        """Delete a topology if no host has it any more; a database that is busy with it keeps it."""
+        with suppress(Unreachable, ClaimLost), transaction(self.engine) as connection:
+            hosts.forget_model(connection, model)
 
     def _moved_on(self, host: str, generation: int) -> None:
         """A change of ours brought a host to a generation; where others were there too, it is read again."""

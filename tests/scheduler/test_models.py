@@ -10,10 +10,12 @@ from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
 from agent.scheduler.cloud import Cloud
+from agent.scheduler.service import Scheduler
 from agent.scheduler.store import hosts
 from agent.scheduler.store.database import migrate, open_database, transaction
 from agent.scheduler.store.records import HostRecord
 from agent.scheduler.store.schema import topologies
+from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
 
 
@@ -84,6 +86,26 @@ def test_hosts_of_one_model_share_their_topology_and_answer_under_their_own_name
     assert b.topology is not None
     assert (a.topology.hostname, b.topology.hostname) == ("a", "b")
     assert a.topology.cells is b.topology.cells
+
+
+def test_a_topology_goes_with_the_last_host_that_has_it(url: str) -> None:
+    scheduler = Scheduler(open_database(url), SchedulingSettings(), clock=lambda: 0.0, new_id=str)
+    for name, model in (("a", "tiny"), ("b", "tiny"), ("a", "osdev-01"), ("b", "osdev-01"), ("b", "osdev-01")):
+        topology = replace(host(model), hostname=name)
+        scheduler.put_host(HostRecord(name=name, topology=topology, agent=False))
+    big = scheduler.known_host("b").model
+    assert kept(scheduler) == {big}
+    scheduler.remove_host("a")
+    assert kept(scheduler) == {big}
+    scheduler.remove_host("b")
+    assert kept(scheduler) == set()
+    scheduler.engine.dispose()
+
+
+def kept(scheduler: Scheduler) -> set[str]:
+    """The digests of the topologies in the database."""
+    with transaction(scheduler.engine) as connection:
+        return set(connection.execute(select(topologies.c.digest)).scalars())
 
 
 def test_a_host_that_was_heard_stays_heard_when_it_takes_a_guest() -> None:

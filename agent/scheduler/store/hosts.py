@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent.core import codec
@@ -48,6 +48,18 @@ def save_host(connection: Connection, host: HostRecord) -> HostRecord:
     if changed is not None:
         _save_pools(connection, host.name, changed)
     return host
+
+
+def forget_model(connection: Connection, model: str) -> None:
+    """Delete a topology that no host has any more; nothing happens to one that a host has.
+
+    In a transaction of its own, after the host has changed.  On PostgreSQL it waits for everybody who may just be
+    giving a host this model: such a transaction has looked the topology up, and holds its lock until it commits.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE topologies")
+    unused = (topologies.c.digest == model) & ~exists().where(hosts.c.model == model)
+    connection.execute(delete(topologies).where(unused))
 
 
 def save_heartbeats(connection: Connection, heard: Mapping[str, float]) -> None:
