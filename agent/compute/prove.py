@@ -32,20 +32,24 @@ def verify_host(libvirt: Driver, *, names: Collection[str] | None = None, quick:
 
 def verify_threads(libvirt: Driver, name: str) -> Verdict:
     """Judge the threads of one running guest without a look at any other: whom they share pCPUs with is not asked."""
-    observation, expectations = observe_guest(libvirt, name)
+    observation, expectations = observe_threads(libvirt, [name])
     return check_host(expectations, observation, names=[name], quick=True)
 
 
-def observe_guest(libvirt: Driver, name: str) -> tuple[HostObservation, dict[str, Expectation]]:
-    """The threads of one running guest, and what they should be; a few calls, however many guests there are."""
-    domain = libvirt.domain(name)
-    _check_running(libvirt, [domain] if domain.active else [], [name])
-    expectations, untold = read_expectations(libvirt, [domain], next_start=False)
+def observe_threads(
+    libvirt: Driver, names: Collection[str], *, must_run: bool = True
+) -> tuple[HostObservation, dict[str, Expectation]]:
+    """The threads of these guests alone, and what they should be: a few calls for each, however many there are."""
+    found = [libvirt.domain(name) if must_run else libvirt.find(name) for name in sorted(names)]
+    domains = [one for one in found if one is not None and one.active]
+    if must_run:
+        _check_running(libvirt, domains, names)
+    expectations, untold = read_expectations(libvirt, domains, next_start=False)
     observation = read_observation(
         Root(),
-        [domain] if name in expectations else [],
+        [domain for domain in domains if domain.name in expectations],
         quick=True,
-        not_checked=tuple(f"{name}: {why}" for name, why in untold.items()),
+        not_checked=tuple(f"{name}: {why}" for name, why in sorted(untold.items())),
     )
     return observation, expectations
 

@@ -14,7 +14,7 @@ import msgspec
 
 from agent.compute.driver import Driver
 from agent.compute.kernel_state import set_class, set_mask
-from agent.compute.prove import observe_guest
+from agent.compute.prove import observe_threads
 from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedThread, Role
 from agent.core.placement import Placement
@@ -42,7 +42,7 @@ def settle_threads(libvirt: Driver, name: str, *, helpers: CpuSet | None = None)
     """
     if libvirt.domain(name).pid is None:
         return ()
-    observation, expectations = observe_guest(libvirt, name)
+    observation, expectations = observe_threads(libvirt, [name])
     done: list[Settled] = []
     for guest in observation.guests:
         if guest.name == name:

@@ -47,17 +47,22 @@ def online(lab: Machine) -> set[int]:
     return parse_cpus(lab.read("/sys/devices/system/cpu/online"))
 
 
+MOVABLE = """for number in $(sed -n 's/^ *\\([0-9]*\\):.*/\\1/p' /proc/interrupts); do
+  file=/proc/irq/$number/smp_affinity_list; now=$(cat $file); echo $now >$file && echo $now
+done 2>/dev/null"""
+
+
 def interrupted(lab: Machine) -> set[int]:
-    """Every pCPU that an interrupt may land on whose file takes what it has: the kernel moves those."""
-    script = "for file in /proc/irq/*/smp_affinity_list; do now=$(cat $file); echo $now >$file && echo $now; done"
-    return set().union(*(parse_cpus(line) for line in lab.shell(script, status=None).stdout.split()))
+    """Every pCPU that an interrupt in use may land on, if its file takes what it has: such the kernel moves."""
+    return set().union(*(parse_cpus(line) for line in lab.shell(MOVABLE, status=None).stdout.split()))
 
 
 def wait(lab: Machine, what: str, ask: Callable[[], bool], *, limit_s: float = 90) -> None:
     until = time.monotonic() + limit_s
     while not ask():
         journal = lab.shell("journalctl -u cellwright-agent -o cat | tail -20").stdout
-        assert time.monotonic() < until, f"not within {limit_s:.0f} s: {what}\n{journal}"
+        irqs = lab.shell("grep . /proc/irq/*/smp_affinity_list; cat /proc/interrupts").stdout
+        assert time.monotonic() < until, f"not within {limit_s:.0f} s: {what}\n{journal}\n{irqs}"
         time.sleep(1)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+
+import msgspec
 
 from agent.compute.driver import Driver
-from agent.compute.prove import observe_host
+from agent.compute.prove import observe_host, observe_threads
 from agent.core.observation import HostObservation
 from agent.core.verdict import Drift, Finding, Verdict
 from agent.inspection.files import Root
 from agent.inspection.masks import read_masks
 from agent.verification.drift import find_drift
+from agent.verification.expectation import Expectation
 from agent.verification.verdict import check_host
 
 CAUSES = {
@@ -26,35 +29,57 @@ CAUSES = {
 """Words of a finding's cause → its short name, for a metric's label."""
 
 
+Masks = dict[int, frozenset[int]]
+"""Thread id → the pCPUs it may use."""
+
+
 class Prover:
     """What was last seen, and what drifted since; ``drifted`` counts by (code, cause)."""
 
     def __init__(self, libvirt: Driver) -> None:
         self._libvirt = libvirt
-        self._masks: dict[str, object] = {}
+        self._masks: dict[str, Masks] = {}
+        self._closely = True
         self._seen: HostObservation | None = None
+        self._expectations: dict[str, Expectation] = {}
         self.quick: Verdict | None = None
         self.full: Verdict | None = None
         self.drifted: Counter[tuple[str, str]] = Counter()
 
     def look_closely(self) -> None:
-        """Judge again at the next look, whether or not a mask changed: run delays are read only then."""
-        self._masks = {}
+        """Read every guest anew at the next look, whether or not a mask changed: run delays are read only then."""
+        self._closely = True
 
     def check_masks(self, pids: Mapping[str, int | None]) -> tuple[Drift, ...]:
-        """Look at every thread of these guests; judge them when a mask is not as at the last judgement.
+        """Look at every thread of these guests, read those anew of which one has moved, and judge.
 
         A guest without a known process is not looked at: libvirt's events tell when that changes.
         """
         root = Root()
-        masks: dict[str, object] = {name: read_masks(root, pid) for name, pid in pids.items() if pid is not None}
-        if masks == self._masks and self.quick is not None:
+        masks = {name: read_masks(root, pid) or {} for name, pid in pids.items() if pid is not None}
+        moved = {name for name, now in masks.items() if has_moved(self._masks.get(name), now, pids[name])}
+        gone = self._masks.keys() - masks.keys()
+        self._masks = masks
+        if self._seen is None or self._closely:
+            observation, self._expectations = observe_host(self._libvirt, quick=True, must_run=False)
+            self._closely = False
+        elif moved or gone:
+            observation = self._read_again(self._seen, moved, gone)
+        else:
             return ()
-        observation, expectations = observe_host(self._libvirt, quick=True, must_run=False)
-        judged = check_host(expectations, observation, quick=True, before=self._seen)
+        judged = check_host(self._expectations, observation, quick=True, before=self._seen)
         drift = find_drift(self.quick, judged)
-        self._masks, self._seen, self.quick = masks, observation, judged
+        self._seen, self.quick = observation, judged
         return self.counted(drift)
+
+    def _read_again(self, seen: HostObservation, moved: Set[str], gone: Set[str]) -> HostObservation:
+        """The host as it was seen, with these guests as they are now, and without those that are gone."""
+        now, expectations = observe_threads(self._libvirt, moved, must_run=False)
+        kept = {one.name: one for one in seen.guests if one.name not in moved | gone}
+        guests = {**kept, **{one.name: one for one in now.guests}}
+        known = {name: one for name, one in self._expectations.items() if name in kept}
+        self._expectations = {**known, **expectations}
+        return msgspec.structs.replace(now, guests=tuple(guests[name] for name in sorted(guests)))
 
     def check_pages(self) -> tuple[tuple[Drift, ...], float]:
         """Read and judge pages, neighbours and interrupts too; the second answer is the CPU time it took, seconds."""
@@ -71,6 +96,17 @@ class Prover:
             if one.change == "appeared" and one.finding is not None:
                 self.drifted[one.finding.code, cause_word(one.finding)] += 1
         return drift
+
+
+def has_moved(before: Masks | None, now: Masks, pid: int | None) -> bool:
+    """Whether a guest must be judged again: a thread has another mask, or is new and not where the main thread is.
+
+    QEMU's workers come and go all the time; one that is like the main thread is where helpers should be.
+    """
+    if before is None:
+        return True
+    home = now.get(pid) if pid is not None else None
+    return any(before.get(tid, home) != mask for tid, mask in now.items())
 
 
 def cause_word(finding: Finding) -> str:

@@ -182,8 +182,10 @@ class Worker:
             if self._confirm(carry_out.lost(instance, known.domain if known else "")):
                 self._remember(self.state.drop(instance))
         elif action.assignment is not None:
-            self._stale = True
-            self._bring_up(action, action.assignment)
+            try:
+                self._bring_up(action, action.assignment)
+            finally:
+                self._stale = True
 
     def _bring_up(self, action: Action, assignment: Assignment) -> None:
         domain = action.domain

@@ -1,0 +1,65 @@
+"""Continuous proof: what makes a guest be judged again, and that only such a guest is read."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+
+from agent.compute.daemon import proof
+from agent.compute.daemon.proof import Prover, has_moved
+from agent.compute.driver import Driver
+from agent.compute.journal import Journal
+from agent.compute.pin import apply_pin, plan_pin
+from tests.compute.guests import virsh
+from tests.compute.placements import FIRST, SECOND, dedicated
+
+HOME, ELSEWHERE = frozenset([0, 1]), frozenset([5])
+MOVES = {
+    "never seen": (None, {1: HOME}, True),
+    "all as before": ({1: HOME, 2: ELSEWHERE}, {1: HOME, 2: ELSEWHERE}, False),
+    "a thread has another mask": ({1: HOME, 2: ELSEWHERE}, {1: HOME, 2: HOME}, True),
+    "a worker has ended": ({1: HOME, 7: HOME}, {1: HOME}, False),
+    "a worker was born where the main thread is": ({1: HOME}, {1: HOME, 7: HOME}, False),
+    "a thread was born elsewhere": ({1: HOME}, {1: HOME, 7: ELSEWHERE}, True),
+    "the main thread is gone and a new one is there": ({1: HOME}, {7: HOME}, True),
+}
+
+
+@pytest.mark.parametrize(("before", "now", "moved"), MOVES.values(), ids=MOVES.keys())
+def test_what_moved(before: proof.Masks | None, now: proof.Masks, moved: bool) -> None:
+    assert has_moved(before, now, 1) is moved
+
+
+def test_only_a_guest_that_moved_is_read_again(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still, name = foreign("still"), foreign("moves")
+    placement = dedicated(name, FIRST, SECOND)
+    apply_pin(libvirt, journal, plan_pin(libvirt, name, placement, live=True, config=True, owner="", created_at=""))
+    read: list[list[str]] = []
+
+    def observe(driver: Driver, names: Collection[str], **more: Any) -> Any:
+        read.append(sorted(names))
+        return observe_threads(driver, names, **more)
+
+    observe_threads = proof.observe_threads
+    monkeypatch.setattr(proof, "observe_threads", observe)
+    prover = Prover(libvirt)
+    pids = {one: libvirt.domain(one).pid for one in (still, name)}
+    prover.check_masks(pids)
+    assert prover.quick is not None
+    assert prover.check_masks(pids) == ()
+    assert read == []
+    virsh("vcpupin", name, "0", str(SECOND), "--live")
+    (drift,) = prover.check_masks(pids)
+    assert (drift.change, drift.guest) == ("appeared", name)
+    assert drift.finding is not None
+    assert "virsh" in (drift.finding.cause or "")
+    assert read == [[name]]
+    virsh("vcpupin", name, "0", str(FIRST), "--live")
+    (drift,) = prover.check_masks(pids)
+    assert drift.change == "cleared"
+    virsh("destroy", name)
+    changes = {one.change for one in prover.check_masks({still: pids[still]})}
+    assert changes == {"stopped"}
+    assert still in {guest.name for guest in prover.quick.guests}
