@@ -17,6 +17,7 @@ from agent.compute.usage import Claimant
 from agent.core.cpuset import CpuSet
 from agent.core.topology import HostTopology
 from agent.core.verdict import Finding
+from agent.inspection.cpu_power import read_online
 from agent.inspection.files import Root
 from agent.inspection.process import has_process
 from agent.settings.agent import AgentSettings
@@ -36,6 +37,7 @@ class Interrupts:
         self._root = root
         self._values = HostValues(tools.journal, verb=VERB, uri=tools.libvirt.uri, root=root, continued=True)
         self._steering = Steering(self._values, root)
+        self._online: CpuSet | None = None
 
     def keep(self, settings: AgentSettings, claimants: Collection[Claimant], host: HostTopology) -> tuple[Finding, ...]:
         """Steer, or give back what was steered; the answer is what somebody else has moved meanwhile."""
@@ -58,11 +60,15 @@ class Interrupts:
         return self._moved(done, quiet.owned)
 
     def _moved(self, done: Steered, owned: CpuSet) -> tuple[Finding, ...]:
+        online, before = read_online(self._root), self._online
+        self._online = online
         if not done.moved and not done.foreign:
             return ()
         balanced = has_process(self._root, "irqbalance")
         self._say.once("irqbalance", irqbalance_hint(owned) if balanced and owned else "", logging.WARNING)
         cause = "irqbalance runs and moved it" if balanced else "somebody wrote its smp_affinity"
+        if before is not None and online != before:
+            cause = f"pCPUs {online ^ before} went or came, and the kernel or its driver set it anew"
         return tuple(Finding(code="irq-moved", message=line, guest="", cause=cause) for line in done.foreign)
 
 

@@ -25,6 +25,7 @@ CAUSES = {
     "cgroup": "cgroup",
     "irqbalance": "irqbalance",
     "smp_affinity": "irq-steered",
+    "went or came": "cpu-hotplug",
 }
 """Words of a finding's cause → its short name, for a metric's label."""
 

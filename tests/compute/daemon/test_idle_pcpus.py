@@ -264,7 +264,10 @@ def test_the_agent_steers_says_who_interferes_and_gives_back(bench: Bench, caplo
     (finding,) = steered.keep(settings, guest, HOST)
     assert (finding.code, finding.cause) == ("irq-moved", "somebody wrote its smp_affinity")
     assert bench.line(file) != "2"
-    bench.write(file, "0-1,3")
+    bench.write(file, "1-2")
+    bench.write("sys/devices/system/cpu/online", "0-2")
+    (finding,) = steered.keep(settings, guest, HOST)
+    assert "pCPUs 3 went or came" in (finding.cause or "")
     steered.keep(AgentSettings(), guest, HOST)
     assert "irq_steering is off" in caplog.text
 
