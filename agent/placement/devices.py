@@ -34,26 +34,23 @@ def choose_devices(
     """
     offered = _offered(room, guest, chosen)
     given: list[PlacedDevice] = []
-    taken: set[str] = set()
     remote = 0
     for wish in guest.devices:
-        mine = [entry for entry in offered if matches(entry[2], wish.alias) and entry[2].pci not in taken]
+        mine = [offer for offer in offered if matches(offer[2], wish.alias) and offer[1] not in given]
         if len(mine) < wish.count:
             return DeviceWish(wish.alias, len(mine))
-        for distance, cell, device in mine[: wish.count]:
-            assert device.pci is not None
-            taken.add(device.pci)
+        for distance, placed, _ in mine[: wish.count]:
             remote += distance
-            given.append(PlacedDevice(device.pci, cell, device.name))
+            given.append(placed)
     return tuple(given), remote
 
 
-def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tuple[int, int | None, Device]]:
+def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tuple[int, PlacedDevice, Device]]:
     """Free devices that the affinity policy allows, nearest first."""
     layout = room.layout
     near = set(chosen) if guest.cells else set(range(len(layout.cells)))
     sockets = frozenset().union(*(layout.cells[index].sockets for index in near)) - {None}
-    offered: list[tuple[int, int | None, Device]] = []
+    there: list[tuple[int, int | None, Device]] = []
     for cell in layout.cells:
         if cell.index in near:
             place = LOCAL
@@ -63,7 +60,12 @@ def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tu
             place = REMOTE
         else:
             continue
-        offered += [(place, cell.id, device) for device in cell.devices if device.pci not in room.devices_used]
+        there += [(place, cell.id, device) for device in cell.devices]
     if guest.pci_affinity in (PciAffinity.LEGACY, PciAffinity.PREFERRED) or not guest.cells:
-        offered += [(LOOSE, None, device) for device in layout.loose_devices if device.pci not in room.devices_used]
-    return sorted(offered, key=lambda entry: (entry[0], entry[2].pci or ""))
+        there += [(LOOSE, None, device) for device in layout.loose_devices]
+    offered = [
+        (place, PlacedDevice(device.pci, cell, device.name), device)
+        for place, cell, device in there
+        if device.pci is not None and device.pci not in room.devices_used
+    ]
+    return sorted(offered, key=lambda offer: (offer[0], offer[1].pci))

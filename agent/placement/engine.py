@@ -114,14 +114,15 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
                 plan = plan_of[index] = plan_cores(room.cells[index], guest, shape, allowed)
                 price_of[index] = _price(room, guest, shape, index, plan.idle) + price_plan(plan, packing=room.packing)
         linear.append({index: price_of[index] for index in indices})
-    wish: DeviceWish | None = None
+    unmet: list[DeviceWish] = []  # the one that came nearest to being met
+    given: dict[frozenset[int], tuple[PlacedDevice, ...]] = {}
 
     def price_devices(chosen: tuple[int, ...]) -> int | None:
-        nonlocal wish
         found = choose_devices(room, guest, chosen)
         if isinstance(found, DeviceWish):
-            wish = found if wish is None or found.count > wish.count else wish
+            unmet[:] = [max(*unmet, found, key=lambda wish: wish.count)] if unmet else [found]
             return None
+        given[frozenset(chosen)] = found[0]
         return found[1] << 400
 
     chosen = assign(
@@ -131,14 +132,13 @@ def _choose(room: Room, guest: GuestTopology, fits: list[int], allowed: int) -> 
         late=price_devices if guest.devices else None,
     )
     if chosen is None:
-        assert wish is not None
-        return _misfit(room, guest, [_too_few(guest, wish)])
+        return _misfit(room, guest, [_too_few(guest, wish) for wish in unmet])
     return render_answer(
         room,
         guest,
         chosen=chosen,
         plans=[plans[kind][index] for kind, index in zip(guest.kinds, chosen, strict=True)],
-        devices=_devices_near(room, guest, chosen),
+        devices=given.get(frozenset(chosen), ()),
     )
 
 
@@ -157,15 +157,6 @@ def _choose_cell(room: Room, guest: GuestTopology, fits: int, allowed: int) -> t
             priced = [(price, index, plan)]
     ((_, index, plan),) = priced
     return index, plan
-
-
-def _devices_near(room: Room, guest: GuestTopology, chosen: tuple[int, ...]) -> tuple[PlacedDevice, ...]:
-    """The devices of a choice that was found to have them."""
-    if not guest.devices:
-        return ()
-    found = choose_devices(room, guest, chosen)
-    assert not isinstance(found, DeviceWish)
-    return found[0]
 
 
 def _allowed(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> int | Reason:

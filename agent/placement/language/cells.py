@@ -9,7 +9,7 @@ from __future__ import annotations
 from agent.core.cpuset import EMPTY, CpuSet
 from agent.core.errors import BadRequest
 from agent.core.guest import GuestCell
-from agent.placement.language.specs import Specs, cpu_list, whole_number, words
+from agent.placement.language.specs import Specs, cpu_list, number_of, whole_number, words
 
 KIB_PER_MIB = 1024
 HIGHEST_CELLS = 128
@@ -101,8 +101,7 @@ def _listed_cells(
         if part & seen:
             raise BadRequest(cpu_key, cpu_text, f"names vCPUs {part & seen} that another guest cell has")
         seen = seen | part
-        memory_mb = whole_number(mem_key, mem_text or "0")
-        assert memory_mb is not None
+        memory_mb = number_of(mem_key, mem_text or "0")
         total_mb += memory_mb
         cells.append(GuestCell(part, part & dedicated, memory_mb * KIB_PER_MIB))
     if seen != everything:

@@ -45,9 +45,12 @@ def one_of(kind: type[E], key: str, text: str | None) -> E | None:
 
 
 def whole_number(key: str, text: str | None, *, least: int = 1, most: int = 1 << 31) -> int | None:
+    """As ``number_of``; None where nothing is said."""
+    return None if text is None else number_of(key, text, least=least, most=most)
+
+
+def number_of(key: str, text: str, *, least: int = 1, most: int = 1 << 31) -> int:
     """A decimal integer from ``least`` to ``most``, without sign, blanks or leading zeros."""
-    if text is None:
-        return None
     if not (text.isascii() and text.isdigit()) or (text[0] == "0" and text != "0"):
         raise BadRequest(key, text, "is no whole number", allowed=f"{least} and up")
     if len(text) > 12 or not least <= int(text) <= most:
