@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
 from agent.core.request import Flavor, Request
-from agent.core.topology import HostTopology
+from agent.core.topology import Device, HostTopology
 from agent.core.usage import CellUsage, Limits, PageUse, ReservedPages, Usage
 from agent.inspection.synthetic import parse_synthetic
 
@@ -56,6 +56,25 @@ def with_sets(host: HostTopology, kind: str) -> HostTopology:
     }
     dedicated, shared = sets[kind]
     return msgspec.structs.replace(host, dedicated_set=dedicated, shared_set=shared)
+
+
+@st.composite
+def devices(draw: st.DrawFn, host: HostTopology) -> HostTopology:
+    """The host with up to two network cards on some of its cells, and sometimes one of which no cell is known."""
+    cells = []
+    for cell in host.cells:
+        cards = range(draw(st.integers(0, 2)))
+        mine = tuple(Device("net", f"eno{cell.id}{n}", f"0000:{cell.id:02x}:0{n}.0") for n in cards)
+        cells.append(msgspec.structs.replace(cell, devices=mine))
+    loose = (Device("net", "loose", "0000:ff:00.0"),) if draw(st.booleans()) else ()
+    return msgspec.structs.replace(host, cells=tuple(cells), unplaced_devices=loose)
+
+
+def wanting(request: Request, **specs: str) -> Request:
+    """The request with more extra specs; ``cw__l3`` stands for ``cw:l3``."""
+    more = {key.replace("__", ":"): value for key, value in specs.items()}
+    flavor = msgspec.structs.replace(request.flavor, extra_specs=request.flavor.extra_specs | more)
+    return msgspec.structs.replace(request, flavor=flavor)
 
 
 @st.composite

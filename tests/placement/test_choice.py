@@ -140,6 +140,32 @@ def test_our_own_wishes() -> None:
     assert put(osdev, request(4, cw_guest_topology="flat")).cpu_topology.threads == 1
 
 
+@pytest.mark.parametrize(
+    ("sentence", "wish", "neighbour", "taken", "vcpus", "expected"),
+    [
+        ("a whole core in the group that the other has", "same:db", "0-1", "0-1", 2, "2,34"),
+        ("all that is left of it", "same:db", "0-1", "0-1", 6, "2-3,32-35"),
+        ("and no more than that", "same:db", "0-1", "0-1", 7, None),
+        ("in any of several groups that the other spans", "same:db", "0,4", "0,4", 12, "1-3,5-7,33-35,37-39"),
+        ("one guest's groups, not its neighbour's", "same:db", "16-17", "0-3,32-35", 4, "16-17,48-49"),
+        ("out of the group that the other has", "other:db", "0-1", "0-1", 2, "4,36"),
+        ("though that group alone is broken already", "other:db", "0", "0", 1, "4"),
+        ("in what is left, however many groups", "other:db", "0", "0", 24, "4-15,36-47"),
+        ("the other cell is another group too", "other:db", "0-15,32-47", "0-15,32-47", 2, "16,48"),
+        ("out of nobody's groups while the other is not here", "other:gone", "0-1", "", 2, "0,32"),
+        ("no group of a guest that is not here", "same:gone", "0-1", "", 2, None),
+    ],
+)
+def test_l3_groups_of_another_guest(
+    sentence: str, wish: str, neighbour: str, taken: str, vcpus: int, expected: str | None
+) -> None:
+    """Two cells of four groups: 0-3,32-35 is the first, 16-19,48-51 the first of cell 1."""
+    ccx, owned = host("ccx"), CpuSet.parse(taken)
+    usage = Usage(tuple(CellUsage(cell.id, owned & cell.cpus) for cell in ccx.cells))
+    answer = place(ccx, usage, request(vcpus, cw_l3=wish), guests={"db": CpuSet.parse(neighbour)})
+    assert (str(pins(answer)) if isinstance(answer, Placement) else None) == expected, sentence
+
+
 def test_the_order_of_the_input_does_not_matter() -> None:
     eight = host("eight-cells")
     wanted = request(12, 768, numa_nodes="3", cpu_thread_policy="require")

@@ -74,6 +74,26 @@ def test_no_order_of_the_input_changes_the_answer(seed: int) -> None:
     assert place(shuffled(rng, host), Usage(usage.cells[::-1]), other, limits) == expected
 
 
+@settings(max_examples=150, **QUICK)
+@given(st.data())
+def test_nor_where_l3_groups_distances_and_devices_decide(data: st.DataObject) -> None:
+    host = data.draw(strategies.devices(data.draw(strategies.hosts(most_cells=4))))
+    usage, limits = data.draw(strategies.usages(host)), data.draw(strategies.limits(host))
+    names = ["db", "web", "db-2"]
+    guests = {name: CpuSet(data.draw(st.sets(st.sampled_from(sorted(host.online)), max_size=3))) for name in names}
+    request = data.draw(strategies.requests(most_cells=3, most_vcpus=4))
+    if data.draw(st.booleans()):
+        policy = data.draw(st.sampled_from(["required", "preferred", "legacy", "socket"]))
+        request = strategies.wanting(request, pci_passthrough__alias="net:1", hw__pci_numa_affinity_policy=policy)
+    if request.flavor.extra_specs["hw:cpu_policy"] != "shared":
+        wish = data.draw(st.sampled_from(["one", "same:db", "other:web"]))
+        request = strategies.wanting(request, cw__l3=wish)
+    rng = random.Random(data.draw(seeds))
+    others = dict(rng.sample(list(guests.items()), len(guests)))
+    expected = place(host, usage, request, limits, guests=guests)
+    assert place(shuffled(rng, host), Usage(usage.cells[::-1]), request, limits, guests=others) == expected
+
+
 @settings(max_examples=200, **QUICK)
 @given(st.data())
 def test_more_free_pcpus_never_turn_a_fit_into_a_misfit(data: st.DataObject) -> None:
