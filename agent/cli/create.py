@@ -26,7 +26,7 @@ def configure(parser: ArgumentParser) -> None:
     base = parser.add_mutually_exclusive_group()
     base.add_argument("--template", default="plain", metavar="NAME", help="plain (default), realtime, dpdk or tiny")
     base.add_argument("--domain", metavar="FILE.xml", help="graft into this domain, changing nothing else")
-    parser.add_argument("--name", help="the guest's name (default: that of the request)")
+    parser.add_argument("--name", help="the guest's name (default: that of the request; not with --domain)")
     parser.add_argument("--type", default="auto", choices=("auto", "kvm", "qemu"), help="for templates; default: auto")
     parser.add_argument("--disk", metavar="PATH", help="image for the template's first disk (.qcow2, else raw)")
     parser.add_argument("--owner", default="", help="whom the guest is for; goes into the metadata")
@@ -37,11 +37,14 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Create the guest, or with --dry-run print its XML."""
     from agent.compute.create import apply_create, check_new, plan_guest
+    from agent.core.errors import BadInput
     from agent.domain.names import check_name
     from agent.picture.answer import render_answer
 
     if args.name is not None:
         check_name(args.name)
+        if args.domain is not None:
+            raise BadInput(f"--name {args.name} and --domain {args.domain}: the <name> of a domain of your own counts")
     with changing(args) as (libvirt, journal):
         answer = decide(args, libvirt, name=args.name)
         if not answer.fits:

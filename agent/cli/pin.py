@@ -52,5 +52,5 @@ def run(args: Namespace) -> int:
     if verdict is not None:
         say(f"{args.domain}: {len(verdict.threads)} threads are where they should be")
     if live and answer.cells:
-        say("memory that the guest has already stays where it is; cellwright migrate-cells moves it")
+        say(f"memory that the guest has already stays where it is; cellwright repair {args.domain} --pages moves it")
     return 0

@@ -26,6 +26,15 @@ _TOKEN = re.compile(
 )
 
 
+_START_TAG = re.compile(r"<[A-Za-z_][\w.-]*(?=[\s/>])[^<>]*>")
+"""Without a prefix: libvirt writes foreign elements, such as metadata, in lxml's own quotes."""
+_VALUE = re.compile(r'="([^"]*)"')
+
+
+def _with_apostrophes(tag: re.Match[str]) -> str:
+    return _VALUE.sub(lambda value: "='" + value[1].replace("'", "&apos;").replace("&quot;", '"') + "'", tag[0])
+
+
 def parse_xml(data: bytes | str, *, source: str = "domain XML") -> Element:
     """The root element of a domain document; BadInput names ``source`` and what is wrong.
 
@@ -94,6 +103,7 @@ class Document:
         self._origins = self._read_origins()
         self._verbatim: dict[Element, str] = {}
         self._newline = "\r\n" if b"\r\n" in self._raw else "\n"
+        self._apostrophes = self._raw.count(b"='") > self._raw.count(b'="')
 
     def text(self) -> str:
         """The document as it is now."""
@@ -136,6 +146,13 @@ class Document:
     def _fresh(self, text: str | None) -> str:
         return escape_text(text or "").replace("\n", self._newline)
 
+    def _quoted(self, text: str) -> str:
+        """Serialised elements with their attributes quoted as the author of the document does, so that a diff is short.
+
+        In a start tag of lxml every ``<``, ``>`` and ``"`` of a value is an entity.
+        """
+        return _START_TAG.sub(_with_apostrophes, text) if self._apostrophes else text
+
     def _write(self, node: Element, parts: list[str]) -> None:
         origin = self._origins.get(node)
         if origin is None or tuple(node.items()) != origin.attributes:
@@ -144,7 +161,7 @@ class Document:
                 # a copy, because lxml repeats the namespaces of the ancestors on an element that has some
                 copy = deepcopy(node)
                 copy.tail = None
-                verbatim = etree.tostring(copy, encoding="unicode").replace("\n", self._newline)
+                verbatim = self._quoted(etree.tostring(copy, encoding="unicode")).replace("\n", self._newline)
             parts.append(verbatim)
             return
         if not self.is_changed(node):

@@ -10,7 +10,7 @@ import pytest
 
 from agent.compute.adopt import adoption_overlaps, apply_adoption, plan_adoption
 from agent.compute.change import undo, undoable
-from agent.compute.domains import Refused
+from agent.compute.domains import Refused, RefusedXml
 from agent.compute.driver import Driver
 from agent.compute.guest_state import read_state
 from agent.compute.journal import Journal, Outcome
@@ -21,6 +21,7 @@ from agent.compute.unpin import apply_unpin
 from agent.compute.usage import claimant_of
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
+from agent.core.placement import CacheShare
 from tests.compute.guests import tiny_xml, virsh
 from tests.compute.placements import FIRST, HOST, SECOND, dedicated
 
@@ -159,6 +160,23 @@ def test_a_refused_configuration_changes_nothing(
     with pytest.raises(BadInput, match=r"refuses the XML at <(vcpunip|cputune)>"):
         apply_pin(libvirt, journal, msgspec.structs.replace(good, config=bad))
     assert read_state(libvirt, name) == before
+
+
+def test_what_libvirt_says_no_to_is_passed_on_with_the_element(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    """The document is valid; libvirt has no cache shares for a guest that is emulated."""
+    name = foreign("cache")
+    before = read_state(libvirt, name)
+    placement = msgspec.structs.replace(
+        dedicated(name, FIRST, SECOND), cache_shares=(CacheShare(CpuSet([0, 1]), 0, 1024),)
+    )
+    refused = plan_pin(libvirt, name, placement, live=False, config=True, owner="", created_at="")
+    with pytest.raises(RefusedXml, match=r"at <cachetune>: .*only supported for KVM") as caught:
+        apply_pin(libvirt, journal, refused)
+    assert caught.value.element == "cachetune"
+    assert read_state(libvirt, name) == before
+    assert journal.entries()[-1].outcome is Outcome.PUT_BACK
 
 
 def test_a_domain_that_ends_meanwhile_is_said(libvirt: Driver, journal: Journal, foreign: Callable[..., str]) -> None:

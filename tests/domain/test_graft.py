@@ -3,8 +3,10 @@
 import difflib
 
 import pytest
+from lxml import etree
 
 from agent.core.errors import BadInput
+from agent.domain.document import Document, parse_xml
 from agent.domain.parse import parse_domain, parse_intent
 from agent.domain.render import graft_domain, strip_domain
 from tests.domain.cases import CASES, cell, cpus, guest, renamed
@@ -80,7 +82,7 @@ def test_only_the_sections_we_own_change() -> None:
         "</domain  >\n<!-- the end -->\n",
     ):
         assert kept in after, kept
-    assert '<vcpu placement="static" current="2">4</vcpu>' in after
+    assert "<vcpu placement='static' current='2'>4</vcpu>" in after, "quoted as most of the document is"
     assert "xmlns:qemu" not in after.split("<cputune>")[1], "no namespace of the root is repeated on what we add"
 
 
@@ -112,7 +114,7 @@ def test_what_the_user_adds_later_survives_unpinning() -> None:
         ("<shares>777</shares>", "<shares>500</shares>", "<shares>500</shares>"),
         ("<global_quota  >-1</global_quota>", "", ""),
         ("</cputune>", "<emulator_quota>5000</emulator_quota></cputune>", "<emulator_quota>5000</emulator_quota>"),
-        ('current="2"', 'current="3"', 'current="3"'),
+        ("current='2'", "current='3'", "current='3'"),
         ("<acpi/>", "<acpi/><hyperv><relaxed state='on'/></hyperv>", "<relaxed state='on'/>"),
         ("<model fallback='allow'>Haswell</model>", "<model fallback='allow'>Icelake</model>", ">Icelake</model>"),
         ("mode='custom'", "mode='maximum'", "maximum"),
@@ -142,9 +144,19 @@ def test_a_section_that_we_added_goes_unless_somebody_used_it() -> None:
     assert "numatune" not in after
 
 
+def test_quotes_inside_what_we_add_are_safe_in_either_style() -> None:
+    for quote in "'\"":
+        document = Document("<domain type='kvm'><name>a</name></domain>".replace("'", quote))
+        etree.SubElement(document.root, "title", text="""it's "so" <x> & y""").text = """a ="b" 'c'"""
+        text = document.text()
+        again = parse_xml(text)[1]
+        assert (again.get("text"), again.text) == ("""it's "so" <x> & y""", """a ="b" 'c'""")
+        assert f"text={quote}" in text
+
+
 def test_new_controllers_take_free_indexes() -> None:
     after = graft_domain(PLACED, UGLY)
-    assert '<controller type="pci" index="10" model="pcie-expander-bus">' in after
+    assert "<controller type='pci' index='10' model='pcie-expander-bus'>" in after
 
 
 def test_a_machine_without_pcie_gets_its_devices_on_the_root_bus() -> None:
