@@ -38,6 +38,7 @@ class IdlePcpus:
         self._whole: HostTopology | None = None
         self._taken = CpuSet()
         """pCPUs that somebody else woke: they stay on until a guest had them."""
+        self.asleep = CpuSet()
 
     def complete(self, read: Callable[[], HostTopology]) -> HostTopology:
         """The host as if all that sleeps ran.
@@ -82,11 +83,10 @@ class IdlePcpus:
             return ()
         with self._journal.lock():
             done = self._values.settle(wanted, detail=f"of {managed_pcpus(host)}, guests use {used}")
+        self.asleep = self._held()
         if done.changed or done.restored:
-            asleep = self._held()
-            LOG.warning(
-                "cpu power management: %d pCPUs asleep (%s), %d written", len(asleep), asleep, len(done.changed)
-            )
+            written = len(done.changed) + len(done.restored)
+            LOG.warning("cpu power management: wrote %d files; asleep are pCPUs %s", written, self.asleep or "none")
         self._say.once("cpu power", "; ".join(str(why) for why in done.refused.values())[:500])
         return tuple(
             Finding(code="power-changed", message=f"somebody wrote {text} to /{value.file}", guest="")

@@ -38,6 +38,8 @@ class Interrupts:
         self._values = HostValues(tools.journal, verb=VERB, uri=tools.libvirt.uri, root=root, continued=True)
         self._steering = Steering(self._values, root)
         self._online: CpuSet | None = None
+        self.steered = 0
+        self.stuck = 0
 
     def keep(self, settings: AgentSettings, claimants: Collection[Claimant], host: HostTopology) -> tuple[Finding, ...]:
         """Steer, or give back what was steered; the answer is what somebody else has moved meanwhile."""
@@ -46,10 +48,14 @@ class Interrupts:
                 with self._journal.lock():
                     done = self._steering.release()
                 LOG.warning("irq_steering is off: %s", _shown("given back", done.returned))
+                for what in ("interrupts", "interrupts that stay", "irqbalance"):
+                    self._say.forget(what)
+            self.steered = self.stuck = 0
             return ()
         quiet = quiet_pcpus(claimants, host)
         with self._journal.lock():
             done = self._steering.steer(quiet)
+            self.steered, self.stuck = len(self._values.held()), len(done.stuck)
         if done.moved:
             LOG.warning("interrupts off owned pCPU %s: %s", quiet.owned, _shown("moved", done.moved))
         if done.returned:

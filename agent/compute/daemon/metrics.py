@@ -14,6 +14,11 @@ from agent.core.usage import CellUsage, Usage
 from agent.core.verdict import Verdict
 
 Sample = tuple[Mapping[str, object], float]
+UPKEEP = {
+    "asleep_pcpus": "Dedicated pCPUs that power management has taken offline.",
+    "steered_irqs": "Interrupts that were moved off owned pCPUs.",
+    "stuck_irqs": "Interrupts on owned pCPUs that the kernel moves for nobody.",
+}
 
 
 def render_metrics(
@@ -24,9 +29,13 @@ def render_metrics(
     full: Verdict | None,
     drifted: Mapping[tuple[str, str], int],
     repairs: Mapping[Result, int],
+    upkeep: Mapping[str, int],
     report_age_s: float | None,
 ) -> str:
-    """All metrics of one moment; ``held`` is what every running guest holds, ``report_age_s`` None before the first."""
+    """All metrics of one moment; ``held`` is what every running guest holds, ``report_age_s`` None before the first.
+
+    ``upkeep`` has the numbers of UPKEEP.
+    """
     host = view.topology
     used = {cell.id: cell for cell in held.cells}
     free, owned, broken, pages_free, pages_held = [], [], [], [], []
@@ -80,6 +89,7 @@ def render_metrics(
             "Repairs by what became of them.",
             [({"result": str(result)}, count) for result, count in sorted(repairs.items())],
         ),
+        *(_block(name, "gauge", text, [({}, upkeep[name])]) for name, text in UPKEEP.items()),
         _block("instances", "gauge", "Running guests of the scheduler.", [({}, len(view.running))]),
     ]
     if report_age_s is not None:

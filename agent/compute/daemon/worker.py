@@ -308,6 +308,11 @@ class Worker:
             full=self.prover.full,
             drifted=dict(self.prover.drifted),
             repairs=dict(self.repairs),
+            upkeep={
+                "asleep_pcpus": len(self._idle_pcpus.asleep),
+                "steered_irqs": self._interrupts.steered,
+                "stuck_irqs": self._interrupts.stuck,
+            },
             report_age_s=report_age_s,
         )
 

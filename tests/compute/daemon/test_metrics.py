@@ -48,6 +48,7 @@ def text() -> str:
         full=None,
         drifted=drifted,
         repairs={Result.REPAIRED: 1},
+        upkeep={"asleep_pcpus": 2, "steered_irqs": 3, "stuck_irqs": 1},
         report_age_s=3.5,
     )
 
@@ -63,6 +64,8 @@ def test_prometheus_reads_them(text: str) -> None:
     assert found["cellwright_drift_total"][("cause", 'a "quoted" cause\\'), ("code", "mask-differs")] == 2
     assert found["cellwright_repairs_total"][("result", "repaired"),] == 1
     assert found["cellwright_report_age_seconds"][()] == 3.5
+    upkeep = [found[f"cellwright_{name}"][()] for name in ("asleep_pcpus", "steered_irqs", "stuck_irqs")]
+    assert upkeep == [2, 3, 1]
 
 
 def test_every_name_has_help_and_type(text: str) -> None:
