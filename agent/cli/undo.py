@@ -1,7 +1,8 @@
 """Take back the last change that any verb made, or the one with a given number: the journal knows how it was before.
 
 Undoing a create takes the guest away, running or not.  An undo is refused when somebody else changed the domain since.
-What the agent changes of the host (interrupts, sleeping pCPUs) it changes again while its settings say so.
+What the agent keeps up on the host (interrupts, sleeping pCPUs) is taken back by its number alone, and the agent does
+it again while its settings say so.
 Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or the domain was changed since (--force),
 5 libvirt is not reachable.
 """
@@ -30,7 +31,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Undo one entry, or list them all."""
-    from agent.compute.change import undo, undoable
+    from agent.compute.change import UPKEEP_VERBS, undo, undoable
     from agent.core.errors import BadInput
 
     if args.list:
@@ -38,7 +39,9 @@ def run(args: Namespace) -> int:
         return 0
     with changing(args) as (libvirt, journal):
         there = undoable(journal, libvirt.uri)
-        if args.id is not None:
+        if args.id is None:
+            there = tuple(entry for entry in there if entry.verb not in UPKEEP_VERBS)
+        else:
             wanted = journal.entry(args.id)
             there = tuple(entry for entry in there if entry.id == args.id)
             if not there:

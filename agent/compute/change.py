@@ -29,6 +29,9 @@ from agent.inspection.files import Root
 
 CREATE = "create"
 MIGRATE = "migrate-cells"
+IRQ_STEERING, CPU_POWER = UPKEEP_VERBS = ("irq-steering", "cpu-power")
+"""What the agent keeps up of the host itself, each an entry that lives as long as there is something to take back."""
+
 PIN_VERBS = ("pin", "repair", MIGRATE, "adopt")
 """Verbs that change where an existing guest runs, and that ``unpin`` takes back."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from agent.cli.main import main
 from agent.compute import host_values
+from agent.compute.change import IRQ_STEERING
 from agent.compute.driver import Driver
 from agent.compute.host_values import HostValues
 from agent.compute.irqs import Quiet, Steering, plan_irqs, quiet_pcpus, render_mask
@@ -194,6 +195,23 @@ def test_repair_moves_this_machines_interrupts_and_undo_takes_it_back(
 def test_an_unknown_guest_moves_nothing(libvirt: Driver, interrupts: dict[int, str], tmp_path: Path) -> None:
     assert main(["repair", "--irqs", "cwa-no-such-guest", f"--state-dir={tmp_path}"]) == 2
     assert allowed(Root()) == interrupts
+
+
+def test_undo_takes_back_what_the_agent_keeps_up_by_its_number_alone(
+    libvirt: Driver, tmp_path: Path, interrupts: dict[int, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, root = Journal(tmp_path / "journal"), Root()
+    number = next(
+        number for number, cpus in interrupts.items() if Path("/", LIST.format(number)).stat().st_mode & 0o200
+    )
+    with journal.lock():
+        values = HostValues(journal, verb=IRQ_STEERING, uri=libvirt.uri, root=root, continued=True)
+        assert values.settle({LIST.format(number): str(SECOND)}).changed
+    assert main(["undo", f"--state-dir={tmp_path}"]) == 2
+    assert allowed(root)[number] == str(SECOND)
+    assert main(["undo", "1", f"--state-dir={tmp_path}"]) == 0
+    assert "the host is as before irq-steering 1" in capsys.readouterr().out
+    assert allowed(root) == interrupts
 
 
 def test_spare_pcpus_are_those_that_no_guest_may_own(libvirt: Driver, foreign: Callable[..., str]) -> None:

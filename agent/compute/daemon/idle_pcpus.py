@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 
+from agent.compute.change import CPU_POWER
 from agent.compute.daemon.carry_out import Tools
 from agent.compute.daemon.say import Say
 from agent.compute.host_values import HostValues
@@ -24,7 +25,6 @@ from agent.inspection.masks import read_masks
 from agent.settings.agent import AgentSettings
 
 LOG = logging.getLogger("cellwright.agent")
-VERB = "cpu-power"
 
 
 class IdlePcpus:
@@ -34,7 +34,7 @@ class IdlePcpus:
         self._journal = tools.journal
         self._say = say
         self._root = root
-        self._values = HostValues(tools.journal, verb=VERB, uri=tools.libvirt.uri, root=root, continued=True)
+        self._values = HostValues(tools.journal, verb=CPU_POWER, uri=tools.libvirt.uri, root=root, continued=True)
         self._whole: HostTopology | None = None
         self._taken = CpuSet()
         """pCPUs that somebody else woke: they stay on until a guest had them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+from agent.compute.change import IRQ_STEERING
 from agent.compute.daemon.carry_out import Tools
 from agent.compute.daemon.say import Say
 from agent.compute.host_values import HostValues
@@ -23,7 +24,6 @@ from agent.inspection.process import has_process
 from agent.settings.agent import AgentSettings
 
 LOG = logging.getLogger("cellwright.agent")
-VERB = "irq-steering"
 SHOWN = 6
 """Interrupts named in one line of the log."""
 
@@ -35,7 +35,7 @@ class Interrupts:
         self._journal = tools.journal
         self._say = say
         self._root = root
-        self._values = HostValues(tools.journal, verb=VERB, uri=tools.libvirt.uri, root=root, continued=True)
+        self._values = HostValues(tools.journal, verb=IRQ_STEERING, uri=tools.libvirt.uri, root=root, continued=True)
         self._steering = Steering(self._values, root)
         self._online: CpuSet | None = None
         self.steered = 0
