@@ -132,7 +132,7 @@ def serve(worker: Worker, link: Link, args: Namespace) -> int:
     watchdog_us = os.environ.get("WATCHDOG_USEC", "")
     manager = Manager(
         tell=partial(notify, os.environ.get("NOTIFY_SOCKET")),
-        watchdog_s=int(watchdog_us) / 1e6 if watchdog_us.isdigit() else None,
+        watchdog_s=int(watchdog_us) / 1e6 if watchdog_us.isdecimal() else None,
     )
     service = Service(
         worker,

@@ -48,7 +48,7 @@ def _create_options(parser: ArgumentParser) -> None:
 def _create(client: Client, args: Namespace) -> int:
     rules = properties(args.rule, option="--rule")
     most = rules.pop("max_server_per_host", "1")
-    if rules or not most.isdigit():
+    if rules or not most.isdecimal():
         raise BadInput(f"--rule {next(iter(rules), most)!r}; allowed: max_server_per_host=N")
     body = {"name": args.name, "policy": args.policy, "max_server_per_host": int(most)}
     print_one(client.call("POST", path_of("groups"), body), args)

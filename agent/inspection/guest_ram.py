@@ -226,7 +226,7 @@ def _fields(value: str) -> dict[str, Any]:
 def _size_kib(text: str, *, unit_kib: int) -> int | None:
     """KiB of a QEMU size: ``65536k``, ``1G``; a bare number is MiB after ``-m`` (``unit_kib`` 1024), else bytes."""
     digits = text.rstrip("bBkKmMgGtT")
-    if not digits.isdigit():
+    if not digits.isdecimal():
         return None
     suffix = text[len(digits) :][:1].upper()
     if not suffix:

@@ -34,14 +34,14 @@ def parse_interrupts(text: str) -> dict[int, tuple[str, dict[int, int]]]:
     """
     lines = text.splitlines()
     heads = lines[0].split() if lines else []
-    cpus = [int(word[3:]) for word in heads if word.startswith("CPU") and word[3:].isdigit()]
+    cpus = [int(word[3:]) for word in heads if word.startswith("CPU") and word[3:].isdecimal()]
     found = {}
     for line in lines[1:]:
         number, colon, rest = line.partition(":")
         words = rest.split()
-        if not colon or not number.strip().isdigit():
+        if not colon or not number.strip().isdecimal():
             continue
-        counts = {cpu: int(word) for cpu, word in zip(cpus, words, strict=False) if word.isdigit() and word != "0"}
+        counts = {cpu: int(word) for cpu, word in zip(cpus, words, strict=False) if word.isdecimal() and word != "0"}
         found[int(number)] = (" ".join(words[len(cpus) :]), counts)
     return found
 
@@ -53,7 +53,7 @@ def read_irqs(root: Root) -> tuple[ObservedIrq, ...] | None:
     if table is None or numbers is None:
         return None
     irqs = []
-    for number in sorted(int(name) for name in numbers if name.isdigit()):
+    for number in sorted(int(name) for name in numbers if name.isdecimal()):
         name, counts = table.get(number, ("", {}))
         if not name:
             continue  # a number without a driver

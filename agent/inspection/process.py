@@ -99,7 +99,7 @@ def read_neighbours(root: Root, *, without: Iterable[int] = ()) -> tuple[Neighbo
     for pid in _pids(root):
         if pid in guests:
             continue
-        for tid in sorted(int(name) for name in root.names(f"proc/{pid}/task") or () if name.isdigit()):
+        for tid in sorted(int(name) for name in root.names(f"proc/{pid}/task") or () if name.isdecimal()):
             stat = root.parsed(f"proc/{pid}/task/{tid}/stat", parse_stat)
             if stat is None or stat.flags & BOUND:
                 continue
@@ -136,7 +136,7 @@ def read_cpus(root: Root) -> tuple[CpuSet, CpuSet, CpuSet]:
 
 
 def _pids(root: Root) -> list[int]:
-    return sorted(int(name) for name in root.names("proc") or () if name.isdigit())
+    return sorted(int(name) for name in root.names("proc") or () if name.isdecimal())
 
 
 def _as_helper(thread: ObservedThread) -> ObservedThread:

@@ -99,8 +99,12 @@ def _words(text: str) -> tuple[dict[str, int], dict[str, str]]:
     counts = dict.fromkeys(LEVELS, 1)
     options: dict[str, str] = {}
     allowed = ", ".join(LEVELS + OPTIONS)
+    said: set[str] = set()
     for word in text.split():
         key, colon, value = word.partition(":")
+        if key in said:
+            raise BadInput(f"synthetic host: {key} is said twice; allowed: once, pages as pages:2M=512,1G=4")
+        said.add(key)
         if not colon or key not in LEVELS + OPTIONS:
             raise BadInput(f"synthetic host: {word!r}; allowed: WORD:VALUE with {allowed}")
         if key in OPTIONS:
@@ -125,7 +129,7 @@ def _pages(text: str) -> list[tuple[int, int]]:
     pools = []
     for item in filter(None, text.split(",")):
         size, equals, count = item.partition("=")
-        if not equals or not count.isdigit():
+        if not equals or not count.isdecimal():
             raise BadInput(f"synthetic host: pages:{item}; allowed: SIZE=COUNT, such as 2M=512")
         pools.append((parse_size_kib(size), int(count)))
     return sorted(pools)
@@ -133,7 +137,7 @@ def _pages(text: str) -> list[tuple[int, int]]:
 
 def _distances(text: str, cells: int) -> list[dict[int, int]]:
     rows = text.split(",")
-    if not text.replace(",", "").replace("/", "").isdigit():
+    if not text.replace(",", "").replace("/", "").isdecimal():
         raise BadInput(f"synthetic host: distance:{text}; allowed: 21, or rows such as 10/21,21/10")
     if len(rows) == 1 and "/" not in text:
         return [{other: 10 if other == cell else int(text) for other in range(cells)} for cell in range(cells)]

@@ -80,7 +80,7 @@ def parse_stat(text: str) -> Stat:
 def parse_schedstat(text: str) -> int:
     """Nanoseconds a thread was runnable and waited for a pCPU, the second number of ``schedstat``."""
     fields = text.split()
-    if len(fields) < 2 or not fields[1].isdigit():
+    if len(fields) < 2 or not fields[1].isdecimal():
         raise BadInput(f"{text[:60]!r}; expected three numbers")
     return int(fields[1])
 
@@ -111,7 +111,7 @@ def read_threads(root: Root, pid: int) -> tuple[ObservedThread, ...] | None:
     names = root.names(f"proc/{pid}/task")
     if names is None:
         return None
-    tids = sorted(int(name) for name in names if name.isdigit())
+    tids = sorted(int(name) for name in names if name.isdecimal())
     return tuple(read_thread(root, pid, tid) for tid in tids)
 
 

@@ -34,7 +34,7 @@ LOG = logging.getLogger("cellwright.scheduler")
 def parse_listen(text: str) -> tuple[str, int]:
     """The address and port of ``ADDR:PORT`` or ``[ADDR]:PORT``; BadInput says what is allowed."""
     address, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) < 65536 or not address:
+    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536 or not address:
         raise BadInput(f"listen address {text!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:8774 or [::1]:8774")
     return address.strip("[]"), int(port)
 

@@ -15,7 +15,7 @@ def serve_metrics(listen: str, render: Callable[[], str], *, beat: Callable[[], 
     BadInput says what is wrong with the address.
     """
     address, colon, port = listen.rpartition(":")
-    if not colon or not address or not port.isdigit() or not 0 <= int(port) < 65536:
+    if not colon or not address or not port.isdecimal() or not 0 <= int(port) < 65536:
         raise BadInput(f"metrics_listen {listen!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:9177")
 
     class Handler(BaseHTTPRequestHandler):

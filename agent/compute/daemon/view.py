@@ -145,5 +145,5 @@ def _limits(settings: Settings) -> Limits:
 
 def _number(version: str) -> int:
     """libvirt's number of a version: 7.2.22 is 7002022."""
-    parts = [int(part) for part in version.split(".") if part.isdigit()]
+    parts = [int(part) for part in version.split(".") if part.isdecimal()]
     return sum(part * scale for part, scale in zip(parts, (1_000_000, 1_000, 1), strict=False))
