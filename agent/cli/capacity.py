@@ -46,7 +46,8 @@ def render_table(answer: Capacity) -> str:
     if answer.count is None:
         return f"{answer.host} holds any number of guests {what}: floating guests without allocation ratios\n"
     how_many = str(answer.count) if answer.exact else f"at least {answer.count} and at most {answer.at_most}"
-    lines = [f"{answer.host} holds {how_many} more guests {what}{' (exact)' * answer.exact}"]
+    guests = "guest" if how_many == "1" else "guests"
+    lines = [f"{answer.host} holds {how_many} more {guests} {what}{' (exact)' * answer.exact}"]
     if len(answer.cells) > 1:
         held = (
             (cell.host_cell, "any number" if cell.guest_cells is None else cell.guest_cells) for cell in answer.cells

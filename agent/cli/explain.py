@@ -26,7 +26,7 @@ from agent.core.listing import NewInstance
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.core.topology import HostTopology
-from agent.core.units import format_kib
+from agent.core.units import format_exact_kib, format_kib
 from agent.core.usage import Usage
 from agent.picture.answer import render_answer
 
@@ -62,7 +62,7 @@ def run(args: Namespace) -> int:
     usage = usage_of(args, host) if args.guests is None else Usage()
     for guest in guests:
         usage = claim(usage, guest)
-    answer = place(host, usage, request, limits)
+    answer = place(host, usage, request, limits, guests={guest.name: guest.owned() for guest in guests})
     if isinstance(answer, Placement):
         sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_answer(answer))
         return 0
@@ -93,8 +93,9 @@ def render_table(host: HostTopology, misfit: Misfit, guest_cells: int, changes: 
     """A row for each guest cell on each host cell, then the changes that would help."""
     lines = [f"{misfit.name or 'the guest'} does not fit on {misfit.host}:"]
     by_pair = {(reason.guest_cell, reason.host_cell): reason for reason in misfit.misfits}
-    lines += [f"  {reason.message}" for reason in misfit.misfits if reason.host_cell is None]
-    if any(reason.host_cell is not None for reason in misfit.misfits):
+    known = {cell.id for cell in host.cells}
+    lines += [f"  {reason.message}" for reason in misfit.misfits if reason.host_cell not in known]
+    if any(reason.host_cell in known for reason in misfit.misfits):
         rows = [("guest cell", "host cell", "rule", "wanted", "available")]
         for guest_cell in range(guest_cells):
             for host_cell in sorted(cell.id for cell in host.cells):
@@ -114,7 +115,8 @@ def render_table(host: HostTopology, misfit: Misfit, guest_cells: int, changes: 
 def _columns(reason: Reason | None) -> tuple[str, str, str]:
     if reason is None:
         return "fits", "", ""
-    show = format_kib if reason.code in IN_KIB else str
+    exact = format_exact_kib if reason.code == Code.PAGES_DO_NOT_DIVIDE else format_kib
+    show = exact if reason.code in IN_KIB else str
     wanted, available = ("" if number is None else show(number) for number in (reason.wanted, reason.available))
     return reason.code, wanted, available
 

@@ -22,6 +22,14 @@ def parse_size_kib(text: str) -> int:
     return int(digits) * _FACTORS_KIB[unit]
 
 
+def format_exact_kib(kib: int) -> str:
+    """As ``format_kib``, in the largest unit that needs no rounding: ``1025 MiB``."""
+    for unit, factor in (("TiB", 1 << 30), ("GiB", 1 << 20), ("MiB", 1 << 10)):
+        if kib >= factor and kib % factor == 0:
+            return f"{kib // factor} {unit}"
+    return f"{kib} KiB"
+
+
 def format_kib(kib: int) -> str:
     """``4 KiB``, ``2 MiB``, ``190.7 GiB``: the largest binary unit that keeps the number at or above one."""
     for unit, factor in (("TiB", 1 << 30), ("GiB", 1 << 20), ("MiB", 1 << 10)):

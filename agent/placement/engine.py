@@ -259,9 +259,11 @@ def _reasons(
 
 def _too_few(guest: GuestTopology, found: DeviceWish) -> Reason:
     wanted = next(wish.count for wish in guest.devices if wish.alias == found.alias)
+    where = f"near enough to cells with room ({guest.pci_affinity})" if guest.cells else "on the host"
+    verb = "is" if found.count == 1 else "are"
     return Reason(
         code=Code.NOT_ENOUGH_DEVICES,
-        message=f"{found.count} of {wanted} free devices {found.alias} are near enough ({guest.pci_affinity})",
+        message=f"{found.count} of the {wanted} devices {found.alias} wanted {verb} free {where}",
         wanted=wanted,
         available=found.count,
     )

@@ -16,11 +16,10 @@ from agent.core.policy import CpuPolicy, EmulatorPolicy, ThreadPolicy
 from agent.core.topology import Cell, HostTopology, PagePool
 from agent.core.units import format_kib
 from agent.core.usage import Usage
-from agent.placement import place
 from agent.placement.engine import fit
 from agent.placement.language import parse_guest
 from agent.placement.layout import layout_of
-from agent.placement.proposal import Change, Question
+from agent.placement.proposal import Change, Question, ask
 from agent.placement.room import measure_room
 from agent.placement.rules import sizes_wished
 
@@ -146,7 +145,7 @@ def _fewest(question: Question, number: int) -> CpuSet:
 
 def _fits_without(question: Question, number: int, freed: list[int]) -> bool:
     usage = _without(question.usage, number, CpuSet(freed))
-    return place(question.host, usage, question.request, question.limits).fits
+    return ask(msgspec.structs.replace(question, usage=usage)).fits
 
 
 def _without(usage: Usage, number: int, freed: CpuSet) -> Usage:

@@ -12,17 +12,18 @@ from itertools import chain, islice
 import msgspec
 
 from agent.core.errors import BadRequest
+from agent.core.guest import DeviceWish
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement
-from agent.core.policy import EmulatorPolicy, ThreadPolicy
+from agent.core.policy import EmulatorPolicy, PciAffinity, ThreadPolicy
 from agent.core.request import Request
 from agent.core.topology import HostTopology
 from agent.core.units import format_kib
 from agent.core.usage import Limits, Usage
-from agent.placement import place
 from agent.placement.host_changes import free_pcpus, more_pages, move_guest
 from agent.placement.language import parse_guest
-from agent.placement.proposal import Change, Question
+from agent.placement.language.devices import ALIAS_KEY
+from agent.placement.proposal import Change, Question, ask
 
 Maker = Callable[[Question, Misfit], Iterator[Change]]
 
@@ -57,7 +58,7 @@ def changes(
 ) -> Iterator[Nearest]:
     """The best change of each kind that makes the request fit, least intrusive first, found one by one; else a pair."""
     question = Question(host=host, usage=usage, request=request, limits=limits, guests=guests)
-    misfit = place(host, usage, request, limits)
+    misfit = ask(question)
     if isinstance(misfit, Placement):
         return
     alone = False
@@ -76,7 +77,7 @@ def _pairs(question: Question, misfit: Misfit) -> Iterator[Nearest]:
         for first in islice(_proposed(maker, question, misfit), MOST_FIRST):
             asked = first.question
             try:
-                left = place(asked.host, asked.usage, asked.request, asked.limits)
+                left = ask(asked)
             except BadRequest:
                 continue
             if isinstance(left, Misfit):
@@ -96,9 +97,8 @@ def _proposed(maker: Maker, question: Question, misfit: Misfit) -> Iterator[Chan
 
 
 def _verified(change: Change) -> Iterator[Nearest]:
-    asked = change.question
     try:
-        answer = place(asked.host, asked.usage, asked.request, asked.limits)
+        answer = ask(change.question)
     except BadRequest:
         return  # other wishes of the request forbid this one
     if isinstance(answer, Placement):
@@ -125,6 +125,19 @@ def _no_shares(question: Question, misfit: Misfit) -> Iterator[Change]:
         yield _with_specs(question, {}, "cachetune", "memorytune", phrase="without cw:cachetune and cw:memorytune")
 
 
+def _l3_groups(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """Whatever L3 groups there are."""
+    if parse_guest(question.request).l3 is not None:
+        yield _with_specs(question, {}, "l3")
+
+
+def _device_affinity(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """Devices wherever they are."""
+    guest = parse_guest(question.request)
+    if guest.devices and guest.pci_affinity is not PciAffinity.PREFERRED:
+        yield _with_specs(question, {"hw:pci_numa_affinity_policy": "preferred"}, "pci_numa_affinity_policy")
+
+
 def _page_size(question: Question, misfit: Misfit) -> Iterator[Change]:
     """Another page size, larger ones first."""
     if parse_guest(question.request).page is not None:
@@ -136,11 +149,23 @@ def _page_size(question: Question, misfit: Misfit) -> Iterator[Change]:
 def _cells(question: Question, misfit: Misfit) -> Iterator[Change]:
     """Other host cells than wished for; else another number of guest cells, the fewest first."""
     if parse_guest(question.request).host_cells is not None:
-        yield _with_specs(question, {}, "host_cells", phrase="without cw:host_cells")
-    mine = len(parse_guest(question.request).cells)
+        yield _with_specs(question, {}, "host_cells")
+    guest = parse_guest(question.request)
+    uneven = len(set(guest.shapes)) > 1
     for count in range(1, len(question.host.cells) + 1):
-        if mine and count != mine:
-            yield _with_specs(question, {"hw:numa_nodes": str(count)}, *NUMA_KEYS, "host_cells")
+        if guest.cells and (uneven or count != len(guest.cells)):
+            phrase = f"with hw:numa_nodes={count} and even guest cells" if uneven and count > 1 else None
+            yield _with_specs(question, {"hw:numa_nodes": str(count)}, *NUMA_KEYS, "host_cells", phrase=phrase)
+
+
+def _fewer_devices(question: Question, misfit: Misfit) -> Iterator[Change]:
+    """The most devices of one alias that there are, the others as wished."""
+    wishes = parse_guest(question.request).devices
+    for number, wish in enumerate(wishes):
+        for count in range(wish.count - 1, 0, -1):
+            fewer = (*wishes[:number], DeviceWish(wish.alias, count), *wishes[number + 1 :])
+            text = ",".join(f"{each.alias}:{each.count}" for each in fewer)
+            yield _with_specs(question, {ALIAS_KEY: text})
 
 
 def _fewer_vcpus(question: Question, misfit: Misfit) -> Iterator[Change]:
@@ -170,13 +195,14 @@ def _with_specs(question: Question, specs: dict[str, str], *dropped: str, phrase
     request = question.request
     flavor = {key: value for key, value in request.flavor.extra_specs.items() if not _speaks_of(key, dropped)}
     image = {key: value for key, value in request.image.properties.items() if not _speaks_of(key, dropped)}
-    change = ", ".join(f"{key}={value}" for key, value in specs.items()) or f"no {dropped[0]}"
+    change = ", ".join(f"{key}={value}" for key, value in specs.items()) or f"no cw:{dropped[0]}"
     asked = msgspec.structs.replace(
         request,
         flavor=msgspec.structs.replace(request.flavor, extra_specs={**flavor, **specs}),
         image=msgspec.structs.replace(request.image, properties=image),
     )
-    return Change(change, phrase or f"with {change}", msgspec.structs.replace(question, request=asked))
+    phrase = phrase or (f"with {change}" if specs else f"without cw:{dropped[0]}")
+    return Change(change, phrase, msgspec.structs.replace(question, request=asked))
 
 
 def _speaks_of(key: str, names: tuple[str, ...]) -> bool:
@@ -194,11 +220,14 @@ MAKERS: tuple[Maker, ...] = (
     _thread_policy,
     _emulator_policy,
     _no_shares,
+    _l3_groups,
+    _device_affinity,
     _page_size,
     _cells,
     more_pages,
     move_guest,
     free_pcpus,
+    _fewer_devices,
     _fewer_vcpus,
     _less_memory,
 )

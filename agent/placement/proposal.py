@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from agent.core.placement import Placement
+from agent.core.placement import Misfit, Placement
 from agent.core.request import Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
+from agent.placement import place
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,3 +27,9 @@ class Change(msgspec.Struct, frozen=True):
     change: str
     phrase: str
     question: Question
+
+
+def ask(question: Question) -> Placement | Misfit:
+    """What ``place`` answers; BadRequest for a request that no host could serve."""
+    owned = {guest.name: guest.owned() for guest in question.guests}
+    return place(question.host, question.usage, question.request, question.limits, guests=owned)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from agent.core.guest import GuestTopology
 from agent.core.misfit import Code
 from agent.core.placement import Reason
-from agent.core.units import format_kib
+from agent.core.units import format_exact_kib, format_kib
 from agent.placement.room import CellRoom
 from agent.placement.rules import Refusal
 
 TEXTS = {
     Code.NOT_THE_CELL_WISHED: "cell {cell} is not the one that cw:host_cells names",
     Code.NO_SUCH_PAGES: "cell {cell} has no pages of the size wanted ({page}); it has {pools}",
-    Code.PAGES_DO_NOT_DIVIDE: "{wanted_size} cannot be cut into pages of {available_size}",
+    Code.PAGES_DO_NOT_DIVIDE: "{wanted_exact} cannot be cut into pages of {available_size}",
     Code.NOT_ENOUGH_PAGES: "cell {cell} has {available_size} free in pages ({page}) of the {wanted_size} wanted",
     Code.NOT_ENOUGH_MEMORY: "cell {cell} has {available_size} of memory for the {wanted_size} wanted",
     Code.NOT_ENOUGH_PCPUS: "cell {cell} has {available} free dedicated pCPUs of the {wanted} wanted",
@@ -38,6 +38,7 @@ def explain_refusal(refusal: Refusal, *, guest: GuestTopology, number: int, room
         wanted=wanted,
         available=available,
         wanted_size=format_kib(wanted or 0),
+        wanted_exact=format_exact_kib(wanted or 0),
         available_size=format_kib(max(0, available or 0)),
         page=format_kib(guest.page) if isinstance(guest.page, int) else guest.page,
         pools=", ".join(format_kib(size) for size in room.pools) or "none",

@@ -11,6 +11,7 @@ from agent.core.claims import claim
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
+from agent.core.topology import Device, HostTopology
 from agent.core.usage import CellUsage, PageUse, Usage
 from agent.placement import place
 from agent.placement.nearest import changes, nearest
@@ -41,7 +42,7 @@ KNOWN: list[tuple[str, Usage, Request, str, str]] = [
      asked(4, 4096, hw__mem_page_size="1GB"), "hw:mem_page_size=2048", "all 1 GiB pages are taken"),
     ("osdev-01", Usage(), asked(40, 4096), "hw:numa_nodes=2", "40 vCPUs do not fit on a cell of 36"),
     ("osdev-01", Usage(), asked(3, 3072, hw__numa_nodes="3"), "hw:numa_nodes=1", "the host has two cells"),
-    ("osdev-01", pinned("0-17,36-53"), asked(4, 1024, cw__host_cells="0"), "no host_cells", "the cell wished is full"),
+    ("osdev-01", pinned("0-17,36-53"), asked(4, 1024, cw__host_cells="0"), "no cw:host_cells", "that cell is full"),
     ("tiny", pinned("0-1"), asked(3, 1024), "free pCPUs 0", "four pCPUs, two of them owned: one must go"),
     ("tiny", Usage(), asked(5, 1024), "vcpus=4", "the host has four pCPUs"),
     ("tiny", Usage(), asked(2, 5 * 1024), "ram_mb=4096", "the host has 4 GiB"),
@@ -55,6 +56,52 @@ def test_nearest(name: str, usage: Usage, request_: Request, change: str, why: s
     assert found is not None
     assert found.change == change, why
     assert found.message.startswith("fits")
+
+
+UNEVEN = {"hw__numa_nodes": "2", "hw__numa_cpus.0": "0-37", "hw__numa_cpus.1": "38-39"}
+UNEVEN |= {"hw__numa_mem.0": "1024", "hw__numa_mem.1": "1024"}
+
+
+def test_uneven_guest_cells_are_made_even_before_there_are_more_of_them() -> None:
+    found = nearest(host("osdev-01"), Usage(), asked(40, 2048, **UNEVEN))
+    assert found is not None
+    assert (found.change, found.message) == (
+        "hw:numa_nodes=2",
+        "fits on cells 0, 1 with hw:numa_nodes=2 and even guest cells",
+    )
+
+
+def cards() -> HostTopology:
+    """Two cells with a card on the first, which is full."""
+    plain = host("no-smt")
+    first = msgspec.structs.replace(plain.cells[0], devices=(Device("net", "eno1", "0000:18:00.0"),))
+    return msgspec.structs.replace(plain, cells=(first, *plain.cells[1:]))
+
+
+@pytest.mark.parametrize(
+    ("alias", "policy", "change"),
+    [
+        ("net:1", "required", "hw:pci_numa_affinity_policy=preferred"),
+        ("net:2", "preferred", "pci_passthrough:alias=net:1"),
+        ("gpu:1", "preferred", None),
+    ],
+)
+def test_devices_farther_away_or_fewer(alias: str, policy: str, change: str | None) -> None:
+    full = cards()
+    usage = Usage((CellUsage(0, full.cells[0].cpus),))
+    wish = asked(2, 512, hw__pci_numa_affinity_policy=policy, pci_passthrough__alias=alias)
+    found = nearest(full, usage, wish)
+    assert (found.change if found else None) == change
+
+
+def test_a_wish_about_l3_groups_is_given_up_and_known_guests_count() -> None:
+    ccx = host("ccx")
+    gone = nearest(ccx, Usage(), asked(2, 512, cw__l3="same:db"))
+    assert gone is not None
+    assert gone.change == "no cw:l3"
+    db = place(ccx, Usage(), msgspec.structs.replace(asked(2, 512), name="db"))
+    assert isinstance(db, Placement)
+    assert nearest(ccx, claim(Usage(), db), asked(2, 512, cw__l3="same:db"), guests=(db,)) is None
 
 
 def test_more_huge_pages_are_counted_exactly() -> None:

@@ -68,4 +68,4 @@ def test_a_host_that_cannot_say_or_has_too_little_is_a_misfit_and_the_wish_is_wh
         assert [reason.code for reason in answer.misfits] == [code]
         better = nearest(on, Usage(), request)
         assert better is not None
-        assert better.change == "no cachetune"
+        assert better.change == "no cw:cachetune"
