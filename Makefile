@@ -15,7 +15,7 @@ install: packages $(STAMP)
 packages:
 	@.ci/install-packages
 
-$(STAMP): pyproject.toml | packages
+$(STAMP): pyproject.toml Makefile | packages
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing the Python packages of pyproject.toml into $(VENV)"
 	@$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'

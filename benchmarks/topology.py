@@ -4,7 +4,8 @@
 
 Whole processes, interleaved, medians of wall time and of CPU time (which a busy machine falsifies less), on this host
 and on the largest of the saved machines where they are at hand; ``files`` are successful opens, counted by strace.  A
-peer that cannot read a tree shows ``-``.  Everything is byte-compiled first, as an installation does.
+peer that cannot read a tree shows ``-``.  Everything is byte-compiled first, as an installation does; the command is
+the one beside the interpreter, as `make install` leaves it.
 """
 
 from __future__ import annotations

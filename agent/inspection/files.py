@@ -46,6 +46,8 @@ class Root:
     """The kernel files below one folder; ``/`` is the live host."""
 
     def __init__(self, folder: str = "/") -> None:
+        if not folder:
+            raise BadInput("'' names no folder; allowed: / or the folder of a saved tree")
         self.folder = folder
         self.live = folder == "/"
         self.prefix = folder.rstrip("/") + "/"

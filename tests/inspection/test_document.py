@@ -67,6 +67,11 @@ def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
         read_host(str(tmp_path))
 
 
+def test_a_folder_without_a_name_is_not_this_host() -> None:
+    with pytest.raises(BadInput, match="'' names no folder"):
+        read_host("")
+
+
 def test_this_host_is_read() -> None:
     host = read_host()
     assert host.online
