@@ -2,9 +2,12 @@
 
 Times are CPU times, children included, so that a busy machine does not decide.
 
-1. Summing: a generated numa_maps of many areas, by perl as a whole process, by ours as one and inside one.
-2. A live process with many areas: `numastat -p PID` against reading and summing its numa_maps, whole processes both,
-   and what of that is the kernel's page-table walk.
+1. Summing: a generated numa_maps of many areas, by perl, by numastat and by ours, each as a whole process; and ours
+   inside one.  numastat reads nothing but /proc, so the file is mounted over a process's own (as root, in a mount
+   namespace that ends with numastat).
+2. Live processes with few and with very many areas: `numastat -p PID` against reading and summing its numa_maps, whole
+   processes both; what of that is the kernel's page-table walk, and what is the start of a program that has nothing to
+   read; and the rest by megabyte.
 3. --quick: masks, cgroups and scheduling of the threads of a live process.
 
     python benchmarks/verify.py [--areas 200000] [--rounds 5]
@@ -13,7 +16,6 @@ Times are CPU times, children included, so that a busy machine does not decide.
 from __future__ import annotations
 
 import argparse
-import mmap
 import os
 import random
 import resource
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from agent.inspection.files import Root  # noqa: E402
-from agent.inspection.numa_maps import sum_numa_maps  # noqa: E402
+from agent.inspection.numa_maps import sum_numa_maps, sum_pages  # noqa: E402
 from agent.inspection.threads import read_threads  # noqa: E402
 
 PERL = r"""
@@ -51,22 +53,44 @@ from agent.inspection.numa_maps import sum_numa_maps
 print(sum_numa_maps(open(sys.argv[1], "rb").read()))
 """
 
+LIVE = """
+import mmap, sys
+held = []
+for number in range(int(sys.argv[1]) // 2):
+    area = mmap.mmap(-1, int(sys.argv[2]) << 10)
+    area.madvise(15)  # MADV_NOHUGEPAGE
+    for page in range(0, len(area), 4096):
+        area[page] = 1
+    held += [area, mmap.mmap(-1, 4096, prot=mmap.PROT_READ)]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""A process of so many areas, every second one with so many KiB of base pages, until its stdin ends."""
+
+MOUNTED = 'mount --bind "$1" "/proc/$2/numa_maps" && exec numastat -p "$2"'
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    cells = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
     with tempfile.NamedTemporaryFile(suffix=".numa_maps") as file:
-        data = generate(options.areas)
+        data = generate(options.areas, cells)
         file.write(data)
         file.flush()
         summing(data, file.name, options.rounds)
-    live(options.rounds)
+    most = int(Path("/proc/sys/vm/max_map_count").read_text()) - 2000
+    live(3000, 256, options.rounds)
+    live(min(60_000, most), 16, options.rounds)
 
 
-def generate(areas: int) -> bytes:
-    """A numa_maps like that of a large QEMU: heaps, stacks, libraries, guest RAM, every area at its own address."""
+def generate(areas: int, cells: int) -> bytes:
+    """A numa_maps like that of a large QEMU: heaps, stacks, libraries, guest RAM, every area at its own address.
+
+    Only on cells that this host has: numastat is slow on others.
+    """
     chance = random.Random(1)
     lines = []
     address = 0x55D000000000
@@ -74,16 +98,17 @@ def generate(areas: int) -> bytes:
         address += chance.randrange(1, 5000) << 12
         pages = chance.choice([1, 2, 3, chance.randrange(1, 512), chance.randrange(1, 200_000)])
         other = chance.randrange(0, pages + 1)
-        cells = "".join(f" N{cell}={count}" for cell, count in ((0, other), (1, pages - other)) if count)
+        split = ((0, pages),) if cells == 1 else ((0, other), (1, pages - other))
+        counts = "".join(f" N{cell}={count}" for cell, count in split if count)
         lines.append(
             chance.choice(
                 [
                     f"{address:012x} default",
-                    f"{address:012x} default anon={pages} dirty={pages} active=0{cells} kernelpagesize_kB=4",
+                    f"{address:012x} default anon={pages} dirty={pages} active=0{counts} kernelpagesize_kB=4",
                     f"{address:012x} default stack anon=3 dirty=3 N0=3 kernelpagesize_kB=4",
                     f"{address:012x} default file=/usr/lib/x86_64-linux-gnu/libcapstone.so.4 mapped={pages} mapmax=26"
-                    f" active={other}{cells} kernelpagesize_kB=4",
-                    f"{address:012x} bind:1 anon={pages} dirty={pages} active=0{cells} kernelpagesize_kB=4",
+                    f" active={other}{counts} kernelpagesize_kB=4",
+                    f"{address:012x} bind:0 anon={pages} dirty={pages} active=0{counts} kernelpagesize_kB=4",
                 ]
             )
         )
@@ -92,51 +117,62 @@ def generate(areas: int) -> bytes:
 
 def summing(data: bytes, path: str, rounds: int) -> None:
     megabytes = len(data) / 1e6
-    inside, process, perl = interleaved(
-        rounds,
-        lambda: sum_numa_maps(data),
-        lambda: run(sys.executable, "-c", OURS, path),
-        lambda: run("perl", "-e", PERL, path),
-    )
-    areas = len(data.splitlines())
-    print(f"summing a numa_maps of {megabytes:.1f} MB, {areas} areas (median of {rounds})")
-    print(f"  ours, in one process      {megabytes / inside:8.1f} MB/s")
-    print(f"  ours, whole process       {megabytes / process:8.1f} MB/s")
-    print(f"  perl, whole process       {megabytes / perl:8.1f} MB/s")
-    print(f"  perl / ours               {perl / process:8.2f} (whole processes)   {perl / inside:.2f} (summing alone)")
+    jobs: dict[str, Callable[[], object]] = {
+        "ours, in one process": lambda: sum_numa_maps(data),
+        "ours, pages by cell alone": lambda: sum_pages(data),
+        "ours, whole process": lambda: run(sys.executable, "-c", OURS, path),
+        "perl, whole process": lambda: run("perl", "-e", PERL, path),
+    }
+    if shutil.which("numastat") and shutil.which("unshare") and os.geteuid() == 0:
+        pid = str(os.getpid())
+        jobs["numastat -p, whole process"] = lambda: run("unshare", "-m", "sh", "-c", MOUNTED, "sh", path, pid)
+    times = dict(zip(jobs, interleaved(rounds, *jobs.values()), strict=True))
+    print(f"summing a numa_maps of {megabytes:.1f} MB, {len(data.splitlines())} areas (median of {rounds})")
+    for what, taken in times.items():
+        print(f"  {what:<28} {megabytes / taken:8.1f} MB/s")
+    ours = times["ours, whole process"]
+    for peer in ("perl, whole process", "numastat -p, whole process"):
+        if peer in times:
+            print(f"  {peer.partition(',')[0]} / ours, whole processes: {times[peer] / ours:.2f}")
 
 
-def live(rounds: int) -> None:
-    """A process with 2,000 areas and 512 MiB of base pages, which both peers look at."""
-    held = []
-    for number in range(2000):
-        area = mmap.mmap(-1, 256 << 10)
-        area.madvise(mmap.MADV_NOHUGEPAGE if hasattr(mmap, "MADV_NOHUGEPAGE") else 15)
-        for page in range(0, 256 << 10, 4096):
-            area[page] = 1
-        held.append(area)
-        if number % 2:
-            held.append(mmap.mmap(-1, 4096, prot=mmap.PROT_READ))
-    pid = str(os.getpid())
-    maps = f"/proc/{pid}/numa_maps"
+def live(areas: int, kib: int, rounds: int) -> None:
+    """A process of so many areas, which both peers look at; its numa_maps is text that the kernel makes anew."""
     if shutil.which("numastat") is None:
         print("numastat is not installed (Debian package numactl): the live comparison is left out")
         return
-    ours, inside, kernel, numastat, quick = interleaved(
-        rounds,
-        lambda: run(sys.executable, "-c", OURS, maps),
-        lambda: sum_numa_maps(Path(maps).read_bytes()),
-        lambda: Path(maps).read_bytes(),
-        lambda: run("numastat", "-p", pid),
-        lambda: read_threads(Root(), int(pid)),
-    )
-    areas = len(Path(maps).read_bytes().splitlines())
-    print(f"a live process of {areas} areas, 512 MiB of 4 KiB pages (median of {rounds})")
-    print(f"  ours, whole process       {ours * 1e3:8.1f} ms")
-    print(f"  ours, inside the agent    {inside * 1e3:8.1f} ms, of which the kernel {kernel * 1e3:.1f} ms")
-    print(f"  numastat -p, whole        {numastat * 1e3:8.1f} ms")
-    print(f"  numastat / ours           {numastat / ours:8.2f} (whole processes)   {numastat / inside:.2f} (inside)")
-    print(f"  --quick, one thread       {quick * 1e6:8.0f} µs")
+    command = [sys.executable, "-c", LIVE, str(areas), str(kib)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        pid = str(process.pid)
+        maps = f"/proc/{pid}/numa_maps"
+        data = Path(maps).read_bytes()
+        ours, empty, sums, pages, kernel, numastat, started, quick = interleaved(
+            rounds,
+            lambda: run(sys.executable, "-c", OURS, maps),
+            lambda: run(sys.executable, "-c", OURS, os.devnull),
+            lambda: sum_numa_maps(data),
+            lambda: sum_pages(data),
+            lambda: Path(maps).read_bytes(),
+            lambda: run("numastat", "-p", pid),
+            lambda: run("numastat", "-V"),
+            lambda: read_threads(Root(), int(pid)),
+        )
+        process.stdin.close()
+    megabytes = len(data) / 1e6
+    theirs = max(numastat - started - kernel, 1e-9)
+    print(f"a live process of {len(data.splitlines())} areas, {megabytes:.2f} MB of numa_maps (median of {rounds})")
+    print(f"  the kernel, making it       {kernel * 1e3:8.1f} ms")
+    print(f"  ours, whole process         {ours * 1e3:8.1f} ms, of which starting {empty * 1e3:.1f} ms")
+    print(f"  numastat -p, whole process  {numastat * 1e3:8.1f} ms, of which starting {started * 1e3:.1f} ms")
+    print(f"  numastat / ours             {numastat / ours:8.2f}")
+    inside = kernel + pages
+    print(f"  ours inside the agent       {inside * 1e3:8.1f} ms, numastat / this {numastat / inside:.2f}")
+    rates = [f"{what} {megabytes / spent:.0f}" for what, spent in (("ours", sums), ("pages by cell alone", pages))]
+    print(f"  without start and kernel    {', '.join(rates)}, numastat {megabytes / theirs:.0f} MB/s")
+    print(f"  --quick, one thread         {quick * 1e6:8.0f} µs")
 
 
 def interleaved(rounds: int, *jobs: Callable[[], object]) -> list[float]:
