@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from agent.cli.connect import add_connect_options, changing
+from agent.cli.connect import add_connect_options, changing, say
 
 if TYPE_CHECKING:
     from agent.compute.move_pages import Moved
@@ -73,6 +73,8 @@ def run(args: Namespace) -> int:
             return 0
         apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=rate, progress=show)
     sys.stdout.write(render_answer(answer))
+    if answer.cache_shares or answer.bandwidth_shares:
+        say("its parts of caches and bandwidth move when it is started again: libvirt sets them at the start alone")
     return 0
 
 

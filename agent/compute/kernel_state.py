@@ -6,7 +6,7 @@ Read before every change and written into the journal, so that what libvirt has 
 from __future__ import annotations
 
 import os
-from errno import EBUSY
+from errno import EBUSY, EROFS
 from pathlib import Path
 
 import msgspec
@@ -141,4 +141,5 @@ def _write(cgroup: Cgroup, cpus: CpuSet) -> None:
     except OSError as why:
         if why.errno == EBUSY and cgroup.version == 1:
             return
-        raise CellwrightError(f"{path}: {cpus} cannot be written: {why.strerror}") from why
+        hint = "; a service with ProtectControlGroups=yes may not" if why.errno == EROFS else ""
+        raise CellwrightError(f"{path}: {cpus} cannot be written: {why.strerror}{hint}") from why

@@ -15,6 +15,8 @@ from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 from agent.placement import place
+from agent.placement.layout import layout_of
+from agent.placement.shares import move_shares
 
 KIB_PER_MIB = 1024
 
@@ -45,7 +47,7 @@ def relocate(
     cells = tuple(_moved(cell, answer.cells[0]) for cell, answer in zip(placement.cells, answers, strict=True))
     emulator = _emulator(placement, cells, answers[0])
     reserved = CpuSet(cpu for answer in answers for cpu in answer.reserved)
-    return msgspec.structs.replace(
+    moved = msgspec.structs.replace(
         placement,
         host=host.hostname,
         cells=cells,
@@ -53,6 +55,7 @@ def relocate(
         emulator=emulator,
         iothreads={n: emulator if cpus == placement.emulator else cpus for n, cpus in placement.iothreads.items()},
     )
+    return move_shares(layout_of(host), moved)
 
 
 def _check_targets(placement: Placement, targets: Sequence[int], host: HostTopology) -> None:

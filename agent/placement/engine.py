@@ -47,7 +47,7 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
     """
     answer = _fit(room, guest, guests)
     if answer.fits and (guest.cache_wishes or guest.bandwidth_wishes):
-        return add_shares(room.layout, guest, answer)
+        return add_shares(room.layout, answer, caches=guest.cache_wishes, bandwidths=guest.bandwidth_wishes)
     return answer
 
 

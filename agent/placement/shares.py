@@ -5,10 +5,12 @@ The kernel's resource control (resctrl) numbers both by the id of the last-level
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from agent.core.cpuset import CpuSet
-from agent.core.guest import GuestTopology
+from agent.core.guest import BandwidthWish, CacheWish
 from agent.core.misfit import Code
 from agent.core.placement import BandwidthShare, CacheShare, Misfit, Placement, Reason
 from agent.core.topology import Cache
@@ -16,25 +18,32 @@ from agent.core.units import format_kib
 from agent.placement.layout import Layout
 
 
-def add_shares(layout: Layout, guest: GuestTopology, placement: Placement) -> Placement | Misfit:
+def add_shares(
+    layout: Layout, placement: Placement, *, caches: Sequence[CacheWish], bandwidths: Sequence[BandwidthWish]
+) -> Placement | Misfit:
     """The placement with its shares; a Misfit where a cache is too small, or the host does not tell its caches."""
-    caches_of = {wish.vcpus: behind(layout, placement, wish.vcpus) for wish in guest.cache_wishes}
-    caches_of |= {wish.vcpus: behind(layout, placement, wish.vcpus) for wish in guest.bandwidth_wishes}
+    wanted = [wish.vcpus for wish in caches] + [wish.vcpus for wish in bandwidths]
+    caches_of = {vcpus: behind(layout, placement, vcpus) for vcpus in wanted}
     if not all(caches_of.values()):
         message = f"host {layout.hostname} does not tell the ids of the L3 caches behind the guest's pCPUs"
         return _misfit(placement, Reason(code=Code.NO_CACHE_IDS, message=message))
-    caches: list[CacheShare] = []
-    for wish in guest.cache_wishes:
+    cut: list[CacheShare] = []
+    for wish in caches:
         for number, cache in caches_of[wish.vcpus].items():
             if cache.size_kib is not None and cache.size_kib < wish.size_kib:
                 return _misfit(placement, _too_small(number, cache.size_kib, wish.size_kib))
-            caches.append(CacheShare(wish.vcpus, number, wish.size_kib, cache.level, wish.type))
-    bandwidths = [
-        BandwidthShare(wish.vcpus, number, wish.percent)
-        for wish in guest.bandwidth_wishes
-        for number in caches_of[wish.vcpus]
+            cut.append(CacheShare(wish.vcpus, number, wish.size_kib, cache.level, wish.type))
+    limited = [
+        BandwidthShare(wish.vcpus, number, wish.percent) for wish in bandwidths for number in caches_of[wish.vcpus]
     ]
-    return msgspec.structs.replace(placement, cache_shares=tuple(caches), bandwidth_shares=tuple(bandwidths))
+    return msgspec.structs.replace(placement, cache_shares=tuple(cut), bandwidth_shares=tuple(limited))
+
+
+def move_shares(layout: Layout, placement: Placement) -> Placement | Misfit:
+    """A placement that has changed its pCPUs, with its shares cut from the caches behind those."""
+    caches = dict.fromkeys(CacheWish(one.vcpus, one.size_kib, one.type) for one in placement.cache_shares)
+    bandwidths = dict.fromkeys(BandwidthWish(one.vcpus, one.percent) for one in placement.bandwidth_shares)
+    return add_shares(layout, placement, caches=tuple(caches), bandwidths=tuple(bandwidths))
 
 
 def behind(layout: Layout, placement: Placement, vcpus: CpuSet) -> dict[int, Cache]:

@@ -15,8 +15,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``report_interval_s`` unset takes what the scheduler asks for.  Topology is read on kernel events, and every
     ``topology_interval_s`` for what has none (huge-page pools).  Masks are compared every ``masks_interval_s``; pages
     every ``pages_interval_s``, stretched so that reading them takes at most ``pages_share`` of one pCPU.  ``repair``
-    lets it put back what drifted.  ``disk_dir`` holds guests' first disks, NAME.qcow2 or NAME.img, where they have one;
-    ``guests_dir`` is the file system whose size is reported.  ``textfile`` is for node_exporter.
+    lets it put back what drifted, and ``repair_pages_mib_per_s`` pages that strayed too, at most so fast (unset: not at
+    all).  ``disk_dir`` holds guests' first disks, NAME.qcow2 or NAME.img, where they have one; ``guests_dir`` is the
+    file system whose size is reported.  ``textfile`` is for node_exporter.
 
     ``irq_steering`` keeps interrupts off the pCPUs that guests own.  ``cpu_power_management`` and its fellows are
     Nova's: dedicated pCPUs on which no guest may run go offline (``cpu_state``) or get the low governor (``governor``);
@@ -35,6 +36,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     pages_interval_s: Seconds = 300.0
     pages_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.001
     repair: bool = False
+    repair_pages_mib_per_s: Annotated[int, msgspec.Meta(ge=1)] | None = None
     resume_guests_on_boot: bool = True
     template: str = "plain"
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"

@@ -9,6 +9,8 @@ Every cause leaves its own trace, and the traces are looked for in the order in 
 4. the cpuset of the thread's cgroup, or of one above it, is not what libvirt wrote: a systemd reload, or another
    manager of cgroups, rewrote it;
 5. XML and cgroup are as they should be and the mask is not: somebody called taskset (sched_setaffinity) on the thread.
+
+Of a scheduling class libvirt's live XML alone can tell.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import msgspec
 from agent.core.cpuset import CpuSet
 from agent.core.observation import HostObservation, ObservedGuest, ObservedThread, Role
 from agent.core.verdict import Finding
-from agent.verification.expectation import Expectation, expect_mask
+from agent.verification.expectation import Expectation, expect_mask, expect_scheduler
 
 UNKNOWN = "unknown"
 
@@ -32,6 +34,8 @@ def with_cause(
     if finding.code == "irq":
         cause = _irq_cause(finding, now, before)
         return msgspec.structs.replace(finding, cause=cause) if cause else finding
+    if finding.code == "scheduler-differs":
+        return msgspec.structs.replace(finding, cause=_class_cause(finding, expectation, now))
     if finding.code not in THREAD_CODES or finding.tid is None:
         return finding
     return msgspec.structs.replace(finding, cause=find_cause(finding.guest, finding.tid, expectation, now, before))
@@ -88,6 +92,18 @@ def _mask_cause(guest: ObservedGuest, thread: ObservedThread, expected: CpuSet) 
     if own is not None and (own.effective is None or not thread.allowed or not thread.allowed <= own.effective):
         return UNKNOWN
     return "somebody set the mask of the thread (taskset, sched_setaffinity): cgroup and libvirt's XML are unchanged"
+
+
+def _class_cause(finding: Finding, expectation: Expectation, now: HostObservation) -> str:
+    """libvirt sets classes when a guest starts, and never looks again."""
+    guest = next((one for one in now.guests if one.name == finding.guest), None)
+    thread = next((one for one in guest.threads if one.tid == finding.tid), None) if guest else None
+    if thread is None or expectation.configured is None:
+        return UNKNOWN
+    wanted = expect_scheduler(expectation.placement, thread)
+    if expect_scheduler(expectation.configured, thread) == wanted:
+        return "somebody set the class of the thread (chrt, sched_setscheduler): libvirt's XML asks for the right one"
+    return "libvirt sets classes when a guest starts, and its live XML asks for another one"
 
 
 def _leaf(thread: ObservedThread) -> str | None:

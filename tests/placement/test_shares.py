@@ -10,7 +10,9 @@ from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
 from agent.placement import place
+from agent.placement.layout import layout_of
 from agent.placement.nearest import nearest
+from agent.placement.shares import move_shares
 from tests.hosts import host
 
 TWO_CELLS = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": "2"}
@@ -55,6 +57,18 @@ def test_a_cache_that_spans_cells_is_shared_once() -> None:
     answer = ask(msgspec.structs.replace(found, cells=cells), TWO_CELLS | {"cw:memorytune": "10"})
     assert isinstance(answer, Placement)
     assert answer.bandwidth_shares == (BandwidthShare(CpuSet(range(4)), 7, 10),)
+
+
+def test_shares_follow_a_guest_that_moves() -> None:
+    found = host("ccx")
+    asked: dict[str, str] = {"hw:cpu_policy": "dedicated", "cw:cachetune": "2M", "cw:memorytune": "40"}
+    first, second = (ask(found, asked | {"cw:host_cells": str(cell)}) for cell in (0, 1))
+    assert isinstance(first, Placement)
+    assert isinstance(second, Placement)
+    moved = move_shares(layout_of(found), msgspec.structs.replace(first, cells=second.cells))
+    assert isinstance(moved, Placement)
+    assert moved.cache_shares == second.cache_shares != first.cache_shares
+    assert moved.bandwidth_shares == second.bandwidth_shares
 
 
 def test_a_host_that_cannot_say_or_has_too_little_is_a_misfit_and_the_wish_is_what_to_give_up() -> None:

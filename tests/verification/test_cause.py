@@ -3,7 +3,7 @@ import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.observation import HostObservation, ObservedIrq
-from agent.core.placement import Placement
+from agent.core.placement import Placement, Schedule, Schedules
 from agent.core.verdict import Finding
 from agent.verification.cause import find_cause, with_cause
 from agent.verification.expectation import Expectation
@@ -88,3 +88,18 @@ def test_interrupts_that_moved_since_the_reading_before() -> None:
     assert "smp_affinity" in by_hand.cause
     still = with_cause(finding, expectation, with_irq("4", irqbalance=True), with_irq("4", irqbalance=True))
     assert still.cause is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "who"),
+    [
+        (DB, "somebody set the class of the thread (chrt, sched_setscheduler)"),
+        (msgspec.structs.replace(DB, schedules=Schedules({0: Schedule("fifo", 4)})), "libvirt sets classes when"),
+        (None, "unknown"),
+    ],
+)
+def test_a_class_that_differs_is_chrt_s_or_was_never_libvirt_s(configured: Placement | None, who: str) -> None:
+    finding = Finding(code="scheduler-differs", message="", guest="db", tid=4004)
+    found = with_cause(finding, Expectation(placement=DB, configured=configured), host(observed()))
+    assert found.cause is not None
+    assert found.cause.startswith(who)

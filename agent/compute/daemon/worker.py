@@ -26,7 +26,7 @@ from agent.compute.daemon.say import Say
 from agent.compute.daemon.state import AgentState, Known, write_agent_state
 from agent.compute.daemon.view import HostView, digest_of, read_facts, read_topology, view_of
 from agent.compute.power import named_pcpus
-from agent.compute.repair import Result, apply_repair
+from agent.compute.repair import PAGE_CODES, PageWish, Result, apply_repair
 from agent.compute.usage import sum_usage
 from agent.core.errors import CellwrightError, Unreachable
 from agent.core.facts import HostFacts
@@ -286,13 +286,17 @@ class Worker:
         placed = {one.name for one in self.guests.claimants if not one.foreign}
         for one in drift:
             log_drift(one, placed=one.guest in placed)
-        moved = {one.guest for one in drift if one.change == "appeared" and one.finding is not None} & placed
+        found = [one for one in drift if one.change == "appeared" and one.finding is not None]
+        moved = {one.guest for one in found} & placed
+        strayed = any(one.finding is not None and one.finding.code in PAGE_CODES for one in found)
         if moved and self.settings.agent.repair:
-            self._repair(sorted(moved))
+            self._repair(sorted(moved), strayed=strayed)
 
-    def _repair(self, names: list[str]) -> None:
+    def _repair(self, names: list[str], *, strayed: bool) -> None:
+        rate = self.settings.agent.repair_pages_mib_per_s
+        pages = PageWish(rate) if rate is not None and strayed else None
         with self.tools.journal.lock():
-            repairs = apply_repair(self.tools.libvirt, self.tools.journal, names=names)
+            repairs = apply_repair(self.tools.libvirt, self.tools.journal, names=names, pages=pages)
         for one in repairs:
             self.repairs[one.result] += 1
             log_repair(one)
