@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,11 +21,12 @@ from agent.scheduler.store.database import open_database, transaction
 from agent.scheduler.store.records import HostRecord
 
 EVERY_S = 10.0
+SPARE_FILES = 500
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def report_load(url: str, folder: Path, records: list[HostRecord], *, seconds: float) -> None:
-    """Every host's agent reports once in 10 s, each on a connection of its own, and has nothing new to say."""
+    """Every host's agent reports once in 10 s on a connection that it keeps, polls on another, and has nothing new."""
     records = [replace(record, agent=True, digest=record.name, model="") for record in records]
     engine = open_database(url)
     with transaction(engine) as connection:
@@ -42,10 +45,11 @@ def report_load(url: str, folder: Path, records: list[HostRecord], *, seconds: f
         print(
             f"{'':>15} {'a second':>9} {'failed':>7} {'CPU %':>6} {'ms CPU':>7} {'MiB':>6} {'p50 ms':>8} {'p99 ms':>8}"
         )
-        requests = [_request(record) for record in records]
-        for what, lasting_s in (("first reports", EVERY_S), ("nothing is new", seconds)):
-            before, began = _cpu_s(service.pid), time.perf_counter()
-            spent, failed = asyncio.run(_drive(port, requests, lasting_s))
+        agents = [_Agent(port, _request(record), _poll(record)) for record in records]
+        before, began = _cpu_s(service.pid), time.perf_counter()
+
+        def tell(what: str, spent: list[float], failed: int) -> None:
+            nonlocal before, began
             wall, cpu = time.perf_counter() - began, _cpu_s(service.pid) - before
             spent.sort()
             print(
@@ -54,6 +58,9 @@ def report_load(url: str, folder: Path, records: list[HostRecord], *, seconds: f
                 f" {spent[len(spent) // 2] * 1e3:>8.1f} {spent[len(spent) * 99 // 100] * 1e3:>8.1f}",
                 flush=True,
             )
+            before, began = _cpu_s(service.pid), time.perf_counter()
+
+        asyncio.run(_drive(agents, {"first reports": EVERY_S, "nothing is new": seconds}, tell))
     finally:
         service.terminate()
         service.wait(30)
@@ -71,42 +78,85 @@ def _request(record: HostRecord) -> bytes:
     )
     body = encode(report)
     head = (
-        f"POST /v1/agents/{record.name}/report HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
+        f"POST /v1/agents/{record.name}/report HTTP/1.1\r\nHost: bench\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def _drive(port: int, requests: list[bytes], seconds: float) -> tuple[list[float], int]:
-    """Seconds of every answered report, and how many had no good answer; the starts are spread evenly."""
-    loop, spent, failed = asyncio.get_running_loop(), [], 0
+def _poll(record: HostRecord) -> bytes:
+    path = f"/v1/agents/{record.name}/assignments?after=0&wait_s=30"
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
 
-    async def one(request: bytes) -> None:
-        nonlocal failed
-        started = loop.time()
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request)
-            answer = await reader.read()
-            writer.close()
-        except OSError:
-            failed += 1
-            return
-        if b" 200 " in answer[:20]:
-            spent.append(loop.time() - started)
-        else:
-            failed += 1
 
-    began, gap, waiting = loop.time(), EVERY_S / len(requests), set()
-    for number in range(int(seconds / gap)):
-        delay = began + number * gap - loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        task = loop.create_task(one(requests[number % len(requests)]))
-        waiting.add(task)
-        task.add_done_callback(waiting.discard)
-    await asyncio.gather(*waiting)
-    return spent, failed
+class _Agent:
+    """One agent's two connections, which it keeps: for reports, and for the long poll that waits for work."""
+
+    def __init__(self, port: int, request: bytes, poll: bytes) -> None:
+        self.port = port
+        self.request = request
+        self.poll = poll
+        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def report(self) -> bool:
+        """Whether the report was taken."""
+        if self.streams is None:
+            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+        return await _ask(*self.streams, self.request)
+
+    async def wait(self) -> None:
+        """Poll, and poll again."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        while await _ask(reader, writer, self.poll):
+            pass
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bool:
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length.partition(b":")[2]))
+    return head.startswith(b"HTTP/1.1 200")
+
+
+async def _drive(agents: list[_Agent], phases: dict[str, float], tell: Callable[[str, list[float], int], None]) -> None:
+    """Every agent reports once in 10 s, evenly spread, and polls; ``tell`` has each phase's seconds and failures."""
+    loop, polls = asyncio.get_running_loop(), set()
+    most_polls = min(len(agents), resource.getrlimit(resource.RLIMIT_NOFILE)[1] - len(agents) - SPARE_FILES)
+    if most_polls < len(agents):
+        print(f"{most_polls} of the agents poll, too: more are beyond the hard limit of open files (ulimit -Hn)")
+    for what, seconds in phases.items():
+        spent: list[float] = []
+        failed = 0
+
+        async def one(agent: _Agent, times: list[float]) -> None:
+            nonlocal failed
+            started = loop.time()
+            try:
+                taken = await agent.report()
+            except (OSError, asyncio.IncompleteReadError):
+                taken = False
+            if taken:
+                times.append(loop.time() - started)
+            else:
+                failed += 1
+
+        began, gap, waiting = loop.time(), EVERY_S / len(agents), set()
+        for number in range(int(seconds / gap)):
+            delay = began + number * gap - loop.time()
+            if delay > 0:
+                await asyncio.sleep(delay)
+            agent = agents[number % len(agents)]
+            if len(polls) < most_polls:
+                polls.add(loop.create_task(agent.wait()))
+            task = loop.create_task(one(agent, spent))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+        await asyncio.gather(*waiting)
+        tell(what, spent, failed)
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
 
 
 def _wait_for(port: int, service: subprocess.Popen[bytes]) -> None:

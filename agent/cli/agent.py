@@ -82,7 +82,7 @@ def build(settings: Settings, *, token: str | None) -> tuple[Worker, Link]:
     if wrong:
         print(f"cellwright: {wrong}; beginning anew", file=sys.stderr)
     tools = Tools(Driver(agent.connect), Journal(folder / "journal"), agent, run_dir())
-    link = Link(Client(agent.scheduler, token, ca_file=agent.ca_file), os.uname().nodename)
+    link = Link(Client(agent.scheduler, token, ca_file=agent.ca_file, keep=True), os.uname().nodename)
     worker = Worker(tools, link, settings, state=state, state_file=folder / "agent.json", boot_id=read_boot_id(Root()))
     return worker, link
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import threading
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
@@ -19,14 +20,24 @@ class Client:
 
     The token goes along: schedulers redirect only to the peers of their configuration.
 
-    ``ca_file`` names the authority for https addresses; the system's are used without it.
+    ``ca_file`` names the authority for https addresses; the system's are used without it.  With ``keep`` each thread
+    keeps its connection, and a call on one that the other end dropped is made again: for calls that may be made twice.
     """
 
-    def __init__(self, address: str, token: str | None, *, ca_file: str | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str | None,
+        *,
+        ca_file: str | None = None,
+        timeout_s: float = 30.0,
+        keep: bool = False,
+    ) -> None:
         self._at = _split(address)
         self._token = token
         self._ca_file = ca_file
         self._timeout_s = timeout_s
+        self._kept = threading.local() if keep else None
 
     def call(self, method: str, path: str, body: Any = None, *, timeout_s: float | None = None) -> Any:
         """The decoded answer, None when it is empty.
@@ -51,24 +62,51 @@ class Client:
             headers["Content-Type"] = "application/json"
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        connection = self._connect(at, timeout_s or self._timeout_s)
+        connection, used = self._connection(at, timeout_s or self._timeout_s)
         try:
-            connection.request(method, path, body=data, headers=headers)
-            response = connection.getresponse()
-            answer = response.read(LARGEST_ANSWER)
-            return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
+            try:
+                return _exchange(connection, method, path, data, headers)
+            except ConnectionError:
+                if not used:
+                    raise
+                connection.close()  # the other end may drop an idle connection; what is new begins with a new one
+                return _exchange(connection, method, path, data, headers)
         except (OSError, HTTPException) as why:
+            connection.close()
             raise Unreachable(
                 f"scheduler {at.scheme}://{at.netloc} does not answer: {why}; start one with: cellwright scheduler"
             ) from why
         finally:
-            connection.close()
+            if self._kept is None:
+                connection.close()
+
+    def _connection(self, at: SplitResult, timeout_s: float) -> tuple[HTTPConnection, bool]:
+        """A connection, and whether it was used before."""
+        if self._kept is None:
+            return self._connect(at, timeout_s), False
+        kept: dict[str, HTTPConnection] = self._kept.__dict__.setdefault("by_address", {})
+        connection = kept.get(at.netloc)
+        if connection is None:
+            connection = kept[at.netloc] = self._connect(at, timeout_s)
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        return connection, connection.sock is not None
 
     def _connect(self, at: SplitResult, timeout_s: float) -> HTTPConnection:
         if at.scheme == "https":
             context = ssl.create_default_context(cafile=self._ca_file)
             return HTTPSConnection(at.hostname or "", at.port, timeout=timeout_s, context=context)
         return HTTPConnection(at.hostname or "", at.port, timeout=timeout_s)
+
+
+def _exchange(
+    connection: HTTPConnection, method: str, path: str, data: bytes | None, headers: dict[str, str]
+) -> tuple[int, dict[str, str], bytes]:
+    connection.request(method, path, body=data, headers=headers)
+    response = connection.getresponse()
+    answer = response.read(LARGEST_ANSWER)
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
 
 
 def path_of(*parts: str) -> str:

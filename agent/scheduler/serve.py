@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import threading
@@ -29,6 +31,8 @@ from agent.scheduler.store.database import open_database, transaction
 from agent.settings.document import Settings
 
 LOG = logging.getLogger("cellwright.scheduler")
+KEEP_ALIVE_S = 75
+"""Longer than agents are silent: each keeps its connection, and a TLS handshake costs more than all it says."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -69,6 +73,7 @@ def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
     """Serve until told to stop; the answer is the exit code."""
     server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
     server.manager = os.environ.get("NOTIFY_SOCKET")
+    _allow_connections()
     server.run()
     return 0 if server.started else 1
 
@@ -116,6 +121,7 @@ def _server(settings: Settings, app: Litestar) -> _Server:
         access_log=False,
         log_level="warning",
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
     )
     LOG.warning("serving on %s, database %s", service.listen, service.database.partition("@")[2] or service.database)
@@ -142,6 +148,14 @@ class _Server(uvicorn.Server):
         notify(self.manager, STOPPING=1, STATUS="stopping")
         self._news.close()
         super().handle_exit(sig, frame)
+
+
+def _allow_connections() -> None:
+    """As many open files as this process may have: every agent holds two connections, and 1,024 is the usual start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # forbidden by the service manager, which sets the limit itself
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _is_loopback(address: str) -> bool:

@@ -40,7 +40,7 @@ def test_the_scheduler_gives_what_is_not_kept(
         clock=lambda: 1000.0,
         new_id=lambda: str(next(numbers)),
     )
-    take_report(scheduler, report_of(view, agent="a", sent_at_s=1000.0, whole=True))
+    take_report(scheduler, report_of(view, agent="a", whole=True))
     assert view_host(scheduler, "a").ram_mb == left_mb
     wished = Request(name="vm", flavor=Flavor(name="large", vcpus=2, ram_mb=WISHED_MB, disk_gb=1))
     assert scheduler.create(wished).status == status

@@ -1,0 +1,94 @@
+"""The agent's connection to its scheduler: kept, and begun anew when the other end dropped it."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from agent.compute.client import Client
+from agent.core.errors import Unreachable
+
+
+class Server(ThreadingHTTPServer):
+    """Counts connections and calls; ``drops`` closes a connection when its answer is sent, without a word."""
+
+    daemon_threads = True
+    connections = 0
+    calls = 0
+    drops = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def do_GET(self) -> None:
+        self.server.calls += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+        self.close_connection = self.server.drops
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def client_of(server: Server, *, keep: bool) -> Client:
+    return Client(f"http://127.0.0.1:{server.server_port}", None, timeout_s=5, keep=keep)
+
+
+@pytest.mark.parametrize(("keep", "connections"), [(True, 1), (False, 3)])
+def test_a_kept_connection_serves_many_calls(server: Server, keep: bool, connections: int) -> None:
+    client = client_of(server, keep=keep)
+    assert [client.call("GET", "/x") for _ in range(3)] == [{}, {}, {}]
+    assert (server.connections, server.calls) == (connections, 3)
+
+
+def test_a_call_on_a_dropped_connection_is_made_again(server: Server) -> None:
+    server.drops = True
+    client = client_of(server, keep=True)
+    assert [client.call("GET", "/x") for _ in range(3)] == [{}, {}, {}]
+    assert (server.connections, server.calls) == (3, 3)
+
+
+def test_each_thread_has_its_own(server: Server) -> None:
+    client = client_of(server, keep=True)
+    threads = [threading.Thread(target=client.call, args=("GET", "/x")) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert (server.connections, server.calls) == (3, 3)
+
+
+def test_a_scheduler_that_is_gone_is_said_and_found_again() -> None:
+    first = Server(("127.0.0.1", 0), Handler)
+    first.drops = True
+    threading.Thread(target=first.serve_forever, daemon=True).start()
+    client = client_of(first, keep=True)
+    assert client.call("GET", "/x") == {}
+    first.shutdown()
+    first.server_close()
+    with pytest.raises(Unreachable, match="does not answer"):
+        client.call("GET", "/x")
+    again = Server(("127.0.0.1", first.server_port), Handler)
+    threading.Thread(target=again.serve_forever, daemon=True).start()
+    assert client.call("GET", "/x") == {}
+    again.shutdown()
+    again.server_close()
