@@ -7,6 +7,7 @@ A verb is a module of this package with ``configure(parser)``, which adds its op
 
 from __future__ import annotations
 
+import gc
 import posix
 import sys
 from io import TextIOWrapper
@@ -107,12 +108,15 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
     if verb == "topology":
         from agent.cli.quick import run_quick
 
+        if ends_process:
+            gc.disable()  # nothing is collected before the end
         answer = run_quick(argv)
         if answer is not None:
             sys.stdout.flush()
             if ends_process:
                 posix._exit(answer)
             return answer
+        gc.enable()
     from agent.cli.packages import find_packages
 
     find_packages()
