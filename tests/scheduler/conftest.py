@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,13 +19,20 @@ from tests.postgres import Postgres
 NUMBERS = itertools.count(1)
 
 
+def find_port() -> int:
+    """A free loopback port below those that the kernel gives to outgoing connections, which may take one any time."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
 class Service:
     """A running ``cellwright scheduler`` and its operator's token."""
 
     def __init__(self, folder: Path, *, database: str | None = None, config: str = "") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = find_port()
         self.folder = folder
         self.database = database or f"sqlite:///{folder}/cellwright.db"
         self.token_file = folder / "operator.token"

@@ -13,7 +13,7 @@ import pytest
 from agent.core.notify import notify
 from tests.compute.daemon.running import domain_state, wait_for, wait_status
 from tests.compute.daemon.test_agent import Agents, Names, give
-from tests.scheduler.conftest import Service
+from tests.scheduler.conftest import Service, find_port
 
 
 class Listener:
@@ -93,9 +93,7 @@ def test_lines_for_the_journal_have_a_priority(agents: Agents) -> None:
 
 
 def test_metrics_as_a_file_and_over_http(agents: Agents, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     file = tmp_path / "cellwright.prom"
     agent = agents(more=f'textfile = "{file}"\nmetrics_listen = "127.0.0.1:{port}"')
     agent.start()
