@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
         if not args.dry_run:
             created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             apply_adoption(libvirt, journal, placement, owner=args.owner, created_at=created_at)
-    sys.stdout.write(render_answer(placement))
+    sys.stdout.write(render_answer(placement, verb="holds on"))
     for finding in overlaps:
         print(finding.message)
     return FINDINGS if overlaps else 0

@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(guest.xml.rstrip("\n") + "\n")
             return 0
         verdict = apply_create(libvirt, journal, guest)
-    sys.stdout.write(render_answer(answer))
+    sys.stdout.write(render_answer(answer, verb="runs on"))
     if verdict is not None:
         say(f"{guest.name} runs as process {verdict.pid}; {len(verdict.threads)} threads are where they should be")
     return 0

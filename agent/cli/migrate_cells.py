@@ -72,7 +72,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=rate, progress=show)
-    sys.stdout.write(render_answer(answer))
+    sys.stdout.write(render_answer(answer, verb="is placed on"))
     if answer.cache_shares or answer.bandwidth_shares:
         say("its parts of caches and bandwidth move when it is started again: libvirt sets them at the start alone")
     return 0

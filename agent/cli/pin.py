@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         verdict = apply_pin(libvirt, journal, plan)
-    sys.stdout.write(render_answer(answer))
+    sys.stdout.write(render_answer(answer, verb="is placed on"))
     if verdict is not None:
         say(f"{args.domain}: {len(verdict.threads)} threads are where they should be")
     if live and answer.cells:

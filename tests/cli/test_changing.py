@@ -52,7 +52,7 @@ def test_create_then_undo_leaves_nothing(
 ) -> None:
     done = cellwright("create", *CREATE, stdin=request(name))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{name} fits on ")
+    assert done.stdout.startswith(f"{name} runs on ")
     assert "threads are where they should be" in done.stderr
     assert virsh("domstate", name).strip() == "running"
     again = cellwright("create", *CREATE, stdin=request(name))

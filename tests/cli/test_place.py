@@ -88,3 +88,26 @@ def test_a_bad_line_of_many_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     lines = json.dumps(request()) + "\n" + json.dumps(request(numa_nodes="0"))
     assert main([*HOST, "--requests", written(tmp_path, "r.jsonl", lines)]) == 2
     assert "r.jsonl:2" in capsys.readouterr().err
+
+
+def test_classes_and_shares_are_shown_beside_the_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = {
+        "hw:cpu_policy": "dedicated",
+        "hw:cpu_realtime": "yes",
+        "hw:cpu_realtime_mask": "^0",
+        "cw:vcpu_sched": "rr:5",
+        "cw:emulator_sched": "batch",
+        "cw:cachetune": "1-3=2M code;1-3=1M data",
+        "cw:memorytune": "1-3=50",
+    }
+    wanted = {"name": "rt-1", "flavor": {"vcpus": 4, "ram_mb": 1024, "extra_specs": specs}}
+    assert main([*HOST, "--request", written(tmp_path, "r.json", json.dumps(wanted))]) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "real time   vCPUs 1-3",
+        "classes     vCPUs 1-3 rr 5; emulator batch",
+        "cache       2 MiB of L3 0 for code, vCPUs 1-3",
+        "cache       1 MiB of L3 0 for data, vCPUs 1-3",
+        "bandwidth   50% of that behind L3 0, vCPUs 1-3",
+    ):
+        assert line in said
