@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from agent.core.cpuset import CpuSet
 from agent.core.guest import DeviceWish, GuestTopology, Shape
 from agent.core.misfit import Code
@@ -68,7 +70,8 @@ def _fit(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> Plac
         answer = _fit_cells(room, split_guest(guest, count), guests)
         if answer.fits:
             return answer
-    return whole
+    nor = Reason(code=Code.TOO_FEW_CELLS, message="split over more cells (cw:numa_nodes=auto) it does not fit either")
+    return msgspec.structs.replace(whole, misfits=(*whole.misfits, nor))
 
 
 def _float(room: Room, guest: GuestTopology) -> Placement | Misfit:
