@@ -41,8 +41,8 @@ from agent.inspection.synthetic import parse_synthetic  # noqa: E402
 from agent.scheduler.cloud import Cloud  # noqa: E402
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers  # noqa: E402
 from agent.scheduler.select import select  # noqa: E402
-from agent.scheduler.store.records import HostRecord, InstanceRecord  # noqa: E402
-from agent.scheduler.wanted import Group, Meanings, Wanted  # noqa: E402
+from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord  # noqa: E402
+from agent.scheduler.wanted import Meanings, Wanted  # noqa: E402
 from agent.settings.scheduling import SchedulingSettings  # noqa: E402
 
 OURS = "ours"
@@ -126,7 +126,7 @@ class Product:
     what the file does not call free.  What a group forbids is left out before, as for every other rule.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, groups: set[str]) -> None:
         self.settings, self.cloud, self.meanings = SchedulingSettings(), Cloud(), Meanings()
         self.filters = chosen_filters(self.settings, all_filters(()))
         self.weighers = chosen_weighers(self.settings, all_weighers(()))
@@ -149,9 +149,10 @@ class Product:
                 foreign_ram_mb=(2 * memory_gib - sum(gib)) << 10,
             )  # fmt: skip
             self.cloud.put_host(record, ())
+        self.cloud.set_groups(GroupRecord(name=name, policy="affinity") for name in groups)
         self.placed = 0
 
-    def __call__(self, state: State, guest: Guest, fits: np.ndarray, first_of_kin: bool = False) -> Choice:
+    def __call__(self, state: State, guest: Guest, fits: np.ndarray, group: str | None) -> Choice:
         specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": guest.cells}
         flavor = Flavor(guest.vcpus, guest.gib << 10, name=f"{guest.vcpus}x{guest.gib}", extra_specs=specs)
         apart = tuple(self.names[server] for server in np.flatnonzero(~fits.any(axis=1)).tolist())
@@ -159,7 +160,7 @@ class Product:
         wanted = Wanted(
             request=request,
             meant=self.meanings.of(request),
-            group=Group(name=guest.group, policy="affinity") if first_of_kin else None,
+            group=None if group is None else self.cloud.group(group),
         )
         found = select(
             self.cloud.table, wanted, filters=self.filters, weighers=self.weighers, settings=self.settings,
@@ -170,7 +171,7 @@ class Product:
         self.cloud.put_instance(
             InstanceRecord(
                 id=request.name, name=request.name, status=InstanceStatus.ACTIVE, host=found.host, request=request,
-                placement=found, created_s=0.0, updated_s=0.0,
+                placement=found, group=group, created_s=0.0, updated_s=0.0,
             )
         )  # fmt: skip
         self.placed += 1
@@ -191,7 +192,7 @@ RULES: dict[str, Rule] = {
 
 def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[str, float | int | str]:
     state = State(folder)
-    product = Product(state) if name == OURS else None
+    product = Product(state, {guest.group for guest in guests}) if name == OURS else None
     homes: dict[tuple[str, str], dict[int, set[str]]] = {}
     rejected = [0, 0]
     start = time.thread_time()
@@ -212,7 +213,7 @@ def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[
         if product is None:
             server, cell = RULES[name](state, guest, fits)
         else:
-            server, cell = product(state, guest, fits, hard and guest.strategy == "affinity" and not kin)
+            server, cell = product(state, guest, fits, guest.group if hard and guest.strategy == "affinity" else None)
         state.take(guest, server, cell)
         if guest.strategy:
             kin.setdefault(server, set()).add(guest.domain)

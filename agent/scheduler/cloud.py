@@ -267,8 +267,13 @@ class Cloud:
                 devices=devices,
                 enabled=record.enabled,
                 last_seen_s=self._last_seen_s(record),
+                kin=sum(self._must_be_joined(instance) for instance in host.instances.values()),
             )
         )
+
+    def _must_be_joined(self, instance: InstanceRecord) -> bool:
+        group = self.groups.get(instance.group) if instance.group is not None else None
+        return group is not None and group.policy == "affinity"
 
     def _put_again(self, host: _Host) -> None:
         self.put_host(host.record, tuple(host.instances.values()), tuple(host.leaving.values()))

@@ -39,13 +39,14 @@ COLUMNS = (
     "hypervisor_version",
     "free_devices",
     "last_seen_s",
+    "kin",
 )
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     """One host as the table takes it in: sizes in MiB and GiB as in Nova, times in seconds since the epoch.
 
-    ``devices`` are the PCI devices that no guest has.
+    ``devices`` are the PCI devices that no guest has; ``kin`` counts members of affinity groups: others must join them.
     """
 
     name: str
@@ -61,6 +62,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
     enabled: bool = True
     last_seen_s: float = 0.0
+    kin: int = 0
 
 
 class HostKind(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class HostTable:
     disk_ratio: NDArray[np.float64]
     io_ops: NDArray[np.float64]
     instances_count: NDArray[np.float64]
+    kin: NDArray[np.float64]
     failed_builds: NDArray[np.float64]
     hypervisor_version: NDArray[np.float64]
     free_devices: NDArray[np.float64]
@@ -147,6 +150,7 @@ class HostTable:
             facts.hypervisor_version,
             len(host.devices),
             host.last_seen_s,
+            host.kin,
         )
         self._numbers[:, row] = values
         self._full["alive"][row] = True

@@ -34,7 +34,7 @@ DEFAULT_MULTIPLIERS = {
     "num_instances_weight_multiplier": 0.0,
     "build_failure_weight_multiplier": 1_000_000.0,
     "hypervisor_version_weight_multiplier": 1.0,
-    "affinity_room_weight_multiplier": 200_000.0,
+    "affinity_room_weight_multiplier": 600_000.0,
     "cell_pairs_weight_multiplier": 100_000.0,
     "cell_fragmentation_weight_multiplier": 2_000.0,
     "l3_weight_multiplier": 1.0,
@@ -70,7 +70,7 @@ class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
     are asked for an exact fit before the request is given up.  ``numa_exact`` has the NUMATopology filter ask every
     host for the exact fit, as Nova's does: slower, and no host is weighed that cannot take the guest.
 
-    The cells' multipliers make an order: room for the rest of an affinity group and then pair room before everything
+    The cells' multipliers make an order: room for members of affinity groups and then pair room before everything
     but failed builds, then how full a cell becomes, then RAM, CPU and the rest, each 1 at most.  They weigh dedicated
     guests alone; 0 turns them off.
     """

@@ -26,7 +26,7 @@ HOSTS = [
     parse_synthetic(text)
     for text in (
         "socket:2 core:4 thread:2 memory:8GiB,16GiB pages:2M=1024",
-        "socket:2 core:4 memory:8GiB pages:2M=512 pages:1G=2",
+        "socket:2 core:4 memory:8GiB pages:2M=512,1G=2",
         "cell:4 core:2 thread:2 memory:4GiB",
         "socket:2 core:4 thread:2 memory:8GiB dedicated:0-1,8-9,4-5,12-13 shared:2-3,10-11,6-7,14-15",
         "socket:2 core:4 thread:2 memory:8GiB dedicated:0-7",

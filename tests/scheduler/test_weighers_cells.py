@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from agent.core.cpuset import CpuSet
 from agent.core.facts import HostFacts
+from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
 from agent.core.usage import CellUsage, PageUse, Usage
@@ -17,7 +18,7 @@ from agent.placement.room import Room
 from agent.scheduler.cloud import Cloud
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import select
-from agent.scheduler.store.records import HostRecord, InstanceRecord
+from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord
 from agent.scheduler.wanted import Group, Wanted
 from agent.settings.scheduling import SchedulingSettings
 
@@ -53,6 +54,20 @@ def ask(guest: Guest, name: str = "g", group: Group | None = None) -> Wanted:
     vcpus, gib, cells = guest
     specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": cells}
     return Wanted(request=Request(Flavor(vcpus, gib * 1024, extra_specs=specs), name=name), group=group)
+
+
+def instance_of(wanted: Wanted, found: Placement) -> InstanceRecord:
+    return InstanceRecord(
+        id=wanted.request.name,
+        name=wanted.request.name,
+        status=InstanceStatus.ACTIVE,
+        host=found.host,
+        group=wanted.group.name if wanted.group else None,
+        request=wanted.request,
+        placement=found,
+        created_s=0.0,
+        updated_s=0.0,
+    )
 
 
 def cost(room: Room, guest: Guest) -> tuple[int, int] | None:
@@ -97,12 +112,7 @@ def test_the_whole_scheduler_packs_by_the_rule(seed: int) -> None:
         assert (costs[found.host] if found else None) == least, (guest, costs)
         if found is not None:
             placed += 1
-            cloud.put_instance(
-                InstanceRecord(
-                    id=wanted.request.name, name=wanted.request.name, status=InstanceStatus.ACTIVE, host=found.host,
-                    request=wanted.request, placement=found, created_s=0.0, updated_s=0.0,
-                )
-            )  # fmt: skip
+            cloud.put_instance(instance_of(wanted, found))
     assert placed > 30
 
 
@@ -130,3 +140,20 @@ def test_the_first_of_an_affinity_group_goes_where_the_others_will_fit(
     ).placement
     assert found is not None
     assert found.host == winner, why
+
+
+def test_guests_keep_out_of_the_way_of_an_affinity_group_while_they_can() -> None:
+    """Two hosts of room for three guests each: the group's host takes others only when the other host is full."""
+    model = parse_synthetic("socket:2 core:32 memory:64GiB")
+    cloud = cloud_of(model, [([16, 16], [32, 32]), ([24, 0], [48, 0])])
+    cloud.set_groups([GroupRecord("g", "affinity")])
+    hosts = []
+    for number, group in enumerate(("g", None, None, None, None, "g")):
+        wanted = ask((8, 16, 1), f"g{number}", cloud.group(group) if group else None)
+        found = select(
+            cloud.table, wanted, filters=FILTERS, weighers=WEIGHERS, settings=SETTINGS, fit=cloud.fit
+        ).placement
+        assert found is not None
+        cloud.put_instance(instance_of(wanted, found))
+        hosts.append(found.host)
+    assert hosts == ["h00", "h01", "h01", "h01", "h00", "h00"]

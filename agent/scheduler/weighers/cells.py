@@ -4,7 +4,7 @@ Only guests with dedicated pCPUs are weighed here: where they are does not slow 
 stays for guests of two cells.  Floating guests share, and are spread by RAM and CPU as in Nova.  So are guests of
 groups with a soft policy: their group's wish and Nova's weighers decide between hosts.  The rule is that of
 agent.placement.packing, which the engine also follows among the cells of one host.  The default multipliers make an
-order: room for the kin of a group's first guest (AffinityRoom), pair room kept (CellPairs), one block of which
+order: room for members of affinity groups (AffinityRoom), pair room kept (CellPairs), one block of which
 outweighs all that is left over (CellFragmentation), one pCPU of which outweighs RAM, CPU and the others of size 1.
 """
 
@@ -14,9 +14,9 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from agent.core.guest import Shape
+from agent.core.guest import GuestTopology, Shape
 from agent.placement.packing import BLOCKS
-from agent.scheduler.aggregates import Column
+from agent.scheduler.aggregates import Column, Mask
 from agent.scheduler.cells import Grid
 from agent.scheduler.filters.cells import cells_that_do, memory_of
 from agent.scheduler.table import HostTable
@@ -117,21 +117,25 @@ def _pair_room(blocks: list[Grid]) -> Grid:
 
 
 def _kin(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
-    """1 where more guests of this size fit, for the first of an affinity group: the others must come after it."""
-    group, guest = wanted.group, wanted.guest
-    if group is None or group.policy != "affinity" or group.hosts or not _packed(wanted):
+    """1 where the guest is in no group's way: hosts with members of an affinity group are left to the others.
+
+    2 more, for the first of an affinity group, where more guests of its size fit: the others must come after it.
+    """
+    group = wanted.group if wanted.group is not None and wanted.group.policy == "affinity" else None
+    if not _packed(wanted) or (group is not None and group.hosts):
         return None
-    memory = memory_of(table.cells, guest)
-    if memory is None:
-        return None
-    shape = guest.shapes[0]
+    alone = np.asarray(table.kin == 0, dtype=np.float64)
+    return alone if group is None else alone + 2 * _has_room_for_kin(table, wanted.guest)
+
+
+def _has_room_for_kin(table: HostTable, guest: GuestTopology) -> Mask:
+    memory, shape, count = memory_of(table.cells, guest), guest.shapes[0], len(guest.cells)
+    if memory is None or count > table.cells.width:
+        return np.zeros(table.size, dtype=np.bool_)
     held = np.minimum(table.cells.free // (shape.dedicated + shape.extra), memory // shape.memory_kib)
-    held[~cells_that_do(table, wanted, shape)] = 0
-    cells = len(guest.cells)
-    if cells > held.shape[1]:
-        return None
-    guests = held.sum(axis=1) if cells == 1 else np.sort(held, axis=1)[:, -cells]
-    return np.asarray(guests * cells >= KIN_CELLS, dtype=np.float64)
+    held = np.maximum(held, 0)
+    guests = held.sum(axis=1) if count == 1 else np.sort(held, axis=1)[:, -count]
+    return np.asarray(guests * count >= KIN_CELLS, dtype=np.bool_)
 
 
 def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
