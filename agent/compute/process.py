@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from agent.inspection.files import Root
 from agent.inspection.process import read_command_line
@@ -17,13 +16,9 @@ def read_pid(uri: str, name: str, uuid: str) -> int | None:
     """
     if not uri.startswith("qemu:"):
         return None
-    for file in _pid_files(uri, name):
-        try:
-            pid = int(file.read_text())
-        except (OSError, ValueError):
-            continue
-        if uuid in read_command_line(Root(), pid):
-            return pid
+    text = Root().read(_pid_file(uri, name).lstrip("/")) or b""
+    if text.strip().isdigit() and uuid in read_command_line(Root(), int(text)):
+        return int(text)
     return _search(uuid)
 
 
@@ -37,8 +32,10 @@ def _search(uuid: str) -> int | None:
     return None
 
 
-def _pid_files(uri: str, name: str) -> tuple[Path, ...]:
-    if uri.endswith("/session"):
-        runtime = os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache"
-        return (Path(runtime) / "libvirt/qemu/run" / f"{name}.pid",)
-    return (Path("/run/libvirt/qemu") / f"{name}.pid",)
+def _pid_file(uri: str, name: str) -> str:
+    if not uri.endswith("/session"):
+        return f"/run/libvirt/qemu/{name}.pid"
+    from pathlib import Path
+
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache"
+    return f"{runtime}/libvirt/qemu/run/{name}.pid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,7 +23,6 @@ from agent.core.placement import (
     Schedules,
 )
 from agent.core.policy import CpuPolicy, MemPolicy
-from agent.core.topology import HostTopology
 from agent.domain.document import Element, parse_xml
 from agent.domain.metadata import Intent, read_intent
 from agent.domain.scalars import (
@@ -35,6 +35,9 @@ from agent.domain.scalars import (
     pci_of,
     vcpu_count,
 )
+
+if TYPE_CHECKING:  # a topology is only handed in
+    from agent.core.topology import HostTopology
 
 USUAL_HUGE_PAGE_KIB = 2048
 """``<hugepages/>`` without a size means the host's default size, which is this unless its administrator said so."""
