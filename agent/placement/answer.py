@@ -29,11 +29,11 @@ def render_answer(
     kept: list[int] = []
     pinned = reserved = 0
     for number, plan in enumerate(plans):
-        pins, beside = plan.pcpus()
+        pins, mask, beside = plan.pcpus()
         idle = plan.idle | mask_of(beside) if beside else plan.idle
         cells.append(_placed_cell(room, guest, number, pins, reserved=idle, chosen=chosen))
         kept += beside
-        pinned |= mask_of(pins)
+        pinned |= mask
         reserved |= idle
     emulator = _emulator(layout, guest, cells, pinned=pinned, kept=kept)
     return Placement(

@@ -39,21 +39,27 @@ class Plan(msgspec.Struct, frozen=True):
     spanned: int
     broken: int
 
-    def pcpus(self) -> tuple[list[int], list[int]]:
-        """The pCPU of each dedicated vCPU, in vCPU order; and those kept beside, for the emulator and I/O threads."""
+    def pcpus(self) -> tuple[list[int], int, list[int]]:
+        """The pCPU of each dedicated vCPU, in vCPU order, and their mask; those kept for emulator and I/O threads."""
         pcpus: list[int] = []
+        mask = 0
         whole = self.cell.threads
         for threads, cores in self.takes:
             for core in cores:
                 siblings = whole.get(core)
                 if siblings is not None and len(siblings) == threads:
                     pcpus += siblings
+                    mask |= core
                     continue
                 for _ in range(threads):
                     low = core & -core
                     pcpus.append(low.bit_length() - 1)
+                    mask |= low
                     core ^= low
-        return pcpus[: self.dedicated], pcpus[self.dedicated :] + self.beside
+        if len(pcpus) == self.dedicated:
+            return pcpus, mask, self.beside
+        extra = pcpus[self.dedicated :]
+        return pcpus[: self.dedicated], mask ^ mask_of(extra), extra + self.beside
 
     def fills(self, threads: int) -> bool:
         """Whether every core holds whole blocks of so many vCPUs with consecutive numbers."""
@@ -93,7 +99,7 @@ def _plan_region(room: CellRoom, guest: GuestTopology, shape: Shape, *, region: 
         plan = Plan(room.cell, takes, wanted, [], 0, spanned, broken)
         if not shape.extra:
             return plan
-        beside, also_broken = _beside(room, shape.extra, free, plan.pcpus()[0])
+        beside, also_broken = _beside(room, shape.extra, free, plan.pcpus()[1])
         return Plan(room.cell, takes, wanted, beside, 0, spanned, broken + also_broken)
     takes, broken = _fill(room, wanted + shape.extra, region)
     return Plan(room.cell, takes, wanted, [], 0, spanned, broken)
@@ -171,11 +177,10 @@ def _is_whole(room: CellRoom, core: int) -> bool:
     return core in room.cell.cores
 
 
-def _beside(room: CellRoom, wanted: int, free: int, taken: list[int]) -> tuple[list[int], int]:
+def _beside(room: CellRoom, wanted: int, free: int, owned: int) -> tuple[list[int], int]:
     """pCPUs beside the pins: an orphan's sibling first, then a core that others broke, then a whole one."""
     extra: list[int] = []
     broken = 0
-    owned = mask_of(taken)
     for _ in range(wanted):
         left = free & ~owned
         cores = [(not core & owned, (core & left).bit_count(), core & left) for core in room.cell.cores if core & left]
