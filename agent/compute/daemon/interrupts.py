@@ -47,9 +47,11 @@ class Interrupts:
             if self._values.held():
                 with self._journal.lock():
                     done = self._steering.release()
-                LOG.warning("irq_steering is off: %s", _shown("given back", done.returned))
-                for what in ("interrupts", "interrupts that stay", "irqbalance"):
-                    self._say.forget(what)
+                if done.returned:
+                    LOG.warning("irq_steering is off: %s", _shown("given back", done.returned))
+                self._say.once("interrupts", done.failed)
+            for what in ("interrupts that stay", "irqbalance"):
+                self._say.forget(what)
             self.steered = self.stuck = 0
             return ()
         quiet = quiet_pcpus(claimants, host)
