@@ -82,6 +82,8 @@ ACTIONS = {
     "add": Action("add a host that has no agent, for trials", _add_options, _add),
     "enable": Action("let new guests onto a host", _show_options, _enable),
     "disable": Action("keep new guests off a host", _disable_options, _enable),
-    "delete": Action("forget a host without instances", name_only("host"), _delete),
+    "delete": Action(
+        "forget a host without instances; what still leaves it counts as gone", name_only("host"), _delete
+    ),
     "token": Action("make a token for a host's agent; its older one ends", name_only("host"), _token),
 }
