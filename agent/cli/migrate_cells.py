@@ -1,7 +1,9 @@
 """Re-pin a running guest to other cells of this host, and move its memory after it.
 
 --to names a host cell for each guest cell, in order.  vCPUs move at once; memory moves in pieces of 16 MiB, throttled
-by --rate, with progress on stderr.  The domain's configuration changes too, so that the next start is there as well.
+by --rate, with progress on stderr; huge pages move into free pages of the new cell's pool.  Guest cells cannot change
+places while they run, because the kernel keeps the order of memory policies.  The domain's configuration changes too,
+so that the next start is there as well.
 Exit codes: 0 done, 1 it failed and was put back, 2 bad input, 3 the cells have no room, 5 libvirt is not reachable.
 """
 

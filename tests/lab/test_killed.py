@@ -119,6 +119,20 @@ def test_a_killed_migration_leaves_the_guest_on_its_old_cell(
     assert placed.verify(status=None)["ok"]
 
 
+def test_a_killed_repair_of_pages_leaves_them_where_they_were(lab: Machine, placed: Guest) -> None:
+    """Pinned to the other cell while it runs, so that all its memory is elsewhere."""
+    other = 1 - placed.placement["cells"][0]["host_cell"]
+    specs = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": "1", "cw:host_cells": str(other)}
+    request = json.dumps(make_request("moved", 2, specs))
+    lab.run("cellwright", "pin", "moved", "--request", "-", "--live", stdin=request)
+    before = everything(placed)
+    run_killed(lab, "move_pages._move", "repair", "moved", "--pages", nth=4)
+    assert "moved is again as it was before" in recover(lab)
+    assert last_outcome(lab) == ("repair", "put back")
+    assert everything(placed) == before
+    lab.run("cellwright", "undo")
+
+
 @pytest.mark.parametrize(
     ("method", "words"),
     [
