@@ -1,5 +1,7 @@
 """A connection, a journal of its own, and guests that are always taken away again."""
 
+import fcntl
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +57,9 @@ def foreign(libvirt: Driver, names: Callable[[str], str]) -> Callable[..., str]:
 
 @pytest.fixture
 def interrupts() -> Iterator[dict[int, str]]:
-    """Where this machine's interrupts may land; whatever happens, they may do so afterwards."""
-    before, default = allowed(Root()), Root().line(DEFAULT) or ""
-    yield before
-    put_back(before, default)
+    """Where this machine's interrupts may land; whatever happens, they may do so afterwards.  One test at a time."""
+    with Path(tempfile.gettempdir(), "cellwright-tests-interrupts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before, default = allowed(Root()), Root().line(DEFAULT) or ""
+        yield before
+        put_back(before, default)
