@@ -2,7 +2,8 @@
 
 One JSON file an entry, ``000001.json`` upwards, each written to a temporary name, fsynced and renamed, so that a kill
 or a power cut leaves the old text or the new one.  An entry begins as ``begun``; one that is still ``begun`` while
-nobody holds the lock belongs to a process that died, and ``agent.compute.change.recover`` puts its guest back.
+nobody holds the lock belongs to a process that died, and ``agent.compute.change.recover`` puts its guest back.  Old
+entries that no undo could use are forgotten.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from agent.compute.guest_state import ABSENT, GuestState
 from agent.compute.kernel_files import KernelValue
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput, CellwrightError
+
+KEPT = 1000
+"""Changes whose entries stay whatever became of them."""
 
 
 class Outcome(StrEnum):
@@ -151,7 +155,19 @@ class Journal:
             self._write(msgspec.structs.replace(entry, outcome=outcome))
 
     def _next(self) -> int:
-        return max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0) + 1
+        number = max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0) + 1
+        if number % 100 == 0:
+            self._forget(number - KEPT)
+        return number
+
+    def _forget(self, oldest: int) -> None:
+        """Take away entries before ``oldest`` that nobody can ask for: taken back, or of guests that are gone."""
+        entries = self.entries()
+        gone = {one.uuid for one in entries if one.outcome is Outcome.DONE and one.after == ABSENT}
+        for entry in entries:
+            over = entry.outcome not in (Outcome.BEGUN, Outcome.DONE)
+            if entry.id < oldest and (over or (entry.domain and entry.uuid in gone)):
+                self._path(entry.id).unlink()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"

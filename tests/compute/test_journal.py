@@ -34,6 +34,28 @@ def test_ids_go_on_where_they_stopped(tmp_path: Path) -> None:
         assert begin(Journal(tmp_path)) == 3
 
 
+def test_old_entries_are_forgotten_once_no_undo_could_use_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.compute.journal.KEPT", 10)
+    journal = Journal(tmp_path)
+
+    def done(verb: str, domain: str, uuid: str, after: GuestState, outcome: Outcome = Outcome.DONE) -> int:
+        entry = journal.begin(verb=verb, uri="test:///default", domain=domain, before=ABSENT, uuid=uuid)
+        return journal.end(entry, outcome, after=after).id
+
+    with journal.lock():
+        stays = [done("create", "runs", "u", RUNNING)]
+        done("create", "gone", "g", RUNNING)
+        done("remove", "gone", "g", ABSENT)
+        done("pin", "runs", "u", RUNNING, Outcome.PUT_BACK)
+        stays.append(begin(journal, "in the middle"))
+        for number in range(6, 100):
+            done("create", f"guest-{number}", f"u-{number}", RUNNING)
+        assert len(journal.entries()) == 99
+        newest = done("remove", "guest-6", "u-6", ABSENT)
+        ids = [entry.id for entry in journal.entries()]
+        assert ids == [*stays, *range(6, newest + 1)]
+
+
 def test_entries_are_the_owners_alone_because_domain_xml_may_hold_passwords(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     with journal.lock():
