@@ -65,8 +65,10 @@ install-system:
 run: install
 	@examples/first-light.sh
 
+# the lab beside everything else; with WORKERS=0 one test after the other
+WORKERS ?= 2
 test: install
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 BENCHMARKS = topology place packing domain verify repin schedule daemon
 

@@ -14,9 +14,9 @@ def test_the_trial_guest_finishes_on_a_machine_that_runs_guests(
     libvirt: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TCG stands for a KVM that works: the same firmware, the same answer through the serial port."""
-    tmp_path.chmod(0o755)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)  # QEMU runs as another user and must reach the firmware
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o077 == 0:
+            folder.chmod(0o755)  # QEMU runs as another user and must reach the firmware
     real = render_trial
 
     def under_tcg(name: str, *, firmware: Path, answer: Path) -> str:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -39,7 +40,8 @@ def libvirt(libvirt_uri: str) -> Iterator[Driver]:
 
 def start_watch(*options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "agent", "watch", NAME, "--interval", "0.3", "--format", "json", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    hears_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what a shell starts behind & does not
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c)
 
 
 def listen(watch: subprocess.Popen[str]) -> Queue[dict[str, Any]]:

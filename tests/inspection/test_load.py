@@ -26,7 +26,7 @@ COLUMNS = {
     "gnice": "guest_nice",
     "idle": "idle",
 }
-SPIN = "import os; os.sched_setaffinity(0, {{{cpu}}}); os.nice(4)\nwhile True: pass"
+SPIN = "import os; os.sched_setaffinity(0, {{{cpu}}}); os.nice(1)\nwhile True: pass"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -95,16 +95,22 @@ class Line:
 
 
 class Machine:
-    """One running QEMU with the lab in it."""
+    """One running QEMU with the lab in it; ``restored`` are arguments of its first start alone."""
 
-    def __init__(self, name: str, folder: Path, argv: list[str]) -> None:
+    def __init__(self, name: str, folder: Path, argv: list[str], *, restored: Sequence[str] = ()) -> None:
         self.name = name
         self.logs = {"qemu": folder / "qemu.log", "console": folder / "console"}
+        self.lost = ""
+        self._argv = argv
+        self._switch_on(restored)
+
+    def _switch_on(self, more: Sequence[str] = ()) -> None:
         ours, theirs = zip(*(socket.socketpair() for _ in ("porter", "monitor")), strict=True)
         fds = [end.fileno() for end in theirs]
         argv = [
             *("setpriv", "--pdeathsig", "TERM"),  # tests that are killed leave no machine behind
-            *argv,
+            *self._argv,
+            *more,
             *("-chardev", f"file,id=console,path={self.logs['console']}", "-serial", "chardev:console"),
             *("-chardev", f"socket,id=porter,fd={fds[0]}", "-device", "virtio-serial-pci,bus=pcie.0,addr=7"),
             *("-device", "virtserialport,chardev=porter,name=lab"),
@@ -115,15 +121,24 @@ class Machine:
         for end in theirs:
             end.close()
         self.porter, self.monitor = (Line(end) for end in ours)
+        try:
+            self.monitor.receive(limit_s=BOOT_LIMIT_S)  # QMP's greeting
+            self.command("qmp_capabilities")
+        except OSError as why:
+            self.stop()
+            raise LabFailed(self.describe(f"QEMU: {why}")) from why
 
     def ask(self, request: Mapping[str, object], *, limit_s: float) -> tuple[dict[str, Any], bytes]:
-        """One request to the porter; its reply and the bytes behind it."""
+        """One request to the porter; its reply and the bytes behind it.  Who is lost is not asked again."""
+        if self.lost:
+            raise LabFailed(self.lost)
         try:
             self.porter.send(request)
             reply = self.porter.receive(limit_s=limit_s)
             content = self.porter.take(limit_s=limit_s, size=reply["size"])
         except OSError as why:
-            raise LabFailed(self.describe(f"no answer within {limit_s:.0f} s: {why}")) from why
+            self.lost = self.describe(f"no answer to {str(request)[:200]} within {limit_s:.0f} s: {why}")
+            raise LabFailed(self.lost) from why
         if "error" in reply:
             raise LabFailed(f"{request['do']}: {reply['error']}")
         return reply, content
@@ -133,7 +148,8 @@ class Machine:
         try:
             assert self.porter.receive(limit_s=BOOT_LIMIT_S)["ready"]
         except OSError as why:
-            raise LabFailed(self.describe(f"did not come up: {why}")) from why
+            self.lost = self.describe(f"did not come up: {why}")
+            raise LabFailed(self.lost) from why
 
     def run(
         self,
@@ -177,11 +193,12 @@ class Machine:
         self.ask({"do": "clock", "epoch_s": time.time()}, limit_s=BOOT_LIMIT_S)
 
     def reboot(self) -> None:
-        """Shut down and boot again; the disk stays, ``connect`` is asked for again."""
-        self.command("set-action", reboot="reset")
-        self.shell("systemctl reboot")
+        """Shut down, and boot again from the same disk; ``connect`` is asked for again."""
+        self.shell("systemctl poweroff", status=None)
+        self.process.wait(BOOT_LIMIT_S)
+        self.stop()
+        self._switch_on()
         self.wait_until_ready()
-        self.command("set-action", reboot="shutdown")
         self.set_clock()
 
     def command(self, name: str, **arguments: object) -> Any:
@@ -232,12 +249,19 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
     with lock(cache):
         image = build_image(cache, first_boot=run_first_boot)
         state = save_state(topology, image)
-        disk = f"file={state}/disk.qcow2,format=qcow2,snapshot=on"
-        incoming = ("-incoming", f"exec:cat {state}/memory")
-        with running(topology, image, disk, *incoming, payload=payload) as machine:
-            machine.set_clock()
-            machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
-            yield machine
+        with tempfile.TemporaryDirectory(prefix="lab-disk-") as folder:
+            disk = add_disk(Path(folder) / "disk.qcow2", state / "disk.qcow2", form="qcow2")
+            incoming = ("-incoming", f"exec:cat {state}/memory")
+            with running(topology, image, disk, restored=incoming, payload=payload) as machine:
+                machine.set_clock()
+                machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
+                yield machine
+
+
+def add_disk(disk: Path, base: Path, *, form: str) -> str:
+    """A disk that begins as ``base`` and leaves it as it is, as QEMU is told of it."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", form, str(disk)], check=True)
+    return f"file={disk},format=qcow2"
 
 
 @contextlib.contextmanager
@@ -250,18 +274,18 @@ def lock(cache: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(topology: LabTopology, image: Path, disk: str, *more: str, payload: bytes = b"") -> Iterator[Machine]:
+def running(
+    topology: LabTopology, image: Path, disk: str, *, restored: Sequence[str] = (), payload: bytes = b""
+) -> Iterator[Machine]:
     """QEMU with this disk, until the block ends; ``payload`` is what the second disk begins with."""
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         second = Path(folder) / "payload"
         second.write_bytes(payload)
         os.truncate(second, PAYLOAD_LIMIT)
-        more = ("-drive", f"if=none,id=payload,readonly=on,format=raw,file={second}", *more)
-        argv = [*render_qemu(topology, image), "-drive", f"if=none,id=root,cache=unsafe,{disk}", *more]
-        machine = Machine(topology.name, Path(folder), argv)
+        drives = (f"if=none,id=root,cache=unsafe,{disk}", f"if=none,id=payload,readonly=on,format=raw,file={second}")
+        argv = [*render_qemu(topology, image), *(word for drive in drives for word in ("-drive", drive))]
+        machine = Machine(topology.name, Path(folder), argv, restored=restored)
         try:
-            machine.monitor.receive(limit_s=BOOT_LIMIT_S)  # QMP's greeting
-            machine.command("qmp_capabilities")
             yield machine
         except OSError as why:
             raise LabFailed(machine.describe(f"QEMU: {why}")) from why
@@ -305,10 +329,8 @@ def save_state(topology: LabTopology, image: Path) -> Path:
     new = state.with_name(f"{state.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    disk = new / "disk.qcow2"
-    base = ["-b", "../root.ext4", "-F", "raw"]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, disk], check=True)
-    with running(topology, image, f"file={disk},format=qcow2") as machine:
+    disk = add_disk(new / "disk.qcow2", Path("../root.ext4"), form="raw")
+    with running(topology, image, disk) as machine:
         machine.wait_until_ready()
         machine.shell(BARE_SETTLE if topology.bare else SETTLE, timeout_s=BOOT_LIMIT_S, status=None)
         machine.save(new / "memory")
