@@ -14,6 +14,7 @@ T = TypeVar("T")
 UNIT = "cellwright-agent"
 AUDIT = "cellwright-audit"
 DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/lab.conf"
+AUDIT_DROP_IN = f"/etc/systemd/system/{AUDIT}.timer.d/lab.conf"
 TEMPLATE = "/opt/cellwright/templates/tiny.xml"
 HALT = '<loader readonly="yes" type="rom">/usr/share/lab/halt.bin</loader>'
 SETTINGS = """\
@@ -40,7 +41,7 @@ class Cluster:
     def install(self) -> None:
         """What an administrator does: users and folders, settings, the host's token, the unit enabled and started.
 
-        The watchdog is one that a test can wait for, and guests' firmware halts.
+        The watchdog is one that a test can wait for, so is the audit that comes due, and guests' firmware halts.
         """
         made = self.service.run("host", "token", "lab")
         assert made.returncode == 0, made.stderr
@@ -49,12 +50,13 @@ class Cluster:
         self.lab.write("/etc/cellwright/agent.token", made.stdout)
         self.lab.shell(f"chmod 600 /etc/cellwright/agent.token; sed -i 's|hvm</type>|&{HALT}|' {TEMPLATE}")
         self.lab.write(DROP_IN, "[Service]\nWatchdogSec=20s\n")
+        self.lab.write(AUDIT_DROP_IN, "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n")
         self.lab.shell(f"systemctl daemon-reload && systemctl enable --now {UNIT}", timeout_s=180)
 
     def remove(self) -> None:
         """The host as it was."""
         self.lab.shell(
-            f"systemctl disable --now {UNIT} {AUDIT}.timer; systemctl reset-failed; rm -r {DROP_IN}"
+            f"systemctl disable --now {UNIT} {AUDIT}.timer; systemctl reset-failed; rm -r {DROP_IN} {AUDIT_DROP_IN}"
             f" /etc/cellwright/conf.d/lab.toml /etc/cellwright/agent.token; sed -i 's|{HALT}||' {TEMPLATE};"
             " systemctl daemon-reload",
             timeout_s=180,
