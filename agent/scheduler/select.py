@@ -93,7 +93,6 @@ def select(
             refused += 1
             if len(misfits) < SHOWN:
                 misfits.append(answer)
-    best = tuple(_weighed(table, rows, position, weights, parts) for position in shown)
     return Decision(
         placement=found,
         alternates=tuple(alternates),
@@ -101,7 +100,7 @@ def select(
             hosts=trace.hosts,
             ignored=trace.ignored,
             removed=trace.removed,
-            best=best,
+            best=_weighed([table.at(int(rows[position])).name for position in shown], shown, weights, parts),
             misfits=tuple(misfits),
             misfits_count=refused,
         ),
@@ -121,8 +120,9 @@ def _base(table: HostTable, wanted: Wanted) -> Mask:
     return passes
 
 
-def _weighed(
-    table: HostTable, rows: NDArray[np.intp], position: int, weights: Column, parts: dict[str, Column]
-) -> Weighed:
-    shares = {name: float(part[position]) for name, part in parts.items() if part[position]}
-    return Weighed(table.at(int(rows[position])).name, float(weights[position]), shares)
+def _weighed(names: list[str], positions: list[int], weights: Column, parts: dict[str, Column]) -> tuple[Weighed, ...]:
+    """The hosts at these positions, each with what every weigher gave it."""
+    columns = [part[positions].tolist() for part in parts.values()]
+    rows = zip(*columns, strict=True) if columns else ((),) * len(names)
+    shares = ({name: share for name, share in zip(parts, row, strict=True) if share} for row in rows)
+    return tuple(map(Weighed, names, weights[positions].tolist(), shares))

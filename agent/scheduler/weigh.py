@@ -25,8 +25,8 @@ def normalise(score: Column, least: float | None) -> Column | None:
     """A score on 0 … 1; None when it is the same everywhere."""
     if least is not None:
         score = np.maximum(score, least)
-    low = float(score.min()) if least is None else least
-    span = float(score.max()) - low
+    low = float(np.minimum.reduce(score)) if least is None else least
+    span = float(np.maximum.reduce(score)) - low
     return None if span == 0 else np.asarray((score - low) / span, dtype=np.float64)
 
 
