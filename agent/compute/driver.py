@@ -129,7 +129,7 @@ class Driver:
         return tuple(
             (domain, xml)
             for domain, handle in self._handles(0)
-            if (xml := self._ask(lambda _conn, handle=handle: _xml_of(handle), "XML")) is not None  # type: ignore[misc]
+            if (xml := self._ask(lambda _conn, handle=handle: _xml_of(handle), "XML")) is not None  # type: ignore[misc]  # mypy and the default
         )
 
     def domain(self, name: str) -> Domain:

@@ -19,8 +19,8 @@ BLOCKS = ((8, 2), (16, 1), (16, 2), (32, 2))
 """pCPUs, and shares of memory for each of them: what half of a guest of two cells takes.
 
 Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
-room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Chosen on list C1
-of benchmarks/packing.py, the other lists were only reported on.
+room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Ranked on list
+C1 of benchmarks/packing.py; one kind of block was left out after a look at C4, so no list is strictly unseen.
 """
 
 MOST_SHARE_KIB = 2 << 20
