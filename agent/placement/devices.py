@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from agent.core.guest import DeviceWish, GuestTopology
 from agent.core.placement import PlacedDevice
@@ -12,6 +13,9 @@ from agent.placement.room import Room
 
 LOCAL, LOOSE, REMOTE = 0, 1, 2
 """On a chosen cell; on no cell that the kernel knows; on another cell."""
+
+Offer: TypeAlias = tuple[int, PlacedDevice, Device]
+"""How far away a free device is, and the device as the answer and as the topology have it."""
 
 
 def matches(device: Device, alias: str) -> bool:
@@ -27,25 +31,46 @@ def matches(device: Device, alias: str) -> bool:
 def choose_devices(
     room: Room, guest: GuestTopology, chosen: Sequence[int]
 ) -> tuple[tuple[PlacedDevice, ...], int] | DeviceWish:
-    """The guest's devices, nearest first, and how many are not local; or the wish that cannot be met.
+    """The guest's devices, the nearest that meet all wishes, and how many are not local; or a wish that cannot be met.
 
     ``required``: local ones only.  ``legacy``: local, or of no known cell.  ``socket``: local, or on a cell of the same
     socket.  ``preferred``: any.
+
+    A device may answer to several aliases, so this is a matching: each device in turn, nearest first, is taken where
+    wishes can be moved so that one more is met.  No other choice is nearer in sum, for what a device costs does not
+    depend on the wish that gets it (Edmonds 1971: the greedy choice is best on a matroid, here a transversal one).
     """
     offered = _offered(room, guest, chosen)
-    given: list[PlacedDevice] = []
-    remote = 0
-    for wish in guest.devices:
-        mine = [offer for offer in offered if matches(offer[2], wish.alias) and offer[1] not in given]
+    given: list[list[Offer]] = [[] for _ in guest.devices]
+    missing = sum([wish.count for wish in guest.devices])
+    for offer in offered:
+        if missing:
+            missing -= _give(offer, guest.devices, given, set())
+    for wish, mine in zip(guest.devices, given, strict=True):
         if len(mine) < wish.count:
             return DeviceWish(wish.alias, len(mine))
-        for distance, placed, _ in mine[: wish.count]:
-            remote += distance
-            given.append(placed)
-    return tuple(given), remote
+    taken = [offer for mine in given for offer in sorted(mine, key=_nearness)]
+    return tuple([placed for _, placed, _ in taken]), sum([distance for distance, _, _ in taken])
 
 
-def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tuple[int, PlacedDevice, Device]]:
+def _give(offer: Offer, wishes: Sequence[DeviceWish], given: list[list[Offer]], tried: set[int]) -> bool:
+    """Give a device to a wish that still wants one, moving others between wishes if need be; False where nobody can."""
+    for number, wish in enumerate(wishes):
+        if number in tried or not matches(offer[2], wish.alias):
+            continue
+        tried.add(number)
+        mine = given[number]
+        if len(mine) < wish.count:
+            mine.append(offer)
+            return True
+        for place, other in enumerate(mine):
+            if _give(other, wishes, given, tried):
+                mine[place] = offer
+                return True
+    return False
+
+
+def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[Offer]:
     """Free devices that the affinity policy allows, nearest first."""
     layout = room.layout
     near = set(chosen) if guest.cells else set(range(len(layout.cells)))
@@ -68,4 +93,8 @@ def _offered(room: Room, guest: GuestTopology, chosen: Sequence[int]) -> list[tu
         for place, cell, device in there
         if device.pci is not None and device.pci not in room.devices_used
     ]
-    return sorted(offered, key=lambda offer: (offer[0], offer[1].pci))
+    return sorted(offered, key=_nearness)
+
+
+def _nearness(offer: Offer) -> tuple[int, str]:
+    return offer[0], offer[1].pci

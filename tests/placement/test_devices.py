@@ -1,16 +1,24 @@
 """How near its cells a guest's devices must be: hw:pci_numa_affinity_policy on a host with devices in three places."""
 
+from itertools import permutations
+from random import Random
+
 import msgspec
 import pytest
 
 from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
+from agent.core.guest import DeviceWish
 from agent.core.placement import Misfit, Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import Device, HostTopology
 from agent.core.usage import CellUsage, Usage
 from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
+from agent.placement.devices import choose_devices, matches
+from agent.placement.language import parse_guest
+from agent.placement.layout import layout_of
+from agent.placement.room import measure_room
 from tests.placement import validator
 
 
@@ -92,3 +100,48 @@ def test_a_floating_guest_takes_a_device_from_anywhere() -> None:
     answer = place(HOST, Usage(), request)
     assert isinstance(answer, Placement)
     assert (answer.cells, answer.devices[0].pci) == ((), "0000:af:00.0")
+
+
+def test_two_aliases_of_one_card_share_the_cards_so_that_both_are_met() -> None:
+    gpus = tuple(Device("gpu", f"gpu{n}", f"0000:3{n}:00.0") for n in range(2))
+    host = parse_synthetic("core:4 memory:4GiB")
+    host = msgspec.structs.replace(host, cells=(msgspec.structs.replace(host.cells[0], devices=gpus),))
+    answer = place(host, Usage(), wanting("gpu:1,gpu0:1"))
+    assert isinstance(answer, Placement), "any GPU is gpu1, for the other is asked for by name"
+    assert [device.name for device in answer.devices] == ["gpu1", "gpu0"]
+
+
+def test_devices_are_the_nearest_that_meet_all_wishes() -> None:
+    """Against every way to give devices to wishes that overlap."""
+    rng, counted = Random(4), {True: 0, False: 0}
+    host = parse_synthetic("cell:2 core:4 memory:4GiB")
+    for _ in range(400):
+        where = [[], [], []]
+        for number in range(rng.randint(1, 5)):
+            device = Device(rng.choice(("gpu", "net")), f"d{number % 3}", f"0000:0{number}:00.0", "10de", "1")
+            rng.choice(where).append(device)
+        cells = tuple(msgspec.structs.replace(cell, devices=tuple(where[cell.id])) for cell in host.cells)
+        room = measure_room(
+            layout_of(msgspec.structs.replace(host, cells=cells, unplaced_devices=tuple(where[2]))), Usage()
+        )
+        aliases = rng.sample(("gpu", "net", "d0", "d1", "10de.1", "0000:00:00.0"), rng.randint(1, 3))
+        wish = wanting(
+            ",".join(f"{alias}:{rng.randint(1, 2)}" for alias in aliases), pci_numa_affinity_policy="preferred"
+        )
+        guest = parse_guest(wish)
+        slots = [each.alias for each in guest.devices for _ in range(each.count)]
+        ways = [
+            sum(far for far, _ in way)
+            for way in permutations(
+                [(far, device) for far, at in ((0, 0), (2, 1), (1, 2)) for device in where[at]], len(slots)
+            )
+            if all(matches(device, alias) for (_, device), alias in zip(way, slots, strict=True))
+        ]
+        found = choose_devices(room, guest, (0,))
+        counted[bool(ways)] += 1
+        if isinstance(found, DeviceWish):
+            assert not ways, (slots, where)
+        else:
+            assert found[1] == min(ways), (slots, where)
+            assert len({device.pci for device in found[0]}) == len(slots)
+    assert min(counted.values()) > 100, counted
