@@ -14,7 +14,7 @@ from agent.cli.hosts import add_host_options, load_host
 from agent.cli.live import add_usage_options, limits_of, usage_of
 from agent.core.codec import encode
 from agent.core.errors import DOES_NOT_FIT
-from agent.placement.capacity import Capacity, capacity
+from agent.placement.capacity import Capacity, CellCapacity, capacity
 from agent.placement.language import check_request
 
 
@@ -49,11 +49,16 @@ def render_table(answer: Capacity) -> str:
     guests = "guest" if how_many == "1" else "guests"
     lines = [f"{answer.host} holds {how_many} more {guests} {what}{' (exact)' * answer.exact}"]
     if len(answer.cells) > 1:
-        held = (
-            (cell.host_cell, "any number" if cell.guest_cells is None else cell.guest_cells) for cell in answer.cells
-        )
-        lines += [f"  cell {number} alone has room for guest cells: {count}" for number, count in held]
+        lines += [f"  cell {cell.host_cell} alone has room for guest cells: {_held(cell)}" for cell in answer.cells]
     if answer.runs_out is not None:
         lines.append(f"runs out first: {answer.runs_out}")
         lines += [f"  {message}" for message in dict.fromkeys(reason.message for reason in answer.reasons)]
     return "\n".join(lines) + "\n"
+
+
+def _held(cell: CellCapacity) -> str:
+    """How many guest cells; where they differ, how many like each."""
+    counts = ["any number" if count is None else str(count) for count in cell.like or (cell.guest_cells,)]
+    if not cell.like:
+        return counts[0]
+    return ", ".join(f"{count} like guest cell {number}" for number, count in enumerate(counts))

@@ -7,10 +7,13 @@ meet the answer is exact; where they don't, it lies between them.
 At most: a host cell holds so many guest cells of one shape as its scarcest resource allows (``b``).  Guests of one cell
 then number the sum of all b.  A guest of k equal cells needs k different host cells, so t guests need ``sum(min(b, t))
 >= k * t``: the largest such t, which is the closed form ``min over r < k of (sum b - sum of r largest b) // (k - r)``
-of arXiv 2604.15033.  Guest cells of different shapes are counted as if each were the least demanding of them.
+of arXiv 2604.15033.  Where guest cells differ in shape, that holds for those of each shape alone, and for all of them
+as if each were the least demanding.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import msgspec
 
@@ -33,10 +36,14 @@ MOST = 10_000
 
 
 class CellCapacity(msgspec.Struct, frozen=True):
-    """How many guest cells of this kind one host cell holds alone; None: no limit."""
+    """How many guest cells one host cell holds alone, if all were as the least demanding; None: no limit.
+
+    ``like`` tells it for each guest cell of a guest whose cells differ: so many if all were like this one.
+    """
 
     host_cell: int
     guest_cells: int | None
+    like: tuple[int | None, ...] = ()
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +67,14 @@ def capacity(host: HostTopology, usage: Usage, request: Request, limits: Limits 
     """How many more guests as requested fit beside what guests hold; BadRequest for one that no host could serve."""
     guest = parse_guest(request)
     room = measure_room(layout_of(host), usage, limits)
-    per_cell = [_cell_bound(cell, guest, _least(guest), room.layout.online) for cell in room.cells]
-    at_most = _bound(room, guest, per_cell)
-    cells = tuple(CellCapacity(cell.cell.id, held) for cell, held in zip(room.cells, per_cell, strict=True))
+    held = _hold(room, guest)
+    per_cell = held[None]
+    at_most = _bound(room, guest, held)
+    like = [held[shape] for shape in guest.cell_shapes] if len(guest.shapes) > 1 else []
+    cells = tuple(
+        CellCapacity(cell.cell.id, per_cell[index], tuple([each[index] for each in like]))
+        for index, cell in enumerate(room.cells)
+    )
     if at_most is None:
         return Capacity(host=host.hostname, flavor=guest.flavor, count=None, at_most=None, exact=True, cells=cells)
     count, reasons = max(
@@ -137,7 +149,25 @@ def _fill(
     return count, () if isinstance(answer, Placement) else answer.misfits
 
 
-def _bound(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> int | None:
+Held: TypeAlias = dict[Shape | None, list[int | None]]
+"""For each shape of guest cell how many each host cell holds; and for None, of all of them as the least demanding."""
+
+
+def _hold(room: Room, guest: GuestTopology) -> Held:
+    everything = room.layout.online
+    held: Held = {
+        shape: [
+            0 if find_refusal(cell, guest, shape, everything) is not None else _cell_bound(cell, guest, shape)
+            for cell in room.cells
+        ]
+        for shape in guest.shapes
+    }
+    alike = len(guest.shapes) == 1
+    held[None] = held[guest.shapes[0]] if alike else [_cell_bound(cell, guest, _least(guest)) for cell in room.cells]
+    return held
+
+
+def _bound(room: Room, guest: GuestTopology, held: Held) -> int | None:
     """The most guests that arithmetic allows; None when nothing limits them."""
     bounds = [
         sum(matches(device, wish.alias) for device in _devices(room)) // wish.count
@@ -145,25 +175,28 @@ def _bound(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> int 
         if wish.count
     ]
     if guest.cells:
-        bounds += _cell_bounds(room, guest, per_cell)
+        bounds += _cell_bounds(room, guest, held)
     return min(bounds, default=None)
 
 
-def _cell_bounds(room: Room, guest: GuestTopology, per_cell: list[int | None]) -> list[int]:
-    owned = sum(guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds)
+def _cell_bounds(room: Room, guest: GuestTopology, held: Held) -> list[int]:
+    owned = sum(shape.dedicated + shape.extra for shape in guest.cell_shapes)
     bounds = [sum(cell.free_count for cell in room.cells) // owned] if owned else []
     if guest.auto_cells:
         return bounds or [MOST]
     if guest.host_cells is not None:
-        held = dict(zip((cell.cell.id for cell in room.cells), per_cell, strict=True))
-        wished = [held.get(number, 0) for number in guest.host_cells]
-        return bounds + [count for count in wished if count is not None]
-    cells = len(guest.cells)
-    if cells > len(per_cell):
-        return [0]
-    if sum(held is None for held in per_cell) >= cells:
+        index_of = {cell.cell.id: index for index, cell in enumerate(room.cells)}
+        for number, shape in zip(guest.host_cells, guest.cell_shapes, strict=True):
+            count = held[shape][index_of[number]] if number in index_of else 0
+            bounds += [] if count is None else [count]
         return bounds
-    return [*bounds, most_guests([MOST if held is None else held for held in per_cell], cells)]
+    if len(guest.cells) > len(room.cells):
+        return [0]
+    for shape, per_cell in held.items():
+        cells = len(guest.cells) if shape is None else guest.cell_shapes.count(shape)
+        if sum(count is None for count in per_cell) < cells:
+            bounds.append(most_guests([MOST if count is None else count for count in per_cell], cells))
+    return bounds
 
 
 def _least(guest: GuestTopology) -> Shape:
@@ -177,12 +210,10 @@ def _least(guest: GuestTopology) -> Shape:
     )
 
 
-def _cell_bound(room: CellRoom, guest: GuestTopology, shape: Shape, everything: int) -> int | None:
+def _cell_bound(room: CellRoom, guest: GuestTopology, shape: Shape) -> int | None:
     """How many guest cells of this shape one host cell can hold at most: its scarcest resource decides."""
     if not guest.cells:
         return None
-    if len(set(guest.shapes)) == 1 and find_refusal(room, guest, shape, everything) is not None:
-        return 0
     bounds = []
     if guest.page is not None:
         fitting = (size for size in sizes_wished(room, guest) if shape.memory_kib % size == 0)

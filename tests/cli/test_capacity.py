@@ -29,6 +29,19 @@ def test_a_table_for_people(flavor: str, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_guest_cells_that_differ_are_counted_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = {"cpu_policy": "dedicated", "numa_nodes": "2", "numa_cpus.0": "0-2", "numa_cpus.1": "3"}
+    specs |= {"numa_mem.0": "256", "numa_mem.1": "256"}
+    flavor = {"vcpus": 4, "ram_mb": 512, "extra_specs": {f"hw:{key}": value for key, value in specs.items()}}
+    (tmp_path / "f.json").write_text(json.dumps(flavor))
+    assert main(["capacity", *HOST, "--flavor", str(tmp_path / "f.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "box holds 4 more guests like this (exact)",
+        "  cell 0 alone has room for guest cells: 2 like guest cell 0, 8 like guest cell 1",
+        "  cell 1 alone has room for guest cells: 2 like guest cell 0, 8 like guest cell 1",
+    ]
+
+
 def test_a_request_file_says_which_flavor_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     request = tmp_path / "request"
     request.write_text('{"name": "db-1", "flavor": {"name": "pair", "vcpus": 2, "ram_mb": 64}}')

@@ -23,6 +23,8 @@ def asked(vcpus: int, ram_mb: int, **specs: str) -> Request:
 
 
 PINNED = {"cpu_policy": "dedicated"}
+UNEVEN = PINNED | {"numa_nodes": "2", "numa_cpus.0": "0-18", "numa_cpus.1": "19"}
+UNEVEN |= {"numa_mem.0": "512", "numa_mem.1": "512"}
 BUSY = Usage((CellUsage(0, pinned=CpuSet.parse("0-5")), CellUsage(1, pinned=CpuSet.parse("18,54"))))
 
 KNOWN = [
@@ -40,6 +42,7 @@ KNOWN = [
     ("eight-cells", Usage(), asked(48, 12288, numa_nodes="3", **PINNED), 5, "16 halves in threes, one is left over"),
     ("osdev-01", Usage(), asked(8, 1024, numa_nodes="2", emulator_threads_policy="isolate", **PINNED), 8,
      "fours and fives fill 36 pCPUs only when the emulators take turns"),
+    ("osdev-01", Usage(), asked(20, 1024, **UNEVEN), 2, "a cell of 36 holds one guest cell of 19, whatever else"),
     ("huge-pages", Usage(), asked(2, 1024, mem_page_size="1GB", numa_nodes="1"), 16, "8 pages of 1 GiB a cell"),
     ("ccx", Usage(), asked(6, 1024, **PINNED), 10, "32 pCPUs a cell in sixes"),
 ]  # fmt: skip
