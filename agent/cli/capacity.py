@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 
 from agent.cli.documents import load_flavor, load_request
 from agent.cli.hosts import add_host_options, load_host
-from agent.cli.live import add_usage_options, limits_of, usage_of
+from agent.cli.live import add_usage_options, limits_of, neighbours_of
 from agent.core.codec import encode
 from agent.core.errors import DOES_NOT_FIT
 from agent.placement.capacity import Capacity, CellCapacity, capacity
@@ -35,7 +35,8 @@ def run(args: Namespace) -> int:
     host = load_host(args)
     request = load_flavor(args.flavor) if args.flavor is not None else load_request(args.request)
     check_request(request)
-    answer = capacity(host, usage_of(args, host), request, limits_of(args))
+    usage, _ = neighbours_of(args, host)
+    answer = capacity(host, usage, request, limits_of(args))
     sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_table(answer))
     return DOES_NOT_FIT if answer.count == 0 else 0
 

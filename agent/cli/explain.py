@@ -1,8 +1,8 @@
 """Say why a guest does not fit on a host: the rule for each guest cell on each host cell, and what would help.
 
-The changes at the end are verified by placing again, the least intrusive first.  With --guests the placements of the
-guests on the host are known, and moving one of them is among the changes.  With --scheduler a scheduler says what it
-would decide now among all its hosts: what every filter removes, the weights, the misfits.
+The changes at the end are verified by placing again, the least intrusive first.  Moving a guest is among them: one that
+runs here, or one of --guests.  With --scheduler a scheduler says what it would decide now among all its hosts: what
+every filter removes, the weights, the misfits.
 
 Exit codes: 0 it fits, 3 it does not, 2 bad input.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
-from agent.cli.live import add_usage_options, limits_of, usage_of
+from agent.cli.live import Neighbours, add_usage_options, limits_of, neighbours_of
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
 from agent.core.errors import DOES_NOT_FIT
@@ -58,11 +58,8 @@ def run(args: Namespace) -> int:
 
     host, limits, request = load_host(args), limits_of(args), load_request(args.request)
     check_request(request)
-    guests = () if args.guests is None else _load_guests(args.guests)
-    usage = usage_of(args, host) if args.guests is None else Usage()
-    for guest in guests:
-        usage = claim(usage, guest)
-    answer = place(host, usage, request, limits, guests={guest.name: guest.owned() for guest in guests})
+    usage, guests = neighbours_of(args, host) if args.guests is None else _load_guests(args.guests)
+    answer = place(host, usage, request, limits, guests={guest.name: guest.occupied() for guest in guests})
     if isinstance(answer, Placement):
         sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_answer(answer))
         return 0
@@ -121,6 +118,10 @@ def _columns(reason: Reason | None) -> tuple[str, str, str]:
     return reason.code, wanted, available
 
 
-def _load_guests(path: str) -> tuple[Placement, ...]:
+def _load_guests(path: str) -> Neighbours:
     lines = [(number, line) for number, line in enumerate(read_input(path).splitlines(), 1) if line.strip()]
-    return tuple(decode(line, Placement, source=f"{path}:{number}") for number, line in lines)
+    guests = tuple(decode(line, Placement, source=f"{path}:{number}") for number, line in lines)
+    usage = Usage()
+    for guest in guests:
+        usage = claim(usage, guest)
+    return usage, guests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -88,13 +88,17 @@ def add_limits_option(parser: ArgumentParser) -> None:
     )
 
 
-def usage_of(args: Namespace, host: HostTopology) -> Usage:
-    """What guests hold: as the file says, or on the live host what runs there; nothing on any other host."""
+Neighbours: TypeAlias = tuple[Usage, tuple[Placement, ...]]
+"""What guests hold, and the placements of those that are known by name."""
+
+
+def neighbours_of(args: Namespace, host: HostTopology) -> Neighbours:
+    """As the file of ``--usage`` says, which names no guest, or on the live host what runs there; else nothing."""
     from agent.cli.documents import load_usage
 
     if args.usage is not None or not args.connect or any(getattr(args, source) is not None for source in SOURCES):
-        return load_usage(args.usage)
-    return running_usage(args.connect, host)
+        return load_usage(args.usage), ()
+    return _running(args.connect, host)
 
 
 def limits_of(args: Namespace) -> Limits | None:
@@ -108,8 +112,8 @@ def limits_of(args: Namespace) -> Limits | None:
     return None if settings is None else limits(settings)
 
 
-def running_usage(uri: str, host: HostTopology) -> Usage:
-    """What running guests hold on the live host; nothing, and a line on stderr, where libvirt does not answer."""
+def _running(uri: str, host: HostTopology) -> Neighbours:
+    """The running guests of the live host; none, and a line on stderr, where libvirt does not answer."""
     from agent.cli.connect import say
 
     try:
@@ -117,13 +121,15 @@ def running_usage(uri: str, host: HostTopology) -> Usage:
         from agent.compute.usage import read_claimants, sum_usage
     except ImportError as why:
         say(f"{why.name} is not installed: running guests are not counted, usage is taken as empty")
-        return Usage()
+        return Usage(), ()
     try:
         with Driver(uri) as libvirt:
-            return sum_usage(read_claimants(libvirt, host))
+            claimants = read_claimants(libvirt, host)
     except Unreachable as why:
         say(f"usage is taken as empty: {why}")
-        return Usage()
+        return Usage(), ()
+    guests = tuple([msgspec.structs.replace(one.placement, name=one.name) for one in claimants])
+    return sum_usage(claimants), guests
 
 
 def read_placement(path: str) -> Placement | Misfit:

@@ -15,15 +15,14 @@ import msgspec
 
 from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
-from agent.cli.live import add_usage_options, limits_of, usage_of
+from agent.cli.live import Neighbours, add_usage_options, limits_of, neighbours_of
 from agent.core.claims import claim
 from agent.core.codec import decode, encode
-from agent.core.cpuset import CpuSet
 from agent.core.errors import DOES_NOT_FIT, BadRequest
 from agent.core.placement import Misfit
 from agent.core.request import Request
 from agent.core.topology import HostTopology
-from agent.core.usage import Limits, Usage
+from agent.core.usage import Limits
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -39,19 +38,20 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print the answer; the exit code says whether everything fits."""
     host = load_host(args)
-    usage, limits = usage_of(args, host), limits_of(args)
+    neighbours, limits = neighbours_of(args, host), limits_of(args)
     if args.requests is not None:
-        return _place_many(host, usage, limits, args.requests)
+        return _place_many(host, neighbours, limits, args.requests)
     from agent.placement import place
     from agent.placement.language import check_request
 
     request = load_request(args.request)
     check_request(request)
-    answer = place(host, usage, request, limits)
+    usage, running = neighbours
+    answer = place(host, usage, request, limits, guests={guest.name: guest.occupied() for guest in running})
     if isinstance(answer, Misfit):
         from agent.placement.nearest import nearest
 
-        answer = msgspec.structs.replace(answer, nearest=nearest(host, usage, request, limits))
+        answer = msgspec.structs.replace(answer, nearest=nearest(host, usage, request, limits, guests=running))
     if args.format == "json":
         sys.stdout.write(encode(answer).decode() + "\n")
     else:
@@ -61,12 +61,13 @@ def run(args: Namespace) -> int:
     return 0 if answer.fits else DOES_NOT_FIT
 
 
-def _place_many(host: HostTopology, usage: Usage, limits: Limits | None, path: str) -> int:
+def _place_many(host: HostTopology, neighbours: Neighbours, limits: Limits | None, path: str) -> int:
     from agent.placement import place
     from agent.placement.language import check_request
 
     code = 0
-    guests: dict[str, CpuSet] = {}
+    usage, running = neighbours
+    guests = {guest.name: guest.occupied() for guest in running}
     for source, request in _requests(path):
         try:
             check_request(request)
@@ -78,7 +79,7 @@ def _place_many(host: HostTopology, usage: Usage, limits: Limits | None, path: s
             code = DOES_NOT_FIT
         else:
             usage = claim(usage, answer)
-            guests[request.name] = answer.owned() or answer.emulator
+            guests[request.name] = answer.occupied()
     return code
 
 

@@ -73,7 +73,7 @@ def sum_usage(claimants: Sequence[Claimant]) -> Usage:
 
 def guests_of(claimants: Sequence[Claimant]) -> dict[str, CpuSet]:
     """Name → the pCPUs a guest owns, or floats over; what ``place`` wants to know of neighbours."""
-    return {one.name: one.placement.owned() or one.placement.emulator for one in claimants}
+    return {one.name: one.placement.occupied() for one in claimants}
 
 
 def find_overlaps(name: str, owned: CpuSet, claimants: Sequence[Claimant]) -> list[Finding]:

@@ -152,6 +152,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
                 mask |= cell.pins[vcpu].mask
         return CpuSet.of_mask(mask)
 
+    def occupied(self) -> CpuSet:
+        """The pCPUs that it owns, or that it floats over where it owns none: where its neighbours find it."""
+        return self.owned() or self.emulator
+
     def vcpu_schedule(self, vcpu: int | None) -> Schedule | None:
         """How a vCPU's thread is scheduled; None is the kernel's normal scheduler."""
         if vcpu is None:

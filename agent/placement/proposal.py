@@ -31,5 +31,5 @@ class Change(msgspec.Struct, frozen=True):
 
 def ask(question: Question) -> Placement | Misfit:
     """What ``place`` answers; BadRequest for a request that no host could serve."""
-    owned = {guest.name: guest.owned() for guest in question.guests}
-    return place(question.host, question.usage, question.request, question.limits, guests=owned)
+    guests = {guest.name: guest.occupied() for guest in question.guests}
+    return place(question.host, question.usage, question.request, question.limits, guests=guests)
