@@ -192,8 +192,8 @@ def _cell_bounds(room: Room, guest: GuestTopology, held: Held) -> list[int]:
         return bounds
     if len(guest.cells) > len(room.cells):
         return [0]
-    for shape, per_cell in held.items():
-        cells = len(guest.cells) if shape is None else guest.cell_shapes.count(shape)
+    for like, per_cell in held.items():
+        cells = len(guest.cells) if like is None else guest.cell_shapes.count(like)
         if sum(count is None for count in per_cell) < cells:
             bounds.append(most_guests([MOST if count is None else count for count in per_cell], cells))
     return bounds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,46 +22,74 @@ from agent.placement.engine import fit
 from agent.placement.language import parse_guest
 from agent.placement.layout import layout_of
 from agent.placement.proposal import Change, Question, ask
-from agent.placement.room import measure_room
+from agent.placement.room import CellRoom, Room, measure_room
 from agent.placement.rules import sizes_wished
 
 PAGE_CODES = (Code.NOT_ENOUGH_PAGES, Code.NO_SUCH_PAGES)
+MOST_GROUPS = 300
 PCPU_CODES = (Code.NOT_ENOUGH_PCPUS, Code.NOT_ENOUGH_SIBLINGS, Code.NOT_ENOUGH_WHOLE_CORES, Code.NOT_ENOUGH_IN_L3)
 
 
+class MorePages(NamedTuple):
+    """So many pages of one size that a cell lacks."""
+
+    cell: int
+    size_kib: int
+    pages: int
+
+
 def more_pages(question: Question, misfit: Misfit) -> Iterator[Change]:
-    """So many huge pages more on one cell, taken from its base pages; the fewest KiB first."""
+    """So many huge pages more on one cell, or on as many as the guest has, from their base pages; fewest KiB first."""
     guest = parse_guest(question.request)
     room = measure_room(layout_of(question.host), question.usage, question.limits)
-    short = {reason.host_cell: reason.guest_cell for reason in misfit.misfits if reason.code in PAGE_CODES}
-    wanted = []
-    for cell in room.cells:
-        if cell.cell.id not in short or not cell.pools:
-            continue
-        memory_kib = guest.cells[short[cell.cell.id] or 0].memory_kib
-        base, (_, base_free) = next(iter(cell.pools.items()))
-        for size in sizes_wished(cell, guest):
-            missing = -(-memory_kib // size) - cell.pools[size][1]
-            if size != base and 0 < missing * size <= base_free * base:
-                wanted.append((missing * size, cell.cell.id, size, missing))
-    for _, number, size, missing in sorted(wanted):
-        host = _with_pages(question.host, number, size, missing)
-        text = f"{missing} more {format_kib(size)} page{'s' * (missing > 1)} on cell {number}"
-        change = f"cell {number}: {size} KiB pages +{missing}"
-        yield Change(change, f"with {text}", msgspec.structs.replace(question, host=host))
+    short = sorted(
+        {(reason.host_cell, reason.guest_cell or 0) for reason in misfit.misfits if reason.code in PAGE_CODES}
+    )
+    wanted = {
+        more for index, cell in short if index is not None for more in _missing(_room_of(room, index), guest, cell)
+    }
+    for count in range(1, len(guest.cells) + 1):
+        groups = islice(combinations(sorted(wanted), count), MOST_GROUPS)
+        several = [group for group in groups if len({more.cell for more in group}) == count]
+        for group in sorted(several, key=lambda group: sum(more.pages * more.size_kib for more in group)):
+            host = question.host
+            for more in group:
+                host = _with_pages(host, more)
+            text = " and ".join(
+                f"{more.pages} more {format_kib(more.size_kib)} page{'s' * (more.pages > 1)} on cell {more.cell}"
+                for more in group
+            )
+            change = "; ".join(f"cell {more.cell}: {more.size_kib} KiB pages +{more.pages}" for more in group)
+            yield Change(change, f"with {text}", msgspec.structs.replace(question, host=host))
 
 
-def _with_pages(host: HostTopology, number: int, size_kib: int, count: int) -> HostTopology:
+def _room_of(room: Room, number: int) -> CellRoom:
+    return next(cell for cell in room.cells if cell.cell.id == number)
+
+
+def _missing(cell: CellRoom, guest: GuestTopology, number: int) -> Iterator[MorePages]:
+    """What each wished size of huge pages lacks on one host cell for one guest cell, where base pages can make it."""
+    if not cell.pools:
+        return
+    base, (_, base_free) = next(iter(cell.pools.items()))
+    for size in sizes_wished(cell, guest):
+        count = -(-guest.cells[number].memory_kib // size) - cell.pools[size][1]
+        if size != base and 0 < count * size <= base_free * base:
+            yield MorePages(cell.cell.id, size, count)
+
+
+def _with_pages(host: HostTopology, more: MorePages) -> HostTopology:
     def changed(cell: Cell) -> Cell:
         base = min(pool.size_kib for pool in cell.pages)
+        added = {base: -more.pages * more.size_kib // base, more.size_kib: more.pages}
         pools = []
         for pool in cell.pages:
-            more = count if pool.size_kib == size_kib else -count * size_kib // base if pool.size_kib == base else 0
-            pools.append(PagePool(pool.size_kib, pool.total + more, None if pool.free is None else pool.free + more))
+            pages = added.get(pool.size_kib, 0)
+            pools.append(PagePool(pool.size_kib, pool.total + pages, None if pool.free is None else pool.free + pages))
         return msgspec.structs.replace(cell, pages=tuple(pools))
 
     return msgspec.structs.replace(
-        host, cells=tuple(changed(cell) if cell.id == number else cell for cell in host.cells)
+        host, cells=tuple(changed(cell) if cell.id == more.cell else cell for cell in host.cells)
     )
 
 
@@ -112,44 +142,49 @@ def _as_asked(guest: Placement) -> GuestTopology:
 
 
 def free_pcpus(question: Question, misfit: Misfit) -> Iterator[Change]:
-    """The fewest owned pCPUs of one cell that their guests would have to give up."""
-    short = {reason.host_cell for reason in misfit.misfits if reason.code in PCPU_CODES}
-    found = [(freed, number) for number in short if number is not None and (freed := _fewest(question, number))]
-    for freed, number in sorted(found, key=lambda entry: (len(entry[0]), entry[1])):
+    """The fewest owned pCPUs that their guests would have to give up: of one cell, else of several."""
+    cells = {reason.host_cell for reason in misfit.misfits if reason.code in PCPU_CODES}
+    short = sorted(number for number in cells if number is not None)
+    found = [freed for number in short if (freed := _fewest(question, [number]))]
+    if not found and len(short) > 1:
+        found = [freed for freed in [_fewest(question, short)] if freed]
+    for freed in sorted(found, key=len):
         owners = sorted({guest.name for guest in question.guests if guest.owned() & freed})
         whose = f", which guest{'s' * (len(owners) > 1)} {', '.join(owners)} own{'s' * (len(owners) == 1)}"
-        text = f"pCPU{'s' * (len(freed) > 1)} {freed} of cell {number} freed" + (whose if owners else "")
-        asked = msgspec.structs.replace(question, usage=_without(question.usage, number, freed))
+        where = [cell.id for cell in question.host.cells if cell.cpus & freed]
+        of = f"of cell{'s' * (len(where) > 1)} {', '.join(map(str, sorted(where)))}"
+        text = f"pCPU{'s' * (len(freed) > 1)} {freed} {of} freed" + (whose if owners else "")
+        asked = msgspec.structs.replace(question, usage=_without(question.usage, freed))
         yield Change(f"free pCPUs {freed}", f"with {text}", asked)
 
 
-def _fewest(question: Question, number: int) -> CpuSet:
-    """Owned pCPUs of this cell, freed core by core, least used cores first, until it fits; then no more than needed."""
-    cell = next(cell for cell in question.host.cells if cell.id == number)
-    owned = next((used.pinned for used in question.usage.cells if used.id == number), CpuSet())
-    cores = sorted((len(core.cpus & owned), core.cpus.first(), core.cpus & owned) for core in cell.cores)
+def _fewest(question: Question, numbers: Sequence[int]) -> CpuSet:
+    """Owned pCPUs of these cells, freed core by core, least used cores first, until it fits; no more than needed."""
+    cells = [cell for cell in question.host.cells if cell.id in numbers]
+    owned = CpuSet(cpu for used in question.usage.cells if used.id in numbers for cpu in used.pinned)
+    cores = sorted(
+        (len(core.cpus & owned), core.cpus.first(), core.cpus & owned) for cell in cells for core in cell.cores
+    )
     order = [cpu for _, _, mine in cores for cpu in mine] or list(owned)
     freed: list[int] = []
     for cpu in order:
         freed.append(cpu)
-        if _fits_without(question, number, freed):
+        if _fits_without(question, freed):
             break
     else:
         return CpuSet()
     for cpu in freed[:-1]:
         fewer = [other for other in freed if other != cpu]
-        if _fits_without(question, number, fewer):
+        if _fits_without(question, fewer):
             freed = fewer
     return CpuSet(freed)
 
 
-def _fits_without(question: Question, number: int, freed: list[int]) -> bool:
-    usage = _without(question.usage, number, CpuSet(freed))
+def _fits_without(question: Question, freed: list[int]) -> bool:
+    usage = _without(question.usage, CpuSet(freed))
     return ask(msgspec.structs.replace(question, usage=usage)).fits
 
 
-def _without(usage: Usage, number: int, freed: CpuSet) -> Usage:
-    cells = tuple(
-        msgspec.structs.replace(cell, pinned=cell.pinned - freed) if cell.id == number else cell for cell in usage.cells
-    )
+def _without(usage: Usage, freed: CpuSet) -> Usage:
+    cells = tuple(msgspec.structs.replace(cell, pinned=cell.pinned - freed) for cell in usage.cells)
     return msgspec.structs.replace(usage, cells=cells)

@@ -139,8 +139,9 @@ def _device_affinity(question: Question, misfit: Misfit) -> Iterator[Change]:
 
 
 def _page_size(question: Question, misfit: Misfit) -> Iterator[Change]:
-    """Another page size, larger ones first."""
-    if parse_guest(question.request).page is not None:
+    """Another page size, larger ones first; also for a guest that names none, where the ordinary pages are few."""
+    lacks = any(reason.code == Code.NOT_ENOUGH_MEMORY for reason in misfit.misfits)
+    if parse_guest(question.request).page is not None or lacks:
         sizes = sorted({pool.size_kib for cell in question.host.cells for pool in cell.pages}, reverse=True)
         for size in sizes:
             yield _with_specs(question, {"hw:mem_page_size": str(size)}, "mem_page_size")

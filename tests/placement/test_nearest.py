@@ -13,6 +13,7 @@ from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import Device, HostTopology
 from agent.core.usage import CellUsage, PageUse, Usage
+from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
 from agent.placement.nearest import changes, nearest
 from tests.hosts import host
@@ -130,6 +131,25 @@ def test_a_known_guest_that_could_move_is_named() -> None:
     assert next(message for change, message in found.items() if change.startswith("free")).endswith(
         f"which guest {guests[0].name} owns"
     )
+
+
+def test_a_guest_of_two_cells_may_need_pages_and_pcpus_on_both() -> None:
+    wide = {"hw__numa_nodes": "2", "hw__mem_page_size": "2MB"}
+    full = tuple(CellUsage(number, pages=(PageUse(2048, 4096 - 100 * number),)) for number in (0, 1))
+    found = changes(host("huge-pages"), Usage(full), asked(2, 1024, **wide))
+    assert "cell 0: 2048 KiB pages +256; cell 1: 2048 KiB pages +156" in [change.change for change in found]
+    found = changes(host("no-smt"), pinned("0-5", "8-13"), asked(6, 512, hw__numa_nodes="2"))
+    assert ("free pCPUs 5,8", "fits on cells 0, 1 with pCPUs 5,8 of cells 0, 1 freed") in [
+        (change.change, change.message) for change in found
+    ]
+
+
+def test_a_guest_that_names_no_page_size_may_be_told_one() -> None:
+    """All but 1 GiB of each cell is in 2 MiB pages."""
+    tight = parse_synthetic("cell:2 core:4 memory:8GiB pages:2M=3584")
+    found = nearest(tight, Usage(), asked(2, 2048))
+    assert found is not None
+    assert found.change == "hw:mem_page_size=2048"
 
 
 def test_a_request_that_fits_needs_no_change() -> None:

@@ -29,7 +29,7 @@ def parse_guest(request: Request) -> GuestTopology:
     """
     _check_sizes(request)
     specs = Specs(request)
-    keys.check_keys(specs.flavor)
+    keys.check_keys(specs.flavor, specs.image)
     wishes = cpus.parse_cpus(specs)
     page = memory.parse_page(specs)
     count = cells.parse_cell_count(specs)

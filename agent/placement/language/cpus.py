@@ -143,7 +143,10 @@ def _threads_trait(specs: Specs) -> str | None:
             if specs.flavor[key] not in ("required", "forbidden"):
                 raise BadRequest(key, specs.flavor[key], "is no trait wish", allowed="required, forbidden")
             return specs.flavor[key]
-    return "required" if specs.image.get("trait:HW_CPU_HYPERTHREADING") == "required" else None
+    text = specs.image.get("trait:HW_CPU_HYPERTHREADING")
+    if text not in (None, "required"):
+        raise BadRequest("trait:HW_CPU_HYPERTHREADING", text, "is no trait wish of an image", allowed="required")
+    return text
 
 
 def _dedicated_mask(specs: Specs) -> CpuSet:

@@ -87,8 +87,8 @@ NUMBERED = ("numa_cpus", "numa_mem")
 HIGHEST_GUEST_CELL = 127
 
 
-def check_keys(extra_specs: dict[str, str]) -> None:
-    """Refuse unknown keys of the ``hw:`` and ``cw:`` namespaces, and numbered keys with gaps."""
+def check_keys(extra_specs: dict[str, str], properties: dict[str, str]) -> None:
+    """Refuse unknown keys of the ``hw:`` and ``cw:`` namespaces, and numbered keys with gaps, also of an image."""
     for key in sorted(extra_specs):
         namespace, colon, name = key.partition(":")
         if not colon or namespace not in ("hw", "cw"):
@@ -97,19 +97,24 @@ def check_keys(extra_specs: dict[str, str]) -> None:
             if name not in OURS:
                 raise BadRequest(key, extra_specs[key], "is no such extra spec", allowed=_listed("cw", OURS))
         elif name not in PLACING and name not in PASSING:
-            _check_numbered(key, name, extra_specs)
+            stem, _, number = name.partition(".")
+            if stem not in NUMBERED:
+                near = [known for known in PLACING + NUMBERED if known.split("_")[0] == stem.split("_")[0]]
+                raise BadRequest(key, extra_specs[key], "is no such extra spec", allowed=_listed("hw", near or PLACING))
+            _check_numbered(key, number, extra_specs)
+    for key in sorted(properties):
+        stem, _, number = key.removeprefix("hw_").partition(".")
+        if key.startswith("hw_") and stem in NUMBERED:
+            _check_numbered(key, number, properties)
 
 
-def _check_numbered(key: str, name: str, extra_specs: dict[str, str]) -> None:
-    stem, _, number = name.partition(".")
-    if stem not in NUMBERED:
-        near = [known for known in PLACING + NUMBERED if known.split("_")[0] == stem.split("_")[0]]
-        raise BadRequest(key, extra_specs[key], "is no such extra spec", allowed=_listed("hw", near or PLACING))
-    if not (number.isascii() and number.isdigit()) or len(number) > 3 or int(number) > HIGHEST_GUEST_CELL:
-        raise BadRequest(key, extra_specs[key], "names no guest cell", allowed=f"hw:{stem}.0 to .{HIGHEST_GUEST_CELL}")
-    missing = [n for n in range(int(number)) if f"hw:{stem}.{n}" not in extra_specs]
+def _check_numbered(key: str, number: str, values: dict[str, str]) -> None:
+    stem = key.removesuffix("." + number)
+    if number not in map(str, range(HIGHEST_GUEST_CELL + 1)):
+        raise BadRequest(key, values[key], "names no guest cell", allowed=f"{stem}.0 to .{HIGHEST_GUEST_CELL}")
+    missing = [n for n in range(int(number)) if f"{stem}.{n}" not in values]
     if missing:
-        raise BadRequest(key, extra_specs[key], f"hw:{stem}.{missing[0]} is missing: guest cells count from 0")
+        raise BadRequest(key, values[key], f"{stem}.{missing[0]} is missing: guest cells count from 0")
 
 
 def _listed(namespace: str, names: tuple[str, ...] | list[str]) -> str:

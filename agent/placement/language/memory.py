@@ -10,7 +10,7 @@ from agent.core.policy import MemPolicy
 from agent.placement.language.specs import Specs, one_of, yes_or_no
 
 PAGE_SIZES = "small, large, any, a number of KiB, or a size such as 2MB or 1GB"
-_SIZE = re.compile(r"(\d{1,12}|\d{0,12}\.\d{1,6})([KMGT]?)(?:i?)(b|bit|B)")
+_SIZE = re.compile(r"([0-9]{1,12}|[0-9]{0,12}\.[0-9]{1,6})([KMGT]?)(?:i?)(b|bit|B)")
 _FACTOR_KIB = {"": 1 / 1024, "K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
 HIGHEST_PAGE_KIB = 1 << 30
 
