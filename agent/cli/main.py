@@ -70,19 +70,22 @@ SCHEDULER_PACKAGES = ("numpy", "sqlalchemy", "alembic", "psycopg", "litestar", "
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the answer is the process's exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if argv is None and isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no × shows a ? there
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(f"cellwright {__version__}")
-        return 0
-    verb = words[0]
-    if verb not in VERBS:
-        return complain(f"{verb!r} is no verb; verbs: {', '.join(VERBS)}", 2)
+    if argv is None:
+        _open_streams()
+    verb, rest = split_verb(words)
     try:
-        return run_verb(verb, words[1:], ends_process=argv is None)
+        if verb in VERBS:
+            return run_verb(verb, rest, ends_process=argv is None)
+        if verb in ("-V", "--version"):
+            print(f"cellwright {__version__}", flush=True)
+            return 0
+        if verb in ("-h", "--help", "help"):
+            print(usage(), flush=True)
+            return 0
+        if not verb:
+            print(usage(), file=sys.stderr)
+            return 2
+        return complain(no_such_verb(verb), 2)
     except CellwrightError as why:
         return complain(str(why), why.exit_code)
     except BrokenPipeError:
@@ -98,6 +101,33 @@ def main(argv: list[str] | None = None) -> int:
         return complain(f"{why.filename or 'output'}: {why.strerror}", 1)
     except KeyboardInterrupt:
         return 130
+
+
+def split_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb, and what it is given: ``--format json topology`` and ``help topology`` are understood too."""
+    if words and words[0] == "help" and len(words) > 1:
+        return words[1], [*words[2:], "--help"]
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "-V", "--version"):
+        at = next((number for number, word in enumerate(words) if word in VERBS), 0)
+        return words[at], words[:at] + words[at + 1 :]
+    return (words[0], words[1:]) if words else ("", [])
+
+
+def no_such_verb(word: str) -> str:
+    """What is said of a word that is no verb: the verbs most like it, else all of them."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, VERBS)
+    return f"{word!r} is no verb; " + (f"do you mean {' or '.join(near)}?" if near else f"verbs: {', '.join(VERBS)}")
+
+
+def _open_streams() -> None:
+    """Streams that were closed (``>&-``) lead to /dev/null; a terminal that has no × shows a ? there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open("/dev/null", mode))  # noqa: PTH123, SIM115  # as early as this, and for good
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
@@ -139,7 +169,7 @@ def usage() -> str:
         "\n".join([f"{about}:", *(f"  {verb:<{width}}  {line}" for verb, line in verbs.items())])
         for about, verbs in GROUPS.items()
     )
-    return "\n\n".join(["usage: cellwright VERB [options]", *groups, EXIT_CODES])
+    return "\n\n".join(["usage: cellwright VERB [options]; VERB --help tells which", *groups, EXIT_CODES])
 
 
 def complain(message: str, code: int) -> int:

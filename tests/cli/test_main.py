@@ -1,4 +1,4 @@
-"""What holds for every verb: where its words go."""
+"""What holds for every verb: how it is called, and where its words go."""
 
 import os
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from agent import __version__
+from agent.cli.main import VERBS, main
 
 ROOT = Path(__file__).parents[2]
 PLACE = ("place", "--synthetic", "core:32", "--request", str(ROOT / "examples/pinned.toml"))
@@ -17,3 +20,75 @@ def test_a_terminal_that_lacks_a_character_shows_a_question_mark(encoding: str, 
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)
     assert f"2 sockets {sign} 1 cores" in done.stdout.decode(encoding)
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which ``$C`` is the command; its exit code is that of the pipe's first part."""
+    command = ["bash", "-c", f'{line}; exit "${{PIPESTATUS[0]}}"']
+    environment = os.environ | {"C": f"{sys.executable} -m agent"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "begins"),
+    [
+        (["--help"], "usage: cellwright VERB"),
+        (["help"], "usage: cellwright VERB"),
+        (["-V"], f"cellwright {__version__}"),
+        (["--version"], f"cellwright {__version__}"),
+        # as git and the openstack client have it
+        (["help", "place"], "usage: cellwright place"),
+        # as virsh has it, options before the verb
+        (["--synthetic", "core:1", "topology", "--format", "json"], '{"schema":"cellwright.topology/1"'),
+    ],
+)
+def test_words_are_understood_where_other_tools_have_them(
+    words: list[str], begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(words)
+    except SystemExit as end:  # argparse ends so after --help
+        code = int(end.code or 0)
+    assert (code, capsys.readouterr().out.startswith(begins)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "usage: cellwright VERB"),
+        (["topolgy"], "cellwright: 'topolgy' is no verb; do you mean topology?\n"),
+        (["frobnicate"], f"cellwright: 'frobnicate' is no verb; verbs: {', '.join(VERBS)}\n"),
+        (["--frobnicate"], f"cellwright: '--frobnicate' is no verb; verbs: {', '.join(VERBS)}\n"),
+    ],
+)
+def test_what_is_no_verb_is_bad_usage_and_said_on_stderr(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.startswith(said)) == ("", True)
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "topology --synthetic core:2", "place --help"])
+def test_a_reader_that_goes_early_hears_nothing_and_is_told_nothing(words: str) -> None:
+    done = shell(f"$C {words} | head -c 0")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["--help", "topology --synthetic core:2", " ".join(PLACE)])
+def test_a_full_disk_is_one_line(words: str) -> None:
+    done = shell(f"$C {words} > /dev/full")
+    assert (done.returncode, done.stderr) == (1, "cellwright: output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("$C topology --synthetic core:2 >&-", 0),
+        ("$C frobnicate 2>&-", 2),
+        ("$C place --synthetic core:2 --request - <&-", 2),
+    ],
+)
+def test_streams_that_are_closed_end_no_verb(line: str, code: int) -> None:
+    done = shell(line)
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False)
