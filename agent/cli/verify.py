@@ -15,18 +15,13 @@ is not running.  2: there is no such domain.  5: libvirt is not reachable.
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from agent.core.errors import FINDINGS
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # argparse is imported only where there are options that need it
-    from argparse import ArgumentParser, Namespace
+from agent.core.errors import FINDINGS, BadInput
 
 
 def configure(parser: ArgumentParser) -> None:
     """Which guests, how deep, and in what form."""
-    from argparse import RawDescriptionHelpFormatter
-
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("domains", nargs="*", metavar="DOMAIN", help="names of running domains")
     parser.add_argument("--all", action="store_true", help="all running domains (as without a name)")
@@ -38,36 +33,18 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Print the verdict; 0 when it is proven, else 4."""
     if args.all and args.domains:
-        from agent.core.errors import BadInput
-
         raise BadInput(f"--all and {' '.join(args.domains)}: give names, or --all, not both")
-    return verify(args.domains, uri=args.connect, quick=args.quick, form=args.format)
-
-
-def run_quick(argv: list[str]) -> int | None:
-    """Names, --all, --quick and --format json without argparse; None for every other use."""
-    words = " ".join(argv).replace("--format json", "--format=json").split()
-    names = [word for word in words if not word.startswith("-")]
-    options = {word for word in words if word.startswith("-")}
-    if options - {"--all", "--quick", "--format=json"} or (names and "--all" in options) or any(" " in w for w in argv):
-        return None
-    form = "json" if "--format=json" in options else "table"
-    return verify(names, uri="qemu:///system", quick="--quick" in options, form=form)
-
-
-def verify(names: list[str], *, uri: str, quick: bool, form: str) -> int:
-    """The verdict on stdout; 0 when it is proven, else 4."""
     from agent.compute.driver import Driver
     from agent.compute.prove import verify_host
 
-    with Driver(uri) as libvirt:
-        verdict = verify_host(libvirt, names=names or None, quick=quick)
-        versions = libvirt.versions() if form == "evidence" else ()
-    if form == "json":
+    with Driver(args.connect) as libvirt:
+        verdict = verify_host(libvirt, names=args.domains or None, quick=args.quick)
+        versions = libvirt.versions() if args.format == "evidence" else ()
+    if args.format == "json":
         from agent.core.codec import encode
 
         sys.stdout.write(encode(verdict).decode() + "\n")
-    elif form == "evidence":
+    elif args.format == "evidence":
         from agent import __version__
         from agent.picture.verdict import render_evidence
 
