@@ -34,7 +34,7 @@ class Client:
         keep: bool = False,
     ) -> None:
         self._at = _split(address)
-        self._token = token
+        self._token = _check_token(token)
         self._ca_file = ca_file
         self._timeout_s = timeout_s
         self._kept = threading.local() if keep else None
@@ -50,9 +50,12 @@ class Client:
         if status in (307, 308) and "location" in headers:
             asked = _split(headers["location"])
             status, headers, answer = self._send(asked, method, asked.path, data, timeout_s)
-        if status < 300:
+        if status >= 300:
+            raise _refusal(status, answer, asked.netloc)
+        try:
             return json.loads(answer) if answer else None
-        raise _refusal(status, answer, asked.netloc)
+        except ValueError as why:
+            raise Unreachable(f"{asked.scheme}://{asked.netloc} answers, and is no scheduler: {why}") from why
 
     def _send(
         self, at: SplitResult, method: str, path: str, data: bytes | None, timeout_s: float | None
@@ -95,7 +98,10 @@ class Client:
 
     def _connect(self, at: SplitResult, timeout_s: float) -> HTTPConnection:
         if at.scheme == "https":
-            context = ssl.create_default_context(cafile=self._ca_file)
+            try:
+                context = ssl.create_default_context(cafile=self._ca_file)
+            except OSError as why:
+                raise BadInput(f"CA file {self._ca_file}: {why}; allowed: a readable file of certificates") from why
             return HTTPSConnection(at.hostname or "", at.port, timeout=timeout_s, context=context)
         return HTTPConnection(at.hostname or "", at.port, timeout=timeout_s)
 
@@ -123,6 +129,13 @@ def _split(address: str) -> SplitResult:
     if not good:
         raise BadInput(f"scheduler address {address!r}; allowed: http://HOST:PORT or https://HOST:PORT")
     return parts
+
+
+def _check_token(token: str | None) -> str | None:
+    """The token as it is; BadInput, which does not show it, when an HTTP header cannot carry it."""
+    if token and not (token.isascii() and token.isprintable()):
+        raise BadInput("the scheduler's token has characters that no token has; allowed: printable ASCII")
+    return token
 
 
 def _refusal(status: int, answer: bytes, where: str) -> CellwrightError:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from agent.compute.client import Client
-from agent.core.errors import Unreachable
+from agent.core.errors import BadInput, Unreachable
 
 
 class Server(ThreadingHTTPServer):
@@ -17,6 +17,7 @@ class Server(ThreadingHTTPServer):
     connections = 0
     calls = 0
     drops = False
+    says = b"{}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,9 +31,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.calls += 1
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(self.server.says)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(self.server.says)
         self.close_connection = self.server.drops
 
     def log_message(self, *words: object) -> None:
@@ -92,3 +93,22 @@ def test_a_scheduler_that_is_gone_is_said_and_found_again() -> None:
     assert client.call("GET", "/x") == {}
     again.shutdown()
     again.server_close()
+
+
+def test_a_server_that_is_no_scheduler_is_told_from_one(server: Server) -> None:
+    server.says = b"<html>It works!</html>"
+    with pytest.raises(Unreachable, match=r"^http://127.0.0.1:\d+ answers, and is no scheduler: "):
+        client_of(server, keep=False).call("GET", "/x")
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "€uro"])
+def test_a_token_that_no_header_carries_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        Client("http://127.0.0.1:1", token)
+    assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["/absent", "/etc/hostname"])
+def test_a_ca_file_that_cannot_be_used_is_named(file: str) -> None:
+    with pytest.raises(BadInput, match=f"^CA file {file}: "):
+        Client("https://127.0.0.1:1", None, ca_file=file).call("GET", "/x")
