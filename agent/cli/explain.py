@@ -20,7 +20,7 @@ from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
 from agent.cli.live import Neighbours, add_usage_options, limits_of, neighbours_of
 from agent.core.claims import claim
-from agent.core.codec import decode, encode
+from agent.core.codec import decode_placement, encode
 from agent.core.errors import DOES_NOT_FIT
 from agent.core.listing import NewInstance
 from agent.core.misfit import Code
@@ -120,7 +120,7 @@ def _columns(reason: Reason | None) -> tuple[str, str, str]:
 
 def _load_guests(path: str) -> Neighbours:
     lines = [(number, line) for number, line in enumerate(read_input(path).splitlines(), 1) if line.strip()]
-    guests = tuple(decode(line, Placement, source=f"{path}:{number}") for number, line in lines)
+    guests = tuple(decode_placement(line, source=f"{path}:{number}") for number, line in lines)
     usage = Usage()
     for guest in guests:
         usage = claim(usage, guest)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent.core.codec import decode
 from agent.core.errors import BadInput
-from agent.core.topology import HostTopology
+from agent.core.topology import HostTopology, find_contradiction
 from agent.settings.present import FOLDER, is_configured
 
 TYPE_CHECKING = False
@@ -117,7 +117,10 @@ def kernel_files(args: Namespace) -> Root:
 
 def _load_host(args: Namespace) -> HostTopology:
     if args.topology is not None:
-        return decode(read_input(args.topology), HostTopology, source=args.topology)
+        host = decode(read_input(args.topology), HostTopology, source=args.topology)
+        if wrong := find_contradiction(host):
+            raise BadInput(f"{args.topology}: {wrong}")
+        return host
     if args.synthetic is not None:
         from agent.inspection.synthetic import parse_synthetic
 

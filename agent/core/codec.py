@@ -14,7 +14,7 @@ import msgspec
 from agent.core.cpulist import BadCpuList
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.placement import Misfit, Placement
+from agent.core.placement import Misfit, Placement, find_contradiction
 
 T = TypeVar("T")
 
@@ -67,11 +67,18 @@ def to_tree(obj: Any) -> Any:
 
 
 def decode_answer(data: bytes | str, *, source: str = "document") -> Placement | Misfit:
-    """Read a Placement document, which has one of two shapes, told apart by ``fits``."""
+    """Read a Placement document from elsewhere, which has one of two shapes, told apart by ``fits``."""
+    if not decode(data, _AnswerHead, source=source).fits:
+        return decode(data, Misfit, source=source)
+    return decode_placement(data, source=source)
 
-    if decode(data, _AnswerHead, source=source).fits:
-        return decode(data, Placement, source=source)
-    return decode(data, Misfit, source=source)
+
+def decode_placement(data: bytes | str, *, source: str = "document") -> Placement:
+    """Read a Placement from elsewhere: as ``decode``, and BadInput when its parts contradict each other."""
+    placement = decode(data, Placement, source=source)
+    if wrong := find_contradiction(placement):
+        raise BadInput(f"{source}: {wrong}")
+    return placement
 
 
 class _AnswerHead(msgspec.Struct):

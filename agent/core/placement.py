@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.policy import CpuPolicy, MemPolicy
 
 SCHEMA = "cellwright.placement/1"
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=HIGHEST_CPU)]
+Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+PageSize = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
+Count = Annotated[int, msgspec.Meta(ge=1, lt=HIGHEST_CPU)]
 
 
 class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,13 +29,13 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
     guest is told: guest cell → ACPI distance (10 is itself); empty when it is told nothing.
     """
 
-    guest_cell: int
-    host_cell: int
+    guest_cell: Number
+    host_cell: Number
     vcpus: CpuSet
-    memory_kib: int
-    page_kib: int | None = None
-    pool_kib: int | None = None
-    base_page_kib: int = 4
+    memory_kib: Size
+    page_kib: PageSize | None = None
+    pool_kib: PageSize | None = None
+    base_page_kib: PageSize = 4
     policy: CpuPolicy
     pins: dict[int, CpuSet]
     dedicated: CpuSet | None = None
@@ -51,9 +57,9 @@ class PlacedCell(msgspec.Struct, frozen=True, kw_only=True):
 class CpuTopology(msgspec.Struct, frozen=True):
     """What the guest sees: sockets × cores × threads = its vCPUs."""
 
-    sockets: int
-    cores: int
-    threads: int
+    sockets: Count
+    cores: Count
+    threads: Count
 
 
 class CpuTune(msgspec.Struct, frozen=True):
@@ -120,7 +126,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything of one guest goes.  With ``cells`` empty the guest floats over ``emulator``, the shared set.
 
     ``reserved`` holds pCPUs owned beside the pins: kept for the emulator, or idle siblings.  ``realtime`` holds the
-    vCPUs that run in real time, under SCHED_FIFO with priority 1 where ``schedules`` does not say otherwise.
+    vCPUs that run in real time, under SCHED_FIFO with priority 1 where ``schedules`` does not say otherwise.  A
+    document that does not say ``vcpus`` and ``memory_kib`` means those of its cells.
     """
 
     schema: str = SCHEMA
@@ -128,8 +135,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     name: str
     flavor: str = ""
-    vcpus: int
-    memory_kib: int
+    vcpus: Number = 0
+    memory_kib: Size = 0
     cells: tuple[PlacedCell, ...] = ()
     emulator: CpuSet
     iothreads: dict[int, CpuSet] = {}
@@ -143,6 +150,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     bandwidth_shares: tuple[BandwidthShare, ...] = ()
     locked: bool = False
     devices: tuple[PlacedDevice, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.vcpus:
+            seen = self.cpu_topology
+            vcpus = sum(len(cell.vcpus) for cell in self.cells) or seen.sockets * seen.cores * seen.threads
+            msgspec.structs.force_setattr(self, "vcpus", vcpus)
+        if not self.memory_kib and self.cells:
+            msgspec.structs.force_setattr(self, "memory_kib", sum(cell.memory_kib for cell in self.cells))
 
     def owned(self) -> CpuSet:
         """Every pCPU that nobody else may be given while this guest has it: dedicated pins and ``reserved``."""
@@ -161,6 +176,27 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         if vcpu is None:
             return None
         return self.schedules.vcpus.get(vcpu, REALTIME if vcpu in self.realtime else None)
+
+
+def find_contradiction(placement: Placement) -> str | None:
+    """The first thing in a document from elsewhere that cannot be, in words; None when all of it holds together."""
+    if not placement.memory_kib:
+        return "memory_kib is missing, and no cell says how much"
+    placed = 0
+    for cell in placement.cells:
+        where = f"guest cell {cell.guest_cell}"
+        if set(cell.pins) != set(cell.vcpus):
+            return f"{where}: its vcpus are {cell.vcpus}, and pins has {', '.join(map(str, sorted(cell.pins)))}"
+        if again := CpuSet.of_mask(cell.vcpus.mask & placed):
+            return f"{where}: vCPUs {again} are of another guest cell too"
+        placed |= cell.vcpus.mask
+        for vcpu in cell.owning():
+            if vcpu not in cell.pins or len(cell.pins[vcpu]) != 1:
+                return f"{where}: vCPU {vcpu} owns one pCPU, and its pin is {str(cell.pins.get(vcpu, ''))!r}"
+    if placement.cells and placed != (1 << placement.vcpus) - 1:
+        return f"vcpus is {placement.vcpus}, and the cells have {CpuSet.of_mask(placed)}"
+    numbers = [cell.guest_cell for cell in placement.cells]
+    return None if len(set(numbers)) == len(numbers) else f"guest cells are numbered {', '.join(map(str, numbers))}"
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

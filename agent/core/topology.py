@@ -143,3 +143,25 @@ class HostTopology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if self.shared_set is not None:
             return self.shared_set & self.online
         return self.usable() if self.dedicated_set is None else CpuSet()
+
+
+def find_contradiction(host: HostTopology) -> str | None:
+    """The first thing in a document from elsewhere that no kernel shows, in words; None when it holds together."""
+    placed = 0
+    for cell in host.cells:
+        where = f"cell {cell.id}"
+        if sum(other.id == cell.id for other in host.cells) > 1:
+            return f"{where} is listed twice"
+        if again := CpuSet.of_mask(cell.cpus.mask & placed):
+            return f"{where}: pCPUs {again} are in another cell too"
+        if outside := cell.cpus - host.online:
+            return f"{where}: pCPUs {outside} are not in online, {str(host.online)!r}"
+        placed |= cell.cpus.mask
+        if any(not core.cpus for core in cell.cores):
+            return f"{where}: a core without pCPUs"
+        if any(pool.size_kib < 1 for pool in cell.pages):
+            return f"{where}: a page size below 1 KiB"
+        counts = [number for pool in cell.pages for number in (pool.total, pool.free)]
+        if any(number is not None and number < 0 for number in (cell.memory_kib, cell.free_kib, *counts)):
+            return f"{where}: less than no memory"
+    return None

@@ -5,10 +5,15 @@ Usage is the sum of all claims.  Sizes are KiB, page counts are pages.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
+
+Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class PageUse(msgspec.Struct, frozen=True):
@@ -60,9 +65,9 @@ class Usage(msgspec.Struct, frozen=True):
 class ReservedPages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``reserved_huge_pages``: pages of one size on one cell that guests may not have."""
 
-    cell: int
-    size_kib: int
-    count: int
+    cell: Size
+    size_kib: Annotated[int, msgspec.Meta(ge=1)]
+    count: Size
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +76,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``reserved_memory_mb`` is per cell, in MiB.  Ratios bind floating guests only.
     """
 
-    cpu_allocation_ratio: float | None = None
-    ram_allocation_ratio: float | None = None
-    reserved_memory_mb: dict[int, int] = {}
+    cpu_allocation_ratio: Ratio | None = None
+    ram_allocation_ratio: Ratio | None = None
+    reserved_memory_mb: dict[Size, Size] = {}
     reserved_huge_pages: tuple[ReservedPages, ...] = ()
     packing: PackingPolicy = PackingPolicy.BALANCED

@@ -21,7 +21,7 @@ def render_numactl(host: HostTopology) -> str:
     # numactl takes a kernel without NUMA for one node, 10 from itself, and a distance of 0 for not known
     no_numa = len(ids) == 1 and any(phrase.startswith("NUMA") for phrase in host.unknown)
     distances = {cell.id: cell.distances or ({cell.id: 10} if no_numa else {}) for cell in host.cells}
-    if not distances[ids[-1]].get(ids[0]):
+    if not ids or not distances[ids[-1]].get(ids[0]):
         lines.append("No distance information available.")
     else:
         lines += ["node distances:", "node " + "".join(f"{one: 3d} " for one in ids)]

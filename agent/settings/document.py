@@ -6,18 +6,15 @@ the field's name, and every field of it is a key.  Reading, merging and ``config
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
-from agent.core.usage import ReservedPages
+from agent.core.usage import Ratio, ReservedPages, Size
 from agent.settings.agent import AgentSettings
 from agent.settings.scheduling import SchedulingSettings, Service
-
-Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
-Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,13 @@ def test_bad_input_is_one_line_and_exit_2(
     assert err.count("\n") == 1
 
 
+def test_a_host_that_no_kernel_shows_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = {"hostname": "h", "online": "0-3", "cells": [{"id": 0, "cpus": "0-1"}, {"id": 0, "cpus": "2-3"}]}
+    host = written(tmp_path, "h.json", json.dumps(twice))
+    assert main(["place", "--topology", host, "--request", written(tmp_path, "r.json", json.dumps(request()))]) == 2
+    assert capsys.readouterr().err == f"cellwright: {host}: cell 0 is listed twice\n"
+
+
 def test_a_bad_line_of_many_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = json.dumps(request()) + "\n" + json.dumps(request(numa_nodes="0"))
     assert main([*HOST, "--requests", written(tmp_path, "r.jsonl", lines)]) == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.cpuset import CpuSet
+from agent.core.topology import HostTopology
 from agent.inspection.host import read_host
 from agent.picture.cpus import render_cpus
 from agent.picture.numactl import render_numactl
@@ -30,6 +31,11 @@ def test_a_named_host_looks_like_this(view: str, name: str, request: pytest.Fixt
 @pytest.mark.parametrize("name", NAMED)
 def test_the_table_fits_80_columns(name: str) -> None:
     assert max(len(line) for line in render_table(host(name)).splitlines()) <= 80
+
+
+def test_a_document_without_cells_has_no_nodes() -> None:
+    text = render_numactl(HostTopology(hostname="h", online=CpuSet([0]), cells=()))
+    assert text == "available: 0 nodes ()\nNo distance information available.\n"
 
 
 def test_numactl_says_the_same_of_this_host_as_numactl_itself() -> None:

@@ -30,7 +30,7 @@ from agent.core.listing import (
     ZoneView,
 )
 from agent.core.request import Flavor
-from agent.core.topology import HostTopology
+from agent.core.topology import HostTopology, find_contradiction
 from agent.scheduler import views
 from agent.scheduler.api.auth import operators, readers
 from agent.scheduler.service import Scheduler
@@ -65,6 +65,8 @@ class Hosts(Controller):
         if known is not None and known.agent:
             raise BadInput(f"host {data.name} exists already, and its agent says what it is")
         topology = replace(convert(data.topology, HostTopology, source="topology"), hostname=data.name)
+        if wrong := find_contradiction(topology):
+            raise BadInput(f"topology: {wrong}")
         facts = convert({"disk_gb": data.disk_gb, **data.facts}, HostFacts, source="facts")
         _scheduler(state).put_host(HostRecord(name=data.name, topology=topology, facts=facts, agent=False))
         return views.view_host(_scheduler(state), data.name)
