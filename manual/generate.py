@@ -15,10 +15,24 @@ from msgspec.structs import fields
 
 from agent import __version__
 from agent.cli.main import EXIT_CODES, VERBS
+from agent.core import policy
 from agent.core.codec import to_tree
+from agent.core.request import Flavor, Image, Request
+from agent.placement.language import ours
+from agent.placement.language.keys import PLACING
+from agent.scheduler.registry import all_filters
 from agent.settings.document import Settings
+from agent.settings.scheduling import DEFAULT_MULTIPLIERS
 
 DAEMONS = ("agent", "scheduler", "standalone")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "database.toml"
+POLICIES = {
+    "cpu_policy": policy.CpuPolicy,
+    "cpu_thread_policy": policy.ThreadPolicy,
+    "emulator_threads_policy": policy.EmulatorPolicy,
+    "numa_mempolicy": policy.MemPolicy,
+    "pci_numa_affinity_policy": policy.PciAffinity,
+}
 FILES = """.TP
 .I /etc/cellwright/cellwright.toml
 the settings; see
@@ -34,7 +48,7 @@ reads the settings again
 .B SIGTERM
 ends the agent; guests run on
 .TP
-.B /var/lib/cellwright/agent.json
+.I /var/lib/cellwright/agent.json
 what the agent remembers; it may be deleted, domains say themselves whose they are
 .TP
 .I /var/lib/cellwright/journal
@@ -79,6 +93,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """File name and text of every manual page."""
     yield "cellwright.1", _main_page()
     yield "cellwright.toml.5", _settings_page()
+    yield "cellwright-request.5", _request_page()
     for verb, line in VERBS.items():
         parser = parser_of(verb)
         parser.prog = f"cellwright-{verb}"
@@ -87,8 +102,12 @@ def pages() -> Iterator[tuple[str, str]]:
         if verb in DAEMONS:
             page.add_section("signals and files", "=", SIGNALS[verb] + "\n" + FILES)
         page.add_section("exit status", "=", _sentence(EXIT_CODES))
-        page.add_section("see also", "=", ".BR cellwright (1),\n.BR cellwright.toml (5)")
-        yield f"cellwright-{verb}.{8 if verb in DAEMONS else 1}", str(page)
+        page.add_section("see also", "=", ".BR cellwright (1),\n.BR cellwright.toml (5),\n.BR cellwright\\-request (5)")
+        text = str(page).replace(f"{_escape(parser.prog)}\\fR \\fI", f"cellwright {_escape(verb)}\\fR \\fI")
+        yield (
+            f"cellwright-{verb}.{8 if verb in DAEMONS else 1}",
+            text.replace(f"'{_escape(parser.prog)} ", f"'cellwright {_escape(verb)} "),
+        )
 
 
 def fish(parser: ArgumentParser) -> str:
@@ -172,6 +191,36 @@ def _settings_page() -> str:
             default = key.default if key.default is not NODEFAULT else key.default_factory()
             shown = to_tree(default)
             lines += [".TP", f".B {_escape(key.name)}", f"default: {_escape(str('unset' if shown is None else shown))}"]
+    lines += [".SH MULTIPLIERS", "Those in force where neither settings nor an aggregate say otherwise:"]
+    lines += [line for key, value in DEFAULT_MULTIPLIERS.items() for line in (".br", _escape(f"{key} = {value}"))]
+    lines += [".SH FILTERS", _escape(", ".join(sorted(all_filters(())))) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _request_page() -> str:
+    lines = [f'.TH CELLWRIGHT\\-REQUEST 5 "" "cellwright {__version__}" "Cellwright"', ".SH NAME"]
+    lines += ["cellwright\\-request \\- what somebody wants placed: flavor, image, hints", ".SH DESCRIPTION"]
+    lines += [
+        "A file in JSON, TOML or YAML, told by the end of its name.  The keys are OpenStack's own; an unknown one"
+    ]
+    lines += ["is refused by name.", ".SH EXAMPLE", ".nf", _escape(EXAMPLE.read_text().rstrip()), ".fi"]
+    for about, kind in (("request", Request), ("flavor", Flavor), ("image", Image)):
+        lines += [f".SH KEYS OF THE {about.upper()}", _escape(" ".join((kind.__doc__ or "").split()))]
+        lines += [f".br\n{_escape(', '.join(key.name for key in fields(kind)))}."]
+    lines += [
+        ".SH EXTRA SPECS OF OPENSTACK",
+        "As in OpenStack Compute's reference of flavor extra specs; images have most",
+    ]
+    lines += ["of them as properties with", ".B hw_", "in front."]
+    for name in sorted((*PLACING, "numa_cpus.N", "numa_mem.N")):
+        allowed = ", ".join(POLICIES[name]) if name in POLICIES else ""
+        lines += [".TP" if allowed else ".PP", f".B {_escape('hw:' + name)}", *([_escape(allowed)] if allowed else [])]
+    lines += [".PP", _escape("quota:cpu_shares, quota:cpu_period, quota:cpu_quota, resources:VCPU, resources:PCPU,")]
+    lines += [_escape("trait:HW_CPU_HYPERTHREADING and pci_passthrough:alias are read too.")]
+    lines += [".SH EXTRA SPECS OF CELLWRIGHT"]
+    table = [line for line in (ours.__doc__ or "").splitlines() if line.startswith("| cw:")]
+    for key, values, means in ([cell.strip() for cell in line.strip("|").split("|")] for line in table):
+        lines += [".TP", f".B {_escape(key)}", f".I {_escape(values)}", ".br", _escape(means)]
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import VERBS
+from agent.core.request import Flavor
+from agent.placement.language.keys import OURS, PLACING
 from tests.systemd.installed import PACKAGER, ROOT, install_system
 
 
@@ -53,7 +55,7 @@ def test_every_verb_has_a_page_that_man_reads(installed: Path) -> None:
     pages = {path.name: path for path in (installed / "usr/share/man").rglob("*.[158]")}
     daemons = {"agent", "scheduler", "standalone"}
     wanted = {f"cellwright-{verb}.{8 if verb in daemons else 1}" for verb in VERBS}
-    assert pages.keys() == wanted | {"cellwright.1", "cellwright.toml.5"}
+    assert pages.keys() == wanted | {"cellwright.1", "cellwright.toml.5", "cellwright-request.5"}
     for name, page in pages.items():
         done = subprocess.run(
             ["man", "--warnings", "-E", "UTF-8", "-l", page], capture_output=True, text=True, check=False
@@ -66,6 +68,18 @@ def test_the_settings_page_has_every_section(installed: Path) -> None:
     page = (installed / "usr/share/man/man5/cellwright.toml.5").read_text()
     for word in (".SH [host]", ".SH [agent]", ".SH [scheduler]", ".SH [scheduling]", "report_interval_s"):
         assert word.replace("_", "_") in page.replace("\\-", "-")
+
+
+def test_the_request_page_has_every_key(installed: Path) -> None:
+    page = (installed / "usr/share/man/man5/cellwright-request.5").read_text().replace("\\-", "-")
+    for key in (*(f"hw:{name}" for name in PLACING), *(f"cw:{name}" for name in OURS), *Flavor.__struct_fields__):
+        assert key in page
+
+
+def test_the_page_of_a_cluster_verb_shows_what_is_typed(installed: Path) -> None:
+    page = run("man", "-P", "cat", "-l", installed / "usr/share/man/man1/cellwright-instance.1")
+    assert "cellwright instance create\n" in page
+    assert "cellwright-instance create" not in page
 
 
 def test_fish_and_zsh_know_every_verb(installed: Path) -> None:
