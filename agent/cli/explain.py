@@ -30,7 +30,7 @@ from agent.core.units import format_exact_kib, format_kib
 from agent.core.usage import Usage
 from agent.picture.answer import render_answer
 
-IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.RAM_RATIO)
+IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.MEMORY_UNKNOWN, Code.RAM_RATIO)
 
 
 def configure(parser: ArgumentParser) -> None:

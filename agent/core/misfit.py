@@ -16,6 +16,7 @@ class Code(StrEnum):
     PAGES_DO_NOT_DIVIDE = "pages-do-not-divide"  # KiB of the guest cell, KiB of a page
     NOT_ENOUGH_PAGES = "not-enough-pages"  # KiB, KiB free in the best pool
     NOT_ENOUGH_MEMORY = "not-enough-memory"  # KiB, KiB
+    MEMORY_UNKNOWN = "memory-unknown"  # KiB; nobody knows how much the cell has
     NOT_ENOUGH_PCPUS = "not-enough-pcpus"  # dedicated pCPUs, free ones
     NOT_ENOUGH_SIBLINGS = "not-enough-siblings"  # require: vCPUs, vCPUs that fit side by side
     NOT_ENOUGH_WHOLE_CORES = "not-enough-whole-cores"  # isolate: cores, cores with all siblings free

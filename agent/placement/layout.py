@@ -40,6 +40,7 @@ class CellLayout(msgspec.Struct, frozen=True):
     l3_masks: tuple[int, ...]
     threads_per_core: int
     memory_kib: int
+    memory_known: bool
     pools: tuple[tuple[int, int], ...]
     sockets: frozenset[int | None]
     devices: tuple[Device, ...]
@@ -115,6 +116,7 @@ def _compile_cell(index: int, cell: Cell, dedicated: int, shared: int) -> CellLa
         l3_masks=l3_masks,
         threads_per_core=threads,
         memory_kib=cell.memory_kib or 0,
+        memory_known=cell.memory_kib is not None,
         pools=tuple(sorted((pool.size_kib, pool.total) for pool in cell.pages)),
         sockets=frozenset(core.socket for core in listed),
         devices=tuple(sorted(cell.devices, key=_device_order)),

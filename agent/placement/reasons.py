@@ -15,6 +15,7 @@ TEXTS = {
     Code.PAGES_DO_NOT_DIVIDE: "{wanted_exact} cannot be cut into pages of {available_size}",
     Code.NOT_ENOUGH_PAGES: "cell {cell} has {available_size} free in pages ({page}) of the {wanted_size} wanted",
     Code.NOT_ENOUGH_MEMORY: "cell {cell} has {available_size} of memory for the {wanted_size} wanted",
+    Code.MEMORY_UNKNOWN: "how much memory cell {cell} has is not known, and {wanted_size} are wanted",
     Code.NOT_ENOUGH_PCPUS: "cell {cell} has {available} free dedicated pCPUs of the {wanted} wanted",
     Code.NOT_ENOUGH_SIBLINGS: "cell {cell} has room for {available} of {wanted} vCPUs beside their siblings",
     Code.NOT_ENOUGH_WHOLE_CORES: "cell {cell} has {available} free cores of the {wanted} wanted by isolate",

@@ -72,7 +72,10 @@ def _memory_refusal(room: CellRoom, guest: GuestTopology, shape: Shape) -> Refus
         available = room.pools[size][owned] * size
         if memory_kib % size:
             return Code.PAGES_DO_NOT_DIVIDE, memory_kib, size
-    return None if memory_kib <= available else (Code.NOT_ENOUGH_MEMORY, memory_kib, available)
+    if memory_kib <= available:
+        return None
+    known = room.cell.memory_known
+    return (Code.NOT_ENOUGH_MEMORY, memory_kib, available) if known else (Code.MEMORY_UNKNOWN, memory_kib, None)
 
 
 def _floating_refusal(room: CellRoom, shape: Shape) -> Refusal | None:

@@ -91,6 +91,16 @@ def test_a_host_that_no_kernel_shows_is_refused(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == f"cellwright: {host}: cell 0 is listed twice\n"
 
 
+def test_memory_that_is_not_known_is_not_called_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = {"hostname": "h", "online": "0-31", "cells": [{"id": 0, "cpus": "0-31"}]}
+    path = written(tmp_path, "h.json", json.dumps(host))
+    wanted = ["--format", "json", "--request", written(tmp_path, "r.json", json.dumps(request()))]
+    assert main(["place", "--topology", path, *wanted]) == 3
+    (reason,) = json.loads(capsys.readouterr().out)["misfits"]
+    assert (reason["code"], reason["wanted"], reason["available"]) == ("memory-unknown", 4 << 20, None)
+    assert reason["message"] == "how much memory cell 0 has is not known, and 4 GiB are wanted"
+
+
 def test_a_bad_line_of_many_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = json.dumps(request()) + "\n" + json.dumps(request(numa_nodes="0"))
     assert main([*HOST, "--requests", written(tmp_path, "r.jsonl", lines)]) == 2
