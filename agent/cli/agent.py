@@ -26,7 +26,10 @@ WORDS |= {"textfile": "textfile", "metrics_listen": "metrics_listen", "ca_file":
 
 def configure(parser: ArgumentParser) -> None:
     """The options of ``cellwright agent``; each stands instead of its key in ``[agent]``."""
-    parser.add_argument("--scheduler", metavar="URL", help="default: http://127.0.0.1:8774")
+    address = os.environ.get("CELLWRIGHT_SCHEDULER")
+    parser.add_argument(
+        "--scheduler", metavar="URL", default=address, help="or CELLWRIGHT_SCHEDULER; default: http://127.0.0.1:8774"
+    )
     parser.add_argument("--token-file", metavar="FILE", help="the file with this host's token; or CELLWRIGHT_TOKEN")
     parser.add_argument("--ca-file", metavar="FILE", help="the authority that signed the scheduler's certificate")
     parser.add_argument("--config", metavar="FILE", help="this file instead of /etc/cellwright")
