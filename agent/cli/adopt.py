@@ -11,6 +11,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
+from agent.cli.answer import add_answer_format, print_answer
 from agent.cli.connect import add_connect_options, changing
 from agent.core.errors import FINDINGS
 
@@ -22,6 +23,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("domain", metavar="DOMAIN", help="name of a domain that somebody else made")
     parser.add_argument("--owner", default="", help="whom the guest is for; goes into the metadata")
     parser.add_argument("--dry-run", action="store_true", help="print the claims and change nothing")
+    add_answer_format(parser)
     add_settings_options(parser)
     add_connect_options(parser)
 
@@ -31,7 +33,6 @@ def run(args: Namespace) -> int:
     from agent.cli.hosts import load_host
     from agent.compute.adopt import adoption_overlaps, apply_adoption, plan_adoption
     from agent.compute.usage import read_claimants
-    from agent.picture.answer import render_answer
 
     with changing(args) as (libvirt, journal):
         host = load_host(args)
@@ -40,7 +41,7 @@ def run(args: Namespace) -> int:
         if not args.dry_run:
             created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             apply_adoption(libvirt, journal, placement, owner=args.owner, created_at=created_at)
-    sys.stdout.write(render_answer(placement, verb="holds on"))
+    print_answer(placement, args.format, verb="holds on")
     for finding in overlaps:
-        print(finding.message)
+        print(finding.message, file=sys.stderr if args.format == "json" else sys.stdout)
     return FINDINGS if overlaps else 0

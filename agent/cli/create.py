@@ -12,8 +12,9 @@ from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent.cli.answer import add_answer_format, print_answer
 from agent.cli.connect import add_connect_options, changing, say
-from agent.cli.live import add_wanted_options, decide, print_misfit
+from agent.cli.live import add_wanted_options, decide
 
 if TYPE_CHECKING:
     from agent.compute.driver import Driver
@@ -31,6 +32,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--disk", metavar="PATH", help="image for the template's first disk (.qcow2, else raw)")
     parser.add_argument("--owner", default="", help="whom the guest is for; goes into the metadata")
     parser.add_argument("--dry-run", action="store_true", help="print the domain XML and change nothing")
+    add_answer_format(parser)
     add_connect_options(parser)
 
 
@@ -39,7 +41,6 @@ def run(args: Namespace) -> int:
     from agent.compute.create import apply_create, check_new, plan_guest
     from agent.core.errors import BadInput
     from agent.domain.names import check_name
-    from agent.picture.answer import render_answer
 
     if args.name is not None:
         check_name(args.name)
@@ -48,14 +49,14 @@ def run(args: Namespace) -> int:
     with changing(args) as (libvirt, journal):
         answer = decide(args, libvirt, name=args.name)
         if not answer.fits:
-            return print_misfit(answer)
+            return print_answer(answer, args.format)
         guest = plan_guest(answer, render(args, libvirt, answer))
         check_new(libvirt, guest.name)
         if args.dry_run:
             sys.stdout.write(guest.xml.rstrip("\n") + "\n")
             return 0
         verdict = apply_create(libvirt, journal, guest)
-    sys.stdout.write(render_answer(answer, verb="runs on"))
+    print_answer(answer, args.format, verb="runs on")
     if verdict is not None:
         say(f"{guest.name} runs as process {verdict.pid}; {len(verdict.threads)} threads are where they should be")
     return 0

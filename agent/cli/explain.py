@@ -16,11 +16,12 @@ from argparse import ArgumentParser, Namespace
 
 import msgspec
 
+from agent.cli.answer import print_answer
 from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
 from agent.cli.live import Neighbours, add_usage_options, limits_of, neighbours_of
 from agent.core.claims import claim
-from agent.core.codec import decode_placement, encode
+from agent.core.codec import decode_placement
 from agent.core.errors import DOES_NOT_FIT
 from agent.core.listing import NewInstance
 from agent.core.misfit import Code
@@ -28,7 +29,6 @@ from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.core.topology import HostTopology
 from agent.core.units import format_exact_kib, format_kib
 from agent.core.usage import Usage
-from agent.picture.answer import render_answer
 
 IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMORY, Code.MEMORY_UNKNOWN, Code.RAM_RATIO)
 
@@ -61,14 +61,11 @@ def run(args: Namespace) -> int:
     usage, guests = neighbours_of(args, host) if args.guests is None else _load_guests(args.guests)
     answer = place(host, usage, request, limits, guests={guest.name: guest.occupied() for guest in guests})
     if isinstance(answer, Placement):
-        sys.stdout.write(encode(answer).decode() + "\n" if args.format == "json" else render_answer(answer))
-        return 0
+        return print_answer(answer, args.format)
     found = changes(host, usage, request, limits, guests=guests)
     if args.format == "json":
-        answer = msgspec.structs.replace(answer, nearest=next(found, None))
-        sys.stdout.write(encode(answer).decode() + "\n")
-    else:
-        sys.stdout.write(render_table(host, answer, len(parse_guest(request).cells), list(found)))
+        return print_answer(msgspec.structs.replace(answer, nearest=next(found, None)), args.format)
+    sys.stdout.write(render_table(host, answer, len(parse_guest(request).cells), list(found)))
     return DOES_NOT_FIT
 
 

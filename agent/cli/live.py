@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +10,7 @@ import msgspec
 
 from agent.cli.hosts import SOURCES, add_settings_options, load_host, load_settings
 from agent.core.codec import decode_answer
-from agent.core.errors import DOES_NOT_FIT, BadInput, Unreachable
+from agent.core.errors import BadInput, Unreachable
 from agent.core.placement import Misfit, Placement
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
@@ -137,14 +136,6 @@ def read_placement(path: str) -> Placement | Misfit:
     from agent.cli.hosts import read_input
 
     return decode_answer(read_input(path), source=path)
-
-
-def print_misfit(answer: Misfit) -> int:
-    """The reasons on stdout; the exit code is that of an answer that says no."""
-    from agent.picture.answer import render_answer
-
-    sys.stdout.write(render_answer(answer))
-    return DOES_NOT_FIT
 
 
 def _named(placement: Placement, name: str | None) -> Placement:

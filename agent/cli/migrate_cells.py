@@ -14,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent.cli.answer import add_answer_format, print_answer
 from agent.cli.connect import add_connect_options, changing, say
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="CELL[,CELL…]", help="host cell for each guest cell, in order")
     parser.add_argument("--rate", type=int, default=1024, metavar="MIB", help="MiB a second at most (default: 1024)")
     parser.add_argument("--dry-run", action="store_true", help="print what would change and change nothing")
+    add_answer_format(parser)
     add_settings_options(parser)
     add_connect_options(parser)
 
@@ -36,14 +38,12 @@ def run(args: Namespace) -> int:
     """Move the guest, or with --dry-run print the difference."""
     from agent.cli.difference import render_difference
     from agent.cli.hosts import load_host
-    from agent.cli.live import print_misfit
     from agent.compute.migrate_cells import apply_migration, check_order
     from agent.compute.pin import plan_pin, scope
     from agent.compute.relocate import relocate
     from agent.compute.usage import read_claimants
     from agent.core.errors import BadInput
     from agent.domain.parse import parse_intent
-    from agent.picture.answer import render_answer
 
     rate = check_rate(args.rate)
     targets = parse_targets(args.to)
@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
             intent.placement, targets, host, claimants=read_claimants(libvirt, host, without=[args.domain])
         )
         if not answer.fits:
-            return print_misfit(answer)
+            return print_answer(answer, args.format)
         check_order(intent.placement, answer)
         created_at = intent.created_at or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         plan = plan_pin(
@@ -74,7 +74,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=rate, progress=show)
-    sys.stdout.write(render_answer(answer, verb="is placed on"))
+    print_answer(answer, args.format, verb="is placed on")
     if answer.cache_shares or answer.bandwidth_shares:
         say("its parts of caches and bandwidth move when it is started again: libvirt sets them at the start alone")
     return 0

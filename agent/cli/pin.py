@@ -12,8 +12,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
+from agent.cli.answer import add_answer_format, print_answer
 from agent.cli.connect import add_connect_options, changing, say
-from agent.cli.live import add_wanted_options, decide, print_misfit
+from agent.cli.live import add_wanted_options, decide
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--current", action="store_true", help="the running guest if it runs, else its configuration")
     parser.add_argument("--owner", default="", help="whom the guest is for; goes into the metadata")
     parser.add_argument("--dry-run", action="store_true", help="print what would change and change nothing")
+    add_answer_format(parser)
     add_connect_options(parser)
 
 
@@ -33,7 +35,6 @@ def run(args: Namespace) -> int:
     from agent.cli.difference import render_difference
     from agent.compute.pin import apply_pin, plan_pin, scope
     from agent.core.errors import BadInput
-    from agent.picture.answer import render_answer
 
     if args.current and (args.live or args.to_config):
         raise BadInput("--current excludes --live and --config")
@@ -41,14 +42,14 @@ def run(args: Namespace) -> int:
         live, config = scope(libvirt.domain(args.domain), live=args.live, config=args.to_config)
         answer = decide(args, libvirt, name=args.domain, without=[args.domain])
         if not answer.fits:
-            return print_misfit(answer)
+            return print_answer(answer, args.format)
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         plan = plan_pin(libvirt, args.domain, answer, live=live, config=config, owner=args.owner, created_at=created_at)
         if args.dry_run:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
             return 0
         verdict = apply_pin(libvirt, journal, plan)
-    sys.stdout.write(render_answer(answer, verb="is placed on"))
+    print_answer(answer, args.format, verb="is placed on")
     if verdict is not None:
         say(f"{args.domain}: {len(verdict.threads)} threads are where they should be")
     if live and answer.cells:

@@ -7,12 +7,12 @@ input.
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 import msgspec
 
+from agent.cli.answer import print_answer
 from agent.cli.documents import load_request
 from agent.cli.hosts import add_host_options, load_host, read_input
 from agent.cli.live import Neighbours, add_usage_options, limits_of, neighbours_of
@@ -52,13 +52,7 @@ def run(args: Namespace) -> int:
         from agent.placement.nearest import nearest
 
         answer = msgspec.structs.replace(answer, nearest=nearest(host, usage, request, limits, guests=running))
-    if args.format == "json":
-        sys.stdout.write(encode(answer).decode() + "\n")
-    else:
-        from agent.picture.answer import render_answer
-
-        sys.stdout.write(render_answer(answer))
-    return 0 if answer.fits else DOES_NOT_FIT
+    return print_answer(answer, args.format or "table")
 
 
 def _place_many(host: HostTopology, neighbours: Neighbours, limits: Limits | None, path: str) -> int:

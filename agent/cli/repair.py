@@ -16,10 +16,15 @@ says that some interrupt cannot be moved.  The agent does the same all the time 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from agent.cli.connect import add_connect_options, changing
 from agent.cli.hosts import add_settings_options
-from agent.core.errors import FINDINGS
+from agent.core.errors import FINDINGS, BadInput
+
+if TYPE_CHECKING:
+    from agent.compute.repair import Repair
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,6 +34,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--pages", action="store_true", help="memory too: pages that are on other cells than placed")
     parser.add_argument("--rate", type=int, default=1024, metavar="MIB", help="MiB a second at most (default: 1024)")
     parser.add_argument("--irqs", action="store_true", help="move interrupts off the guests' own pCPUs instead")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: a list (default: table)")
     add_connect_options(parser)
     add_settings_options(parser)
 
@@ -36,21 +42,26 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Repair, and print a line a finding."""
     if args.irqs:
+        if args.format == "json":
+            raise BadInput("--format json goes with the repair of guests; allowed with --irqs: --format table")
         from agent.cli.irqs import run_irqs
 
         return run_irqs(args)
     from agent.cli.migrate_cells import check_rate, show
     from agent.compute.repair import PageWish, Result, apply_repair
+    from agent.core.codec import encode
 
     pages = PageWish(check_rate(args.rate), show) if args.pages else None
     with changing(args) as (libvirt, journal):
         done = apply_repair(libvirt, journal, names=args.domains or None, pages=pages, dry_run=args.dry_run)
+    print(encode(done).decode() if args.format == "json" else render_repairs(done))
+    return FINDINGS if any(one.result is not Result.REPAIRED for one in done) else 0
+
+
+def render_repairs(done: Collection[Repair]) -> str:
+    """A line a finding, and one for its cause."""
+    lines = []
     for one in done:
-        result = "would be repaired" if args.dry_run and one.result is Result.REPAIRED else str(one.result)
-        print(f"{one.guest}: {one.finding}: {result}" + (f": {one.why}" if one.why else ""))
-        if one.cause:
-            print(f"  cause: {one.cause}")
-    if not done:
-        print("nothing had drifted")
-    left = [one for one in done if args.dry_run or one.result is not Result.REPAIRED]
-    return FINDINGS if left else 0
+        lines.append(f"{one.guest}: {one.finding}: {one.result}" + (f": {one.why}" if one.why else ""))
+        lines += [f"  cause: {one.cause}"] if one.cause else []
+    return "\n".join(lines) or "nothing had drifted"

@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ def configure(parser: ArgumentParser) -> None:
     """Which change, or the list of them."""
     parser.add_argument("id", nargs="?", type=int, metavar="ID", help="number of a change (default: the last)")
     parser.add_argument("--list", action="store_true", help="print the journal, oldest first, and change nothing")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="of --list; default: table")
     parser.add_argument("--force", action="store_true", help="even when somebody else changed the domain since")
     parser.add_argument("--dry-run", action="store_true", help="print what would be put back and change nothing")
     add_connect_options(parser)
@@ -35,7 +37,8 @@ def run(args: Namespace) -> int:
     from agent.core.errors import BadInput
 
     if args.list:
-        sys.stdout.write(render_list(journal_of(args).entries()))
+        rows = list_rows(journal_of(args).entries())
+        sys.stdout.write(json.dumps(rows) + "\n" if args.format == "json" else render_list(rows))
         return 0
     with changing(args) as (libvirt, journal):
         there = undoable(journal, libvirt.uri)
@@ -56,15 +59,28 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def render_list(entries: tuple[Entry, ...]) -> str:
-    """The journal as a table."""
-    rows = [("id", "begun", "verb", "domain", "outcome", "detail")]
-    rows += [
-        (str(one.id), one.begun_at, one.verb, one.domain or "(host)", str(one.outcome), one.detail) for one in entries
+def list_rows(entries: tuple[Entry, ...]) -> list[dict[str, int | str | None]]:
+    """The journal for people and scripts; the domain of what was changed of the host itself is null."""
+    return [
+        {
+            "id": one.id,
+            "begun": one.begun_at,
+            "verb": one.verb,
+            "domain": one.domain or None,
+            "outcome": str(one.outcome),
+            "detail": one.detail,
+        }
+        for one in entries
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+
+def render_list(rows: list[dict[str, int | str | None]]) -> str:
+    """The journal as a table."""
+    table: list[tuple[str, ...]] = [("id", "begun", "verb", "domain", "outcome", "detail")]
+    table += [tuple("(host)" if value is None else str(value) for value in row.values()) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in table
     )
 
 

@@ -55,6 +55,7 @@ class Result(StrEnum):
     """What became of one finding."""
 
     REPAIRED = "repaired"
+    WOULD_BE = "would be repaired"
     LEFT = "left alone"
     FAILED = "failed"
 
@@ -124,7 +125,8 @@ def _repair_guest(
             obstacle = _find_obstacle(libvirt, guest.name)
             failed = f"{failed}; {obstacle}" if failed and obstacle else failed
             still = {key: obstacle or why for key, why in still.items()}
-    return [_outcome(finding, reasons[finding], failed=failed, still=still) for finding in guest.findings]
+    mended = Result.WOULD_BE if dry_run else Result.REPAIRED
+    return [_outcome(finding, reasons[finding], mended, failed=failed, still=still) for finding in guest.findings]
 
 
 def _key(finding: Finding) -> tuple[str, int | None, int | None]:
@@ -132,9 +134,9 @@ def _key(finding: Finding) -> tuple[str, int | None, int | None]:
 
 
 def _outcome(
-    finding: Finding, reason: str, *, failed: str, still: dict[tuple[str, int | None, int | None], str]
+    finding: Finding, reason: str, mended: Result, *, failed: str, still: dict[tuple[str, int | None, int | None], str]
 ) -> Repair:
-    result, why = Result.REPAIRED, ""
+    result, why = mended, ""
     if reason:
         result, why = Result.LEFT, reason
     elif failed:

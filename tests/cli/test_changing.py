@@ -58,6 +58,9 @@ def test_create_then_undo_leaves_nothing(
     again = cellwright("create", *CREATE, stdin=request(name))
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
     assert f"create  {name}  done" in cellwright("undo", "--list").stdout
+    (entry,) = json.loads(cellwright("undo", "--list", "--format", "json").stdout)
+    assert (entry["id"], entry["verb"], entry["domain"], entry["outcome"]) == (1, "create", name, "done")
+    assert json.loads(cellwright("repair", name, "--format", "json").stdout) == []
     assert cellwright("undo", "--dry-run").stdout == f"{name} would be stopped and undefined\n"
     assert cellwright("undo").returncode == 0
     assert name not in virsh("list", "--all", "--name").split()
@@ -121,6 +124,8 @@ def test_what_does_not_fit_is_answered_with_3(
     big = {"name": "never", "flavor": {"vcpus": 2, "ram_mb": 1 << 30, "extra_specs": {"hw:numa_nodes": "1"}}}
     done = cellwright("create", *CREATE, stdin=json.dumps(big))
     assert (done.returncode, "does not fit" in done.stdout) == (3, True)
+    done = cellwright("create", *CREATE, "--format", "json", stdin=json.dumps(big))
+    assert (done.returncode, json.loads(done.stdout)["misfits"][0]["code"]) == (3, "not-enough-memory")
 
 
 def floating(name: str) -> bytes:

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from agent import __version__
+from agent.cli import agent, zone
 from agent.cli.main import VERBS, main
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +94,13 @@ def test_a_full_disk_is_one_line(words: str) -> None:
 def test_streams_that_are_closed_end_no_verb(line: str, code: int) -> None:
     done = shell(line)
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False)
+
+
+def test_the_environment_names_the_scheduler_for_all_who_ask_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLWRIGHT_SCHEDULER", "http://there:1")
+    parser = ArgumentParser()
+    agent.configure(parser)
+    assert agent.read_agent_settings(parser.parse_args([])).agent.scheduler == "http://there:1"
+    parser = ArgumentParser()
+    zone.configure(parser)
+    assert parser.parse_args(["list"]).scheduler == "http://there:1"

@@ -63,7 +63,7 @@ def test_a_foreign_virsh_and_a_foreign_taskset_are_named_and_put_back(
 def test_a_dry_run_says_so_and_leaves_it(libvirt: Driver, journal: Journal, pinned: str) -> None:
     virsh("vcpupin", pinned, "0", str(SECOND), "--live")
     (repair,) = apply_repair(libvirt, journal, names=[pinned], dry_run=True)
-    assert repair.result is Result.REPAIRED
+    assert repair.result is Result.WOULD_BE
     assert libvirt.vcpu_pins(pinned)[0] == CpuSet([SECOND])
 
 
