@@ -8,7 +8,7 @@ from typing import Any
 def render_decision(decision: dict[str, Any]) -> str:
     """The decision document as lines that a human reads top to bottom."""
     trace, placement = decision["trace"], decision["placement"]
-    lines = [f"{trace['hosts']} hosts"]
+    lines = [f"{trace['hosts']} host{'s' * (trace['hosts'] != 1)}"]
     if trace["ignored"]:
         lines.append(f"  - {trace['ignored']} that the request ignores or does not force")
     for step in trace["removed"]:
