@@ -4,7 +4,7 @@ The changes at the end are verified by placing again, the least intrusive first.
 runs here, or one of --guests.  With --scheduler a scheduler says what it would decide now among all its hosts: what
 every filter removes, the weights, the misfits.
 
-Exit codes: 0 it fits, 3 it does not, 2 bad input.
+Exit codes: 0 it fits, 3 it does not, 2 bad input, 5 the scheduler does not answer.
 """
 
 from __future__ import annotations

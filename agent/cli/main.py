@@ -155,7 +155,9 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
     module = sys.modules[name]
     from argparse import ArgumentParser
 
-    parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__)
+    from agent.cli.paragraphs import Paragraphs
+
+    parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=Paragraphs)
     module.configure(parser)
     code: int = module.run(parser.parse_args(argv))
     sys.stdout.flush()

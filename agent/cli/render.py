@@ -1,4 +1,7 @@
-"""Print the domain XML of a placement: from a template, or grafted into a domain of yours."""
+"""Print the domain XML of a placement: from a template, or grafted into a domain of yours.
+
+Exit codes: 0 printed, 2 bad input, 3 the document says that the guest does not fit.
+"""
 
 from __future__ import annotations
 

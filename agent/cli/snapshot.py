@@ -1,7 +1,9 @@
 """Pack exactly the kernel files that topology, its numastat view and doctor read, to read this host elsewhere.
 
-Every verb takes the file as --snapshot FILE and answers as on this host.  Serial numbers, MAC addresses, UUIDs and the
-names of processes are left out unless --full asks for them.  Exit codes: 0 written, 1 not written, 2 bad input.
+Verbs that only look at a host take the file as --snapshot FILE and answer as on this host.  Serial numbers, MAC
+addresses, UUIDs and the names of processes are left out unless --full asks for them.
+
+Exit codes: 0 written, 1 not written, 2 bad input.
 """
 
 from __future__ import annotations

@@ -15,14 +15,13 @@ is not running.  2: there is no such domain.  5: libvirt is not reachable.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 
 from agent.core.errors import FINDINGS, BadInput
 
 
 def configure(parser: ArgumentParser) -> None:
     """Which guests, how deep, and in what form."""
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("domains", nargs="*", metavar="DOMAIN", help="names of running domains")
     parser.add_argument("--all", action="store_true", help="all running domains (as without a name)")
     parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")

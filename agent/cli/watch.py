@@ -11,7 +11,7 @@ Exit code 0: nothing drifted and everything was read.  4: something did, or some
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
 from agent.core.errors import FINDINGS
@@ -24,7 +24,6 @@ DRIFTED = ("appeared", "unchecked")
 
 def configure(parser: ArgumentParser) -> None:
     """Which guests, how often, and for how long."""
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("domains", nargs="*", metavar="DOMAIN", help="names of domains (default: all running ones)")
     parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")
     parser.add_argument("--interval", metavar="S", type=_seconds, default=2.0, help="seconds (default: %(default)s)")

@@ -71,6 +71,17 @@ def test_what_is_no_verb_is_bad_usage_and_said_on_stderr(
     assert (out, err.startswith(said)) == ("", True)
 
 
+def test_help_keeps_paragraphs_and_is_as_wide_as_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(["verify", "--help"])
+    text = capsys.readouterr().out
+    assert "\n\nWithout a name, all running guests are verified." in text
+    assert max(map(len, text.splitlines())) <= 60
+
+
 @pytest.mark.parametrize("words", ["--help", "--version", "topology --synthetic core:2", "place --help"])
 def test_a_reader_that_goes_early_hears_nothing_and_is_told_nothing(words: str) -> None:
     done = shell(f"$C {words} | head -c 0")
