@@ -63,19 +63,29 @@ def format_ids(ids: Iterable[int]) -> str:
 
 def parse_mask(text: str) -> int:
     """As CpuSet.from_mask, for who handles thousands of masks: bit N of the answer is CPU N."""
-    commas = len(text) // 9
-    digits = text.replace(",", "")
-    as_written = text[8::9] == "," * commas and len(digits) == 8 * commas + 8  # words of eight, by the kernel
-    if not as_written or digits.strip(HEXADECIMAL):
+    mask = _mask_as_written(text)
+    if mask is None:
         words = text.strip().removeprefix("0x").split(",")
         for number, word in enumerate(words):
             if not word or word.strip(HEXADECIMAL) or (len(word) > 8 and len(words) > 1):
                 raise BadCpuList(text, text.find(word), f"word {number} is not a hexadecimal mask")
-        digits = "".join(word.zfill(8) for word in words)
-    mask = int(digits, 16)
+        mask = int("".join(word.zfill(8) for word in words), 16)
     if mask.bit_length() > HIGHEST_CPU:
         raise BadCpuList(text, 0, f"CPU numbers end at {HIGHEST_CPU - 1}")
     return mask
+
+
+def _mask_as_written(text: str) -> int | None:
+    """The mask in words of eight digits, as the kernel writes it; None for every other text."""
+    digits = text.replace(",", "")
+    commas = len(text) - len(digits)
+    if text[8::9] != "," * commas or len(digits) != 8 * commas + 8:
+        return None
+    try:
+        data = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    return int.from_bytes(data, "big") if 2 * len(data) == len(digits) else None  # fromhex passes over blanks
 
 
 def parse_list(text: str) -> int:

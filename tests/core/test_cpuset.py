@@ -66,7 +66,9 @@ def test_reads_masks(mask: str, kernel_list: str) -> None:
     assert str(CpuSet.from_mask(mask)) == kernel_list
 
 
-@pytest.mark.parametrize("mask", ["", "0xg", "ff,,ff", "123456789,00000000", "-1"])
+@pytest.mark.parametrize(
+    "mask", ["", "0xg", "ff,,ff", "123456789,00000000", "-1", "0000000g", "0000 00f", "0000000f,0000_00f", "+000000f"]
+)
 def test_refuses_what_is_no_mask(mask: str) -> None:
     with pytest.raises(BadCpuList):
         CpuSet.from_mask(mask)
