@@ -2,9 +2,9 @@
 
 Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
 a group, its size and an L3's id each time (stacked L3s are larger than their neighbours), its level and type once an
-index and kind of core.  Of the caches inside one core, which are most of the files, those of the first, the middle
-and the last core of each kind are read; when the three have the same ones, every core of the kind is taken to have
-them, else all are read.
+index and kind of core, unless the cores of a kind turn out to differ.  Of the caches inside one core, which are most
+of the files, those of the first, the middle and the last core of each kind are read; when the three have the same
+ones, every core of the kind is taken to have them, else all are read.
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
@@ -42,24 +42,25 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     online = 0
     for core in cores:
         online |= core.cpus
-    reader = _Reader(root, online)
     kinds: dict[str | None, list[CoreFacts]] = {}
     for core in cores:
         kinds.setdefault(core.kind, []).append(core)
+    told: list[CacheFacts] = []
     for alike in kinds.values():
-        reader.shapes = {}
+        reader = _Reader(root, online)
         samples = {0, len(alike) // 2, len(alike) - 1}
         private = [reader.read_core(alike[number]) for number in sorted(samples)]
-        expected = private[0] if all(found == private[0] for found in private) else None
+        expected = private[0] if all(caches == private[0] for caches in private) else None
         for number, core in enumerate(alike):
             if number not in samples:
                 reader.read_core(core, expected)
-    reader.caches.sort(key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
-    return reader.caches
+        known = {(cache.level, cache.type, cache.cpus) for cache in told}  # kinds may share one
+        told += [cache for cache in reader.caches if not known or (cache.level, cache.type, cache.cpus) not in known]
+    return sorted(told, key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
 
 
 class _Reader:
-    """What was read so far: the caches, and by index the CPUs whose cache of that index is among them."""
+    """What was read so far of one kind of core: the caches, and by index the CPUs whose cache of that index it is."""
 
     def __init__(self, root: Root, online: int) -> None:
         self.root = root
@@ -67,13 +68,16 @@ class _Reader:
         self.caches: list[CacheFacts] = []
         self.covered: list[int] = []
         self.shapes: dict[int, tuple[int, str]] = {}
-        """Index → level and type, on the kind of core that is being read."""
+        """Index → level and type."""
 
     def read_core(self, core: CoreFacts, private: dict[int, Described] | None = None) -> dict[int, Described]:
         """Add the caches of a core's threads; those that no other core shares are answered by index.
 
-        Where ``private`` is given the core has these, and only the shared ones are read.
+        Where ``private`` is given the core has these, only the shared ones are read, and level and type of an index
+        are those of the last core that told them.
         """
+        if private is None:
+            self.shapes = {}
         found: dict[int, Described] = {}
         cpus = core.cpus
         while cpus:
