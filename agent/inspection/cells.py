@@ -37,10 +37,11 @@ def read_cells(root: Root, unknown: list[str]) -> list[CellFacts]:
     ids = [cell for cell in folders if online >> cell & 1] if online else folders
     rows = {cell: root.parsed(f"{FOLDER}/node{cell}/distance", parse_distances) for cell in ids}
     columns = ids
-    if any(row is not None and len(row) != len(ids) for row in rows.values()):
+    lengths = {len(row) for row in rows.values() if row is not None}
+    if lengths - {len(ids)}:
         # the kernel writes a number for each online cell; a tree from which cells were taken has theirs too
-        possible = root.parsed(f"{FOLDER}/possible", parse_cpu_list)
-        columns = list(bits(possible)) if possible else ids
+        lists = (online, root.parsed(f"{FOLDER}/possible", parse_cpu_list))
+        columns = next((list(bits(cells)) for cells in lists if cells and {cells.bit_count()} == lengths), ids)
     names = [str(cell) for cell in columns]
     kept = None if columns is ids else [str(cell) for cell in ids]
     short = [f"node{cell}: {len(row)}" for cell, row in rows.items() if row is not None and len(row) != len(columns)]
@@ -68,10 +69,11 @@ def parse_cell_folders(names: list[str]) -> list[int]:
 def parse_distances(text: str) -> list[int]:
     """A row of the distance matrix (ACPI SLIT): a number for each online cell, in the order of their ids."""
     words = text.split()
-    digits = "".join(words)
-    if not (digits.isascii() and digits.isdigit() and max(map(len, words)) < 7):
+    different = set(words)  # a row of many cells has few distances
+    if not words or not all(word.isascii() and word.isdigit() and len(word) < 7 for word in different):
         raise BadInput(f"not a row of distances: {text[:60]!r}")
-    return [*map(int, words)]
+    numbers = {word: int(word) for word in different}
+    return [numbers[word] for word in words]
 
 
 def _by_cell(row: list[int], names: list[str], kept: list[str] | None) -> dict[str, int]:

@@ -3,7 +3,8 @@
 One CPU answers for all: its list names every member of the core, die or socket, so that a host of 112 threads costs
 120 files and not 448.  A list that leaves out the CPU it belongs to is damaged; that CPU then stands alone.
 Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x), the id is believed; where there is no id
-(-1: ARM without PPTT, POWER, s390), or books repeat it, sockets are the lists, numbered by lowest CPU.
+(-1: ARM without PPTT, POWER, s390), where books repeat it (s390), or where processors of one core have it in common
+(ia64, whose firmware counts boards), sockets are the lists, numbered by lowest CPU.
 (kernel: Documentation/ABI/stable/sysfs-devices-system-cpu, Documentation/admin-guide/cputopology.rst)
 """
 
@@ -79,14 +80,15 @@ def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -
     read_kinds(root, heads)
     sockets = _read_level(root, heads, "socket", files)
     _read_level(root, heads, "die", files)
-    _read_level(root, heads, "book", files)
     _read_level(root, heads, "drawer", files)
+    books = _read_level(root, heads, "book", files)
+    places = {(heads[lowest(group)].drawer, heads[lowest(group)].book) for group in books}
+    if _list_file(files, LEVELS["book"][1]) and len(places) < len(books):
+        _number(heads, books, "book")  # z/VM calls every book 0
     _read_level(root, heads, "cluster", files, unless_alone=True)
-    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(cores):
+    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(heads, sockets):
         unknown.append("socket ids (numbered by lowest pCPU)")
-        for number, group in enumerate(sockets):
-            for head in bits(group):
-                heads[head].socket = number
+        _number(heads, sockets, "socket")
     elif any(core.socket is None for core in cores):
         unknown.append("sockets")
     return cores
@@ -110,10 +112,22 @@ def read_kinds(root: Root, heads: dict[int, CoreFacts]) -> None:
         head: capacity if head == first else root.parsed(f"{FOLDER}/cpu{head}/cpu_capacity", parse_number) or 0
         for head in heads
     }
-    least, most = min(by_head.values()), max(by_head.values())
-    if least < most:
+    classes = _classes(sorted(set(by_head.values())))
+    if len(classes) > 1:
         for head, core in heads.items():
-            core.kind = {most: PERFORMANCE, least: EFFICIENCY}.get(by_head[head], MIDDLE)
+            capacity = by_head[head]
+            core.kind = PERFORMANCE if capacity in classes[-1] else EFFICIENCY if capacity in classes[0] else MIDDLE
+
+
+def _classes(capacities: list[int]) -> list[list[int]]:
+    """Ascending capacities, those together that are less than a tenth apart: cores of one design differ in clock."""
+    classes = [capacities[:1]]
+    for capacity in capacities[1:]:
+        if capacity * 10 < classes[-1][-1] * 11:
+            classes[-1].append(capacity)
+        else:
+            classes.append([capacity])
+    return classes
 
 
 def _described(root: Root, online: int) -> frozenset[str]:
@@ -133,16 +147,12 @@ def _list_file(files: frozenset[str], stems: tuple[str, ...]) -> str | None:
     return None
 
 
-def _members(root: Root, cpu: int, file: str) -> int | None:
-    parse = parse_cpu_list if file.endswith("_list") else parse_cpu_mask
-    return root.parsed(f"{FOLDER}/cpu{cpu}/topology/{file}", parse)
-
-
 def _groups(root: Root, pool: int, file: str | None) -> Iterator[int]:
     """Split ``pool`` into the sets that ``file`` of each set's lowest CPU lists; without a file each CPU is alone."""
+    parse = parse_cpu_list if file and file.endswith("_list") else parse_cpu_mask
     while pool:
         head = pool & -pool
-        listed = _members(root, lowest(pool), file) if file else None
+        listed = root.parsed(f"{FOLDER}/cpu{head.bit_length() - 1}/topology/{file}", parse) if file else None
         group = listed & pool if listed and listed & head else head
         yield group
         pool &= ~group
@@ -173,10 +183,23 @@ def _read_level(
     return groups
 
 
-def _ids_fail(cores: list[CoreFacts]) -> bool:
-    """Whether package ids are missing, or repeat from book to book as on s390."""
-    owner: dict[int, tuple[int | None, int | None]] = {}
-    return any(
-        core.socket is None or owner.setdefault(core.socket, (core.drawer, core.book)) != (core.drawer, core.book)
-        for core in cores
-    )
+def _number(heads: dict[int, CoreFacts], groups: list[int], level: str) -> None:
+    for number, group in enumerate(groups):
+        for head in bits(group):
+            setattr(heads[head], level, number)
+
+
+def _ids_fail(heads: dict[int, CoreFacts], sockets: list[int]) -> bool:
+    """Whether package ids are missing, or one of them stands for sockets in several books or of a core each."""
+    owners: dict[int, list[int]] = {}
+    for group in sockets:
+        number = heads[lowest(group)].socket
+        if number is None:
+            return True
+        owners.setdefault(number, []).append(group)
+    for groups in owners.values():
+        if len(groups) > 1:
+            places = {(heads[lowest(group)].drawer, heads[lowest(group)].book) for group in groups}
+            if len(places) > 1 or not any(group & group - 1 for group in groups):
+                return True
+    return False

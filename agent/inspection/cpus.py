@@ -31,8 +31,11 @@ class Cpus:
         self.unknown = ["isolated", "nohz_full"] if isolated is None else []
 
 
-def read_cpus(root: Root) -> Cpus | None:
-    """Online, offline, isolated and tickless pCPUs; None when the tree has no CPU folder, as in a partial one."""
+def read_cpus(root: Root, *, every_switch: bool) -> Cpus | None:
+    """Online, offline, isolated and tickless pCPUs; None when the tree has no CPU folder, as in a partial one.
+
+    ``every_switch``: where a kernel has no list of the online CPUs, ask each CPU and not just a few.
+    """
     names = root.names(FOLDER) or ()
     folders = parse_folders(names)
     if not folders:
@@ -43,11 +46,12 @@ def read_cpus(root: Root) -> Cpus | None:
         return root.parsed(f"{FOLDER}/{name}", parse_cpu_list) if name in files else None
 
     online, present = mask("online"), mask("present")
-    online = _online_by_cpu(root, folders) if online is None else online & folders
+    if present is None or (online is not None and online & ~folders):
+        present = folders if present is None else present & folders
+    online = _online_by_cpu(root, folders, every_switch=every_switch) if online is None else online & folders
     if not online:
         raise BadInput(f"{root.prefix}{FOLDER}/online: none of the CPUs that have a folder {FOLDER}/cpuN is online")
-    offline = (folders if present is None else present & folders) & ~online
-    return Cpus(online, offline, mask("isolated"), mask("nohz_full"))
+    return Cpus(online, present & ~online, mask("isolated"), mask("nohz_full"))
 
 
 def parse_folders(names: list[str] | tuple[str, ...]) -> int:
@@ -75,14 +79,15 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def _online_by_cpu(root: Root, folders: int) -> int:
+def _online_by_cpu(root: Root, folders: int, *, every_switch: bool) -> int:
     """Before 2.6.26 there is no list; a CPU without a switch of its own cannot be taken offline.
 
     A kernel with CPU hot-plug gives each CPU one, save the boot CPU and on ia64 one more; so where the last two and
     the one in the middle have none, none has.
     """
     numbers = list(bits(folders))
-    samples = {numbers[len(numbers) // 2], numbers[-2], numbers[-1]} if len(numbers) > 3 else set()
+    few = every_switch or len(numbers) < 4
+    samples = set() if few else {numbers[len(numbers) // 2], numbers[-2], numbers[-1]}
     read = {cpu: root.line(f"{FOLDER}/cpu{cpu}/online") for cpu in sorted(samples)}
     if samples and not any(read.values()):
         return folders

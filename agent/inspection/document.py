@@ -14,10 +14,12 @@ from agent.inspection.caches import CacheFacts, read_caches
 from agent.inspection.cells import CellFacts, read_cells
 from agent.inspection.cores import CoreFacts, read_cores
 from agent.inspection.cpuinfo import CpuInfo, read_cpuinfo
+from agent.inspection.cpus import FOLDER as CPU_FOLDER
 from agent.inspection.cpus import Cpus, bits, lowest, read_cpus
 from agent.inspection.devices import place_devices, read_devices
 from agent.inspection.files import Root, Vanished
 from agent.inspection.memory import base_page_kib, parse_meminfo, read_huge_pools, read_huge_sizes
+from agent.inspection.values import parse_cpu_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +42,12 @@ def read_document(root: Root) -> dict[str, Any]:
 
 def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     unknown: list[str] = []
-    cpus = read_cpus(root)
+    cpus = read_cpus(root, every_switch=last_try)
+    kernel_cells = read_cells(root, unknown)
     cores = read_cores(root, cpus.online, unknown, last_try=last_try) if cpus else None
     info = read_cpuinfo(root, whole=cores is None)
     if cpus is None:
-        cpus = _cpus_of(root, info)
+        cpus = _cpus_of(root, info, kernel_cells)
         unknown += ["offline"]
     unknown += cpus.unknown
     if cores is None:
@@ -62,7 +65,7 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         info = CpuInfo()
     arch = arch or info.arch
     unknown += [name for name, found in (("hostname", hostname), ("arch", arch), ("kernel", kernel)) if found is None]
-    cells = _cells(root, cpus.online, page_kib, arch, unknown)
+    cells = _cells(root, kernel_cells, cpus.online, page_kib, arch, unknown)
     housed = 0
     for facts, _ in cells:
         housed |= facts.cpus
@@ -115,15 +118,23 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     }
 
 
-def _cpus_of(root: Root, info: CpuInfo | None) -> Cpus:
-    """The CPUs of a tree without CPU folders: those that /proc/cpuinfo names, which are the online ones."""
+def _cpus_of(root: Root, info: CpuInfo | None, cells: list[CellFacts]) -> Cpus:
+    """The CPUs of a tree without CPU folders: those that /proc/cpuinfo names, else the kernel's list, else the cells'.
+
+    The first two have the online ones; a cell lists offline ones as well.
+    """
     if root.names("") is None:
         raise BadInput(f"{root.folder}: no such folder")
-    if info is None or not info.cpus:
-        raise BadInput(f"{root.prefix}: nothing tells which CPUs run: no sys/devices/system/cpu/cpuN, no proc/cpuinfo")
     online = 0
-    for cpu in info.cpus:
+    for cpu in info.cpus if info is not None else ():
         online |= 1 << cpu
+    online = online or root.parsed(f"{CPU_FOLDER}/online", parse_cpu_list) or 0
+    for cell in cells if not online else ():
+        online |= cell.cpus
+    if not online:
+        raise BadInput(
+            f"{root.prefix}: nothing tells which CPUs run: no {CPU_FOLDER}/cpuN, no proc/cpuinfo, no CPU of a cell"
+        )
     return Cpus(online, 0, None, None)
 
 
@@ -147,10 +158,9 @@ def _cores_of(info: CpuInfo | None, online: int, unknown: list[str]) -> list[Cor
 
 
 def _cells(
-    root: Root, online: int, page_kib: int | None, arch: str | None, unknown: list[str]
+    root: Root, found: list[CellFacts], online: int, page_kib: int | None, arch: str | None, unknown: list[str]
 ) -> list[tuple[CellFacts, dict[str, Any]]]:
     """The cells with memory and pages; one cell 0 with everything where the kernel has no NUMA."""
-    found = read_cells(root, unknown)
     numa = bool(found)
     if not numa:
         unknown.append("NUMA (no sys/devices/system/node: all pCPUs form cell 0)")

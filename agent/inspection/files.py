@@ -30,6 +30,9 @@ PAGE = 4096
 LONGEST = 64 << 20
 """Bytes; /proc/cpuinfo of 8,192 CPUs has a fifth of this.  A longer file is no kernel file."""
 
+ENDS = b"\0\r\n "
+"""What stands behind a value: some kernels leave NULs, and a tree that went through Windows has its line ends."""
+
 STAMP = "cellwright.snapshot"
 """The file in which a snapshot keeps what no kernel file tells: when it was taken, and the base page size."""
 
@@ -113,9 +116,9 @@ class Root:
         return self.parsed(STAMP, parse_stamp) or (None, None)
 
     def text(self, path: str, limit: int = LONGEST) -> str | None:
-        """A file as text, without the NULs that some kernels leave at its end; never fails on odd bytes."""
+        """A file as text, without what stands behind its value; never fails on odd bytes."""
         data = self.read(path, limit)
-        return None if data is None else data.rstrip(b"\0\n ").decode("utf-8", "replace")
+        return None if data is None else data.rstrip(ENDS).decode("utf-8", "replace")
 
     def line(self, path: str) -> str | None:
         """A file as one trimmed line; None when absent or empty."""
@@ -132,7 +135,7 @@ class Root:
         if not data:
             return None
         try:
-            return parse(data.rstrip(b"\0\n ").decode("utf-8", "replace"))
+            return parse(data.rstrip(ENDS).decode("utf-8", "replace"))
         except BadInput as why:
             raise BadInput(f"{self.prefix}{path}: {why}") from why
 

@@ -62,6 +62,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: str | bytes
     assert file in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("files", "online"), [(("cpu/online", "node/"), "0-6"), (("node/",), "0-7"), (("cpu/online",), "0-6")]
+)
+def test_without_cpu_folders_the_lists_tell_which_cpus_there_are(
+    tmp_path: Path, files: tuple[str, ...], online: str
+) -> None:
+    parts = {name: text for name, text in two_cells().items() if any(f"system/{part}" in name for part in files)}
+    host = read_host(str(write(tmp_path, parts)))
+    assert str(host.online) == online
+    assert "offline" in host.unknown
+    assert "siblings (no topology folder: each pCPU counts as a core)" in host.unknown
+    cells = [cell.cpus & host.online for cell in host.cells]
+    assert cells == (
+        [CpuSet.parse("0-1,4-5"), CpuSet.parse("2-3,6-7") & host.online] if "node/" in files else [host.online]
+    )
+
+
 def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nothing tells which CPUs run"):
         read_host(str(tmp_path))

@@ -72,6 +72,13 @@ def linked_cells(files: Tree) -> None:
         files |= {f"{NODE}/node{cell}/cpu{cpu}/online": "1\n" for cpu in CpuSet.parse(cpus)}
 
 
+def boards(files: Tree) -> None:
+    """Each core is listed as a socket of its own, and the cores of a cell have one package id."""
+    for cpu in range(7):
+        folder = f"{CPU}/cpu{cpu}/topology"
+        files[f"{folder}/core_siblings_list"] = files[f"{folder}/thread_siblings_list"]
+
+
 def seen(host: HostTopology) -> dict[str, Any]:
     cores = [core for cell in host.cells for core in cell.cores]
     return {
@@ -112,7 +119,15 @@ ROWS = [
         {"cores": ONE_BY_ONE, "core ids": [0, 1, 0, 1, 0, 1, 0]}),
     Row("an offline CPU that keeps its topology folder stays offline",
         (put(cpu__cpu7__topology__core_id="1\n", cpu__cpu7__topology__thread_siblings_list="7\n"),), {}),
-    Row("cpu/online copied from a larger machine counts where folders are", (put(cpu__online="0-6,8-223\n"),), {}),
+    Row("lists copied from a larger machine count where folders are",
+        (put(cpu__online="0-6,8-223\n", cpu__present="0-223\n"),), {}),
+    Row("a CPU that is present and offline, whose folder had nothing to save", (without("cpu7/online"),), {}),
+    Row("files that went through Windows",
+        (lambda files: files.update({name: text.replace("\n", "\r\n") for name, text in files.items()}),), {}),
+    Row("Cluster-on-Die on Linux 4.x: one package id, core_siblings cut in two",
+        (holding("0\n", "physical_package_id"),), {"sockets": 1}),
+    Row("ia64: the firmware's id of a board, of which each processor is a socket", (boards,), {"sockets": 4},
+        "socket ids (numbered by lowest pCPU)"),
     Row("caches that tell their sharers by mask alone",
         (without("shared_cpu_list"), lambda files: files.update({
             f"{CPU}/cpu{cpu}/cache/index0/shared_cpu_map": "33\n" if cpu in (0, 1, 4, 5) else "4c\n" for cpu in range(7)
@@ -129,6 +144,8 @@ ROWS = [
     Row("no distance files", (without("distance"),), {"distances": [{}, {}]}, "distances"),
     Row("a row of distances with a number missing is not guessed at",
         (put(node__node1__distance="21\n"),), {"distances": [{0: 10, 1: 21}, {}]}, "distances (node1: 1 numbers for 2"),
+    Row("a cell was taken from the tree: its distances are still in the other rows",
+        (put(node__online="0-2\n", node__node0__distance="10 21 31\n", node__node1__distance="21 10 31\n"),), {}),
     Row("a kernel built without NUMA: one cell", (lambda files: [files.pop(n) for n in list(files) if NODE in n],),
         {"cells": ["0-6"], "cores": ["0,4", "1,5", "2,6", "3"], "distances": [{}], "memory": [None]}, "NUMA"),
     Row("a folder whose number no kernel gives a cell", (put(node__node99999__distance="10\n"),), {}),
@@ -153,6 +170,47 @@ def test_what_an_odd_kernel_says_is_understood(row: Row) -> None:
 def test_an_online_list_that_names_no_folder_is_one_clear_error() -> None:
     with pytest.raises(BadInput, match="made:sys/devices/system/cpu/online: none of the CPUs"):
         read_host(tree(put(cpu__online="64-71\n")))
+
+
+def switched_off(files: Tree) -> None:
+    """No lists, and a switch for CPU 1 alone, which is none of the three whose switches are looked at first."""
+    for name in [
+        name for name in files if "cpu1/" in name or "cpu7/" in name or name.endswith(("/online", "/present"))
+    ]:
+        del files[name]
+    files[f"{CPU}/cpu1/online"] = "0\n"
+
+
+def test_without_lists_every_cpu_is_asked_once_one_turns_out_to_be_offline() -> None:
+    host = read_host(tree(switched_off))
+    assert (str(host.online), str(host.offline)) == ("0,2-6", "1")
+    assert [str(core.cpus) for cell in host.cells for core in cell.cores] == ["0,4", "5", "2,6", "3"]
+
+
+def capacities(*by_core: int) -> Callable[[Tree], None]:
+    """ARM and RISC-V: what the CPUs of each core can do, the fastest 1024."""
+
+    def change(files: Tree) -> None:
+        for cpu in range(7):
+            files[f"{CPU}/cpu{cpu}/cpu_capacity"] = f"{by_core[cpu % 4]}\n"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (capacities(1024, 1024, 1024, 1024), [None] * 4),
+        (capacities(446, 446, 1024, 1024), ["efficiency", "efficiency", "performance", "performance"]),
+        (capacities(250, 760, 760, 1024), ["efficiency", "middle", "middle", "performance"]),
+        # NVIDIA GB10: two designs of core, each with clocks of its own in every cluster
+        (capacities(718, 997, 731, 1024), ["efficiency", "performance", "efficiency", "performance"]),
+        (lambda files: files.update({"sys/devices/cpu_core/cpus": "0-1,4-5\n"}),
+         ["performance", "performance", "efficiency", "efficiency"]),
+    ],
+)  # fmt: skip
+def test_cores_of_a_hybrid_part_are_told_apart(change: Callable[[Tree], None], kinds: list[str | None]) -> None:
+    assert [core.kind for cell in read_host(tree(change)).cells for core in cell.cores] == kinds
 
 
 def power(files: Tree) -> None:
@@ -221,6 +279,13 @@ def mainframe(files: Tree) -> None:
             f"{folder}/drawer_siblings_list": f"{cpu // 4 * 4}-{cpu // 4 * 4 + 3}\n",
         }
     files[f"{CPU}/online"] = "0-7\n"
+
+
+def test_books_that_all_have_id_0_are_told_apart_by_their_lists() -> None:
+    drawers = without("drawer_id", "drawer_siblings_list")
+    host = read_host(tree(mainframe, drawers, holding("0\n", "book_id")))
+    cores = host.cells[0].cores
+    assert [core.book for core in cores] == [core.socket for core in cores] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_sockets_that_all_have_id_0_are_told_apart_by_book_and_drawer() -> None:

@@ -59,7 +59,6 @@ def facts(document: dict[str, Any]) -> dict[str, Any]:
             without_package_ids,
             {
                 # core_siblings says otherwise than the ids: see EXCEPTIONS of test_saved_hosts
-                "hwloc/16ia64-8n2s": {"sockets"},
                 "hwloc/28em64t-2s2n7c-buggycoresiblings": {"sockets"},
                 # no list of a package's CPUs: then nobody knows
                 "libvirt/caps-hmat": {"sockets"},

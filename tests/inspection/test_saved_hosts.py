@@ -50,11 +50,6 @@ EXCEPTIONS = {
         ABI + "package_cpus, once core_siblings, has all CPUs of the same physical_package_id;"
         " and arch/x86/kernel/smpboot.c, match_pkg(): unlike other levels a package is not kept inside a node",
     ),
-    ("sockets", "hwloc/16ia64-8n2s"): Case(
-        "physical_package_id pairs the CPUs, core_siblings has each alone: ours are the pairs",
-        "arch/ia64/kernel/smpboot.c, set_cpu_sibling_map(): a CPU of one core and one thread gets itself as siblings"
-        " and is never compared with the others' socket_id, so its core_siblings says nothing of the socket",
-    ),
     ("sockets", "hwloc/32ppc-4n4c2c"): Case(
         "libvirt alone, which takes one socket where no file has a package id or siblings; ours are unknown",
         "Documentation/cputopology.txt of Linux 2.6: an attribute that the architecture does not define is not"
@@ -109,6 +104,20 @@ def cores(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
     return as_sets(core.cpus for core in cores_of(host)), said["cores"] and as_sets(c["cpus"] for c in said["cores"])
 
 
+def groups(level: str) -> Callable[[HostTopology, dict[str, Any]], tuple[object, object]]:
+    """Books or drawers; a book's number counts inside its drawer."""
+
+    def fact(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
+        ours: dict[object, CpuSet] = {}
+        for core in cores_of(host):
+            if getattr(core, level) is not None:
+                place = (core.drawer, getattr(core, level))
+                ours[place] = ours.get(place, CpuSet()) | core.cpus
+        return as_sets(ours.values()), said[f"{level}s"] and as_sets(said[f"{level}s"])
+
+    return fact
+
+
 def caches(host: HostTopology, said: dict[str, Any]) -> tuple[object, object]:
     """A cache that spans cells is told in each of them, with that cell's CPUs."""
     ours = {
@@ -143,6 +152,8 @@ FACTS: dict[str, Callable[[HostTopology, dict[str, Any]], tuple[object, object]]
     "allowed": lambda host, said: (host.allowed and list(host.allowed), said.get("allowed_cpus")),
     "sockets": sockets,
     "dies": lambda host, said: (host.dies, said["dies"] and len(said["dies"])),
+    "books": groups("book"),
+    "drawers": groups("drawer"),
     "cores": cores,
     "smt": lambda host, said: (host.smt, said["smt"]),
     "threads": lambda host, said: (host.threads_per_core, (said["threads_per_core"] or {}).get("max")),
