@@ -56,12 +56,16 @@ def add_settings_options(parser: ArgumentParser, *, file: str = "--config") -> N
         group.add_argument("--" + key.replace("_", "-"), metavar="LIST", help=words + "; '' for no such set")
 
 
+def is_this_host(args: Namespace) -> bool:
+    """Whether no option names another host than the live one."""
+    return all(getattr(args, source) is None for source in SOURCES)
+
+
 def load_settings(args: Namespace) -> Settings | None:
     """The settings that options name, or for the live host those of /etc/cellwright; None where there are none."""
     texts = {key if key == "vcpu_pin_set" else f"cpu_{key}": getattr(args, key) for key in SETS}
     sets = {key: text for key, text in texts.items() if text is not None}
-    this_host = all(getattr(args, source) is None for source in SOURCES)
-    etc = this_host and args.config is None and is_configured()
+    etc = is_this_host(args) and args.config is None and is_configured()
     if not (etc or args.config or args.nova_conf or sets):
         return None
     from agent.settings.load import read_settings

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SETTINGS = "/etc/cellwright"
 """Where the operator's sets come from; a machine without it has nothing to read but its kernel."""
 
+ASKS_LIBVIRT = ("svg",)
+"""Formats that show this host's guests when libvirt answers."""
+
 OPTIONS = ("--format", "--sysroot", "--snapshot")
 
 
@@ -25,7 +28,7 @@ def run_quick(argv: list[str]) -> int | None:
     if len(words) != 2 * len(options) or not all(option in OPTIONS for option in options):
         return None
     form = options.pop("--format", "table")
-    if len(options) > 1 or (not options and _is_folder(SETTINGS)):
+    if len(options) > 1 or (not options and (_is_folder(SETTINGS) or form in ASKS_LIBVIRT)):
         return None
     if form != "json":
         return _run_typed(form, options)

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
     from agent.core.cpuset import CpuSet
     from agent.core.topology import HostTopology
@@ -30,12 +31,17 @@ FORMATS = {
 }
 """Format → the function (HostTopology → text) that makes it."""
 
+SHOW_GUESTS = ("svg", "table")
+"""Formats that can show where guests are pinned."""
+
 MEASURED = ("numastat", "load", "interfaces")
 """Formats that show what goes on instead of what the host is made of."""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the verb's options."""
+    from argparse import BooleanOptionalAction
+
     from agent.cli.hosts import add_host_options
     from agent.inspection.counters import COUNTERS
 
@@ -51,7 +57,11 @@ def configure(parser: ArgumentParser) -> None:
         help="compare with libvirt's capabilities, asked for now or saved in FILE; exit code 4 when they disagree",
     )
     parser.add_argument("--identify", action="store_true", help="ask py-cpuinfo where the kernel does not name the CPU")
-    parser.add_argument("--guests", action="store_true", help="draw where running guests are pinned, for svg")
+    parser.add_argument(
+        "--guests",
+        action=BooleanOptionalAction,
+        help="show where running guests are pinned, in svg and table (default: in this host's svg, if libvirt answers)",
+    )
     parser.add_argument("--connect", metavar="URI", default="qemu:///system", help="libvirt (default: %(default)s)")
     add_host_options(parser)
     parser.epilog = "numastat, in pages since boot: " + "; ".join(
@@ -61,7 +71,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the host in the wanted format."""
-    from agent.cli.hosts import add_knobs, load_host
+    from agent.cli.hosts import add_knobs, is_this_host, load_host
+    from agent.cli.quick import ASKS_LIBVIRT
 
     if args.format in MEASURED:
         sys.stdout.write(_measure(args))
@@ -74,24 +85,37 @@ def run(args: Namespace) -> int:
         host = fill_identity(host, kernel_files(args), cache_folder())
     if args.check is not None:
         return _check(host, args)
-    if args.guests:
-        from agent.picture.svg import render_svg
+    if args.guests and args.format not in SHOW_GUESTS:
+        from agent.core.errors import BadInput
 
+        raise BadInput(f"--guests with --format {args.format}; allowed: --format {', '.join(SHOW_GUESTS)}")
+    if args.guests or (args.guests is None and args.format in ASKS_LIBVIRT and is_this_host(args)):
         pinned, floating = _guests(args)
-        sys.stdout.write(render_svg(host, pinned, floating=floating))
+        sys.stdout.write(_renderer(args.format)(host, pinned, floating=floating))
         return 0
     sys.stdout.write(render(add_knobs(args, host) if args.knobs else host, args.format))
     return 0
 
 
 def _guests(args: Namespace) -> tuple[dict[str, CpuSet], dict[str, CpuSet]]:
-    """Running guests and the pCPUs that single vCPUs of them are pinned to, and those whose vCPUs float, with where."""
+    """Running guests and the pCPUs that single vCPUs of them are pinned to, and those whose vCPUs float, with where.
+
+    Without --guests there are none where libvirt is not installed or does not answer.
+    """
+    from agent.core.errors import Unreachable
+
+    try:
+        return _ask_guests(args)
+    except (Unreachable, ModuleNotFoundError):
+        if args.guests:
+            raise
+        return {}, {}
+
+
+def _ask_guests(args: Namespace) -> tuple[dict[str, CpuSet], dict[str, CpuSet]]:
     from agent.compute.driver import Driver
     from agent.core.cpuset import CpuSet
-    from agent.core.errors import BadInput
 
-    if args.format != "svg":
-        raise BadInput(f"--guests with --format {args.format}; allowed: --format svg")
     with Driver(args.connect) as driver:
         pins = {domain.name: driver.vcpu_pins(domain.name) for domain in driver.domains()}
     masks = [(name, list(vcpus.values())) for name, vcpus in sorted(pins.items())]
@@ -153,7 +177,11 @@ def _measure(args: Namespace) -> str:
 
 def render(host: HostTopology, format: str) -> str:
     """The host as text in one of FORMATS."""
+    return _renderer(format)(host)
+
+
+def _renderer(format: str) -> Callable[..., str]:
     module, _, function = FORMATS[format].partition(":")
     __import__(module)
-    text: str = getattr(sys.modules[module], function)(host)
-    return text
+    found: Callable[..., str] = getattr(sys.modules[module], function)
+    return found

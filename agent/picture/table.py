@@ -1,8 +1,9 @@
-"""The host as a text table of at most 80 columns: a few lines of facts, a row a cell, L3 groups, distances, devices."""
+"""The host as text of at most 80 columns: a few lines of facts, a row a cell, L3 groups, distances, devices, guests."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from agent.core.cpulist import format_ids
 from agent.core.cpuset import CpuSet
@@ -12,15 +13,20 @@ from agent.picture.devices import gather_devices
 
 WIDTH = 80
 HEAD = 12
+LONGEST_NAME = 40
 NO_BREAK = "\u00a0"
 
 
-def render_table(host: HostTopology) -> str:
+def render_table(
+    host: HostTopology, guests: Mapping[str, CpuSet] | None = None, *, floating: Mapping[str, CpuSet] | None = None
+) -> str:
     """What the host is, then its cells, the groups of a last-level cache where a cell has several, and distances.
 
-    Long sets of pCPUs are written with strides (``0-108:4``), as the kernel reads them too.
+    Long sets of pCPUs are written with strides (``0-108:4``), as the kernel reads them too.  ``guests`` maps guests to
+    the pCPUs they are pinned to, ``floating`` to where they run.
     """
     sections = [_head(host), _cells(host), _groups(host), _distances(host), _devices(host)]
+    sections.append(_guests(host, guests or {}, floating or {}))
     if host.unknown:
         sections.append(_field("unknown", ", ".join(host.unknown)))
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
@@ -58,7 +64,6 @@ def _head(host: HostTopology) -> list[str]:
         lines += _field("cpu", host.cpu.model)
     lines += _field("has", ", ".join(filter(None, counts)))
     sets: list[tuple[str, CpuSet | None]] = [
-        ("online", host.online),
         ("offline", host.offline or None),
         ("isolated", host.isolated or None),
         ("nohz_full", host.nohz_full or None),
@@ -67,10 +72,29 @@ def _head(host: HostTopology) -> list[str]:
         ("shared", host.shared_set),
         ("in no cell", CpuSet(cpu for core in host.outside_cells for cpu in core.cpus) or None),
     ]
+    lines += _field("online", shorten(host.online))
+    siblings = _siblings(host)
+    if siblings:
+        lines += _field("siblings", siblings)
     for name, cpus in sets:
         if cpus is not None:
             lines += _field(name, shorten(cpus) or "none")
     return lines
+
+
+def _siblings(host: HostTopology) -> str:
+    """Which threads share a core, in a formula where cores are alike: ``N, N+36 for N of 0-35``."""
+    firsts: dict[tuple[int, ...], list[int]] = {}
+    for core in [*(core for cell in host.cells for core in cell.cores), *host.outside_cells]:
+        if len(core.cpus) > 1:
+            first = core.cpus.first()
+            firsts.setdefault(tuple(cpu - first for cpu in core.cpus), []).append(first)
+    formulas = []
+    for steps, numbers in sorted(firsts.items(), key=lambda item: min(item[1])):
+        row = len(steps) > 2 and steps[-1] == len(steps) - 1
+        threads = f"N to N+{steps[-1]}" if row else ", ".join(f"N+{step}" if step else "N" for step in steps)
+        formulas.append(f"{threads} for N of {shorten(CpuSet(numbers))}")
+    return "; ".join(formulas)
 
 
 def _cells(host: HostTopology) -> list[str]:
@@ -168,6 +192,23 @@ def _devices(host: HostTopology) -> list[str]:
             whole = ", ".join(name.replace(" ", NO_BREAK) for name in names)
             lines += [line.replace(NO_BREAK, " ") for line in _field(f"  {place}", whole)]
     return ["devices", *lines] if lines else []
+
+
+def _guests(host: HostTopology, pinned: Mapping[str, CpuSet], floating: Mapping[str, CpuSet]) -> list[str]:
+    """A line a pinned guest, with its pCPUs and their cells; then who floats over which pCPUs."""
+    lines = []
+    for name, cpus in sorted(pinned.items()):
+        cells = format_ids(cell.id for cell in host.cells if cell.cpus & cpus)
+        lines.append(f"{_short(name)}: pinned to {shorten(cpus)}" + (f" (cell {cells})" if len(host.cells) > 1 else ""))
+    for cpus in sorted(set(floating.values()), key=str):
+        names = ", ".join(sorted(_short(name) for name, where in floating.items() if where == cpus))
+        lines.append(f"floating over {shorten(cpus)}: {names}")
+    broken = ("\n    ".join(_broken(line, WIDTH - 4)) for line in lines)
+    return ["guests", *(f"  {line}" for line in broken)] if lines else []
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _field(name: str, value: str) -> list[str]:

@@ -32,7 +32,9 @@ class Threads:
         self._font = 15 if count <= 16 else 12 if count <= 160 else 10
         digits = max(2, len(str(max(host.online | host.offline, default=0))))
         self._width = round(digits * self._font * 0.66) + (22 if count <= 16 else 12)
-        self._height = round(self._font * (1.9 if count <= 16 else 1.6)) + (self._font + 4 if guests else 0)
+        height = round(self._font * (1.9 if count <= 16 else 1.6))
+        self._height = height + (self._font + 4 if guests else 0)
+        self._number_y = round(height / 2 + self._font * 0.36)
 
     def kind(self, cpu: int) -> str:
         """Which of KINDS a pCPU is, isolation and core kind aside."""
@@ -76,7 +78,7 @@ class Threads:
         labels = [self._labels[name] for name, cpus in self._guests.items() if cpu in cpus]
         isolated = cpu in self._host.isolated and kind != "offline"
         title = escape(self._title(cpu, core, kind))
-        font, number_y = self._font, round(self._font * 1.3)
+        font, number_y = self._font, self._number_y
 
         def draw(width: int, height: int) -> str:
             middle = width // 2

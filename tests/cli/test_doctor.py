@@ -127,11 +127,37 @@ def test_check_without_libvirt(capsys: pytest.CaptureFixture[str]) -> None:
     assert "libvirt" in capsys.readouterr().err
 
 
-def test_guests_are_drawn_in_and_only_in_pictures(libvirt_uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["topology", "--format", "svg", "--guests", "--connect", "test:///default"]) == 0
-    assert "test: floating over 0" in capsys.readouterr().out, "libvirt's test driver always has a guest of that name"
-    assert main(["topology", "--guests", "--connect", libvirt_uri]) == 2
-    assert "--guests with --format table; allowed: --format svg" in capsys.readouterr().err
+TEST_DRIVER = ("--connect", "test:///default")
+"""libvirt's test driver always has one guest, called test, which floats."""
+NOWHERE = ("--connect", "qemu+unix:///system?socket=/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (("svg", *TEST_DRIVER), True),
+        (("svg", "--no-guests", *TEST_DRIVER), False),
+        (("svg", *NOWHERE), False),
+        (("table", *TEST_DRIVER), False),
+        (("table", "--guests", *TEST_DRIVER), True),
+    ],
+)
+def test_guests_are_in_this_hosts_picture_when_libvirt_answers_and_where_they_are_asked_for(
+    argv: tuple[str, ...], shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["topology", "--format", *argv]) == 0
+    assert ("floating over 0" in capsys.readouterr().out) == shown
+
+
+def test_a_saved_hosts_picture_has_no_guests_of_this_one(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--format", "svg", "--sysroot", saved, *TEST_DRIVER]) == 0
+    assert "floating" not in capsys.readouterr().out.replace("floating guests", "")
+
+
+def test_guests_that_were_asked_for_cannot_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topology", "--format", "svg", "--guests", *NOWHERE]) == 5
+    assert main(["topology", "--format", "cpus", "--guests", *TEST_DRIVER]) == 2
+    assert "--guests with --format cpus; allowed: --format svg, table" in capsys.readouterr().err
 
 
 def test_interfaces_are_those_of_the_kernel(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from agent.core.cpuset import CpuSet
 from agent.core.topology import HostTopology
 from agent.inspection.host import read_host
+from agent.inspection.synthetic import parse_synthetic
 from agent.picture.cpus import render_cpus
 from agent.picture.numactl import render_numactl
 from agent.picture.table import render_table, shorten
@@ -49,6 +50,32 @@ def test_numactl_says_the_same_of_this_host_as_numactl_itself() -> None:
         line for n, line in enumerate(said) if n not in free
     ]
     assert all(" free: " in ours[number] for number in free)
+
+
+def test_the_table_tells_where_guests_are() -> None:
+    pinned = {"db": CpuSet.parse("4-7,40-43"), "n" * 60: CpuSet([20])}
+    floating = {f"web-{number}": CpuSet.parse("0-3") for number in range(12)} | {"alone": CpuSet.parse("18-19")}
+    lines = render_table(host("osdev-split"), pinned, floating=floating).splitlines()
+    assert lines[lines.index("guests") + 1 :] == [
+        "  db: pinned to 4-7,40-43 (cell 0)",
+        f"  {'n' * 39}…: pinned to 20 (cell 1)",
+        "  floating over 0-3: web-0, web-1, web-10, web-11, web-2, web-3, web-4, web-5,",
+        "    web-6, web-7, web-8, web-9",
+        "  floating over 18-19: alone",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "siblings"),
+    [
+        ("core:4 thread:8 numbering:near", "siblings     N to N+7 for N of 0-24:8"),
+        ("core:4 thread:2 numbering:near", "siblings     N, N+1 for N of 0-6:2"),
+        ("core:4", None),
+    ],
+)
+def test_the_table_says_which_threads_share_a_core(shape: str, siblings: str | None) -> None:
+    lines = render_table(parse_synthetic(shape)).splitlines()
+    assert next((line for line in lines if line.startswith("siblings")), None) == siblings
 
 
 @pytest.mark.parametrize(
