@@ -2,9 +2,9 @@
 
 One CPU answers for all: its list names every member of the core, die or socket, so that a host of 112 threads costs
 120 files and not 448.  A list that leaves out the CPU it belongs to is damaged; that CPU then stands alone.
-Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x), the id is believed; where there is no id
-(-1: ARM without PPTT, POWER, s390), where books repeat it (s390), or where processors of one core have it in common
-(ia64, whose firmware counts boards), sockets are the lists, numbered by lowest CPU.
+Where one package id is cut into several lists (Cluster-on-Die on Linux 4.x, cells of a guest), the id is believed;
+where there is no id (-1: ARM without PPTT, POWER, s390), where books repeat it (s390), or where processors of one core
+have it in common inside a cell (ia64, whose firmware counts boards), sockets are the lists, numbered by lowest CPU.
 (kernel: Documentation/ABI/stable/sysfs-devices-system-cpu, Documentation/admin-guide/cputopology.rst)
 """
 
@@ -48,11 +48,13 @@ class CoreFacts:
         self.kind: str | None = None
 
 
-def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -> list[CoreFacts] | None:
+def read_cores(
+    root: Root, online: int, cells: list[int], unknown: list[str], *, last_try: bool
+) -> list[CoreFacts] | None:
     """The cores of the online pCPUs, by lowest CPU; None where no CPU has a topology folder.
 
-    What cannot be known is added to ``unknown``, a phrase each.  An online CPU without a topology folder may have gone
-    offline just now: Vanished, or on the ``last_try`` unknown.
+    ``cells`` has the CPUs of each cell as a mask.  What cannot be known is added to ``unknown``, a phrase each.  An
+    online CPU without a topology folder may have gone offline just now: Vanished, or on the ``last_try`` unknown.
     """
     files = _described(root, online)
     if not files:
@@ -86,7 +88,7 @@ def read_cores(root: Root, online: int, unknown: list[str], *, last_try: bool) -
     if _list_file(files, LEVELS["book"][1]) and len(places) < len(books):
         _number(heads, books, "book")  # z/VM calls every book 0
     _read_level(root, heads, "cluster", files, unless_alone=True)
-    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(heads, sockets):
+    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(heads, sockets, cells or [online]):
         unknown.append("socket ids (numbered by lowest pCPU)")
         _number(heads, sockets, "socket")
     elif any(core.socket is None for core in cores):
@@ -189,8 +191,11 @@ def _number(heads: dict[int, CoreFacts], groups: list[int], level: str) -> None:
             setattr(heads[head], level, number)
 
 
-def _ids_fail(heads: dict[int, CoreFacts], sockets: list[int]) -> bool:
-    """Whether package ids are missing, or one of them stands for sockets in several books or of a core each."""
+def _ids_fail(heads: dict[int, CoreFacts], sockets: list[int], cells: list[int]) -> bool:
+    """Whether package ids are missing, or one stands for sockets in several books, or for several of a core in a cell.
+
+    Kernels that cut core_siblings for no good reason do so where cells meet.
+    """
     owners: dict[int, list[int]] = {}
     for group in sockets:
         number = heads[lowest(group)].socket
@@ -200,6 +205,7 @@ def _ids_fail(heads: dict[int, CoreFacts], sockets: list[int]) -> bool:
     for groups in owners.values():
         if len(groups) > 1:
             places = {(heads[lowest(group)].drawer, heads[lowest(group)].book) for group in groups}
-            if len(places) > 1 or not any(group & group - 1 for group in groups):
+            alone = not any(group & group - 1 for group in groups)
+            if len(places) > 1 or (alone and any(sum(bool(group & cell) for group in groups) > 1 for cell in cells)):
                 return True
     return False

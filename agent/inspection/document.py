@@ -44,7 +44,8 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     unknown: list[str] = []
     cpus = read_cpus(root, every_switch=last_try)
     kernel_cells = read_cells(root, unknown)
-    cores = read_cores(root, cpus.online, unknown, last_try=last_try) if cpus else None
+    parts = [facts.cpus for facts in kernel_cells]
+    cores = read_cores(root, cpus.online, parts, unknown, last_try=last_try) if cpus else None
     info = read_cpuinfo(root, whole=cores is None)
     if cpus is None:
         cpus = _cpus_of(root, info, kernel_cells)
