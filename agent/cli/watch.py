@@ -5,7 +5,8 @@ stopped or paused, or the kernel that a pCPU came or went; --full reads pages, n
 ("cellwright verify --help" says what that costs).  A libvirtd that is restarted meanwhile is waited for.  Ctrl-C ends
 it.
 
-Exit code 0: nothing drifted and everything was read.  4: something did, or something could not be checked.
+Exit code 0: nothing drifted and everything was read.  4: something did, or something could not be checked.  2: there is
+no such domain; one that does not run is waited for.  5: libvirt is not reachable.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def run(args: Namespace) -> int:
     drifted = False
     try:
         with Driver(args.connect) as libvirt:
+            for name in args.domains:
+                libvirt.domain(name)  # NoSuchDomain says which there are
             pcpus = PcpuEvents()
             if pcpus.why_not:
                 say(f"no events of the kernel ({pcpus.why_not}): a pCPU that comes or goes is seen at the next reading")

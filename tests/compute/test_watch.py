@@ -107,6 +107,13 @@ def test_a_bounded_watch_of_a_domain_that_does_not_run_ends_by_itself(libvirt: D
     assert watch.returncode == 0
 
 
+def test_a_name_that_no_domain_has_is_refused(libvirt: Driver) -> None:
+    watch = start_watch("--once", f"{NAME}-mistyped")
+    out, said = watch.communicate(timeout=30)
+    assert (watch.returncode, out, said.count("\n")) == (2, "", 1)
+    assert f"no domain '{NAME}-mistyped'" in said
+
+
 @pytest.mark.parametrize("bad", [("--interval", "0"), ("--interval", "soon"), ("--count", "-1"), ("--duration", "nan")])
 def test_bounds_that_are_none_are_refused(bad: tuple[str, ...]) -> None:
     watch = start_watch(*bad)
