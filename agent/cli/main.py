@@ -15,6 +15,8 @@ from io import TextIOWrapper
 from agent import __version__
 from agent.core.errors import CellwrightError
 
+CLUSTER = "a cluster, through its scheduler"
+
 GROUPS: dict[str, dict[str, str]] = {
     "a host": {
         "topology": "what a host is made of: cells, cores, memory, page pools",
@@ -46,7 +48,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "standalone": "scheduler and agent of one host in one process",
         "config": "check the configuration files and print what is in force",
     },
-    "a cluster, through its scheduler": {
+    CLUSTER: {
         "host": "hosts of the scheduler",
         "aggregate": "host aggregates and their metadata",
         "zone": "availability zones",
@@ -159,7 +161,9 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
 
     parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=Paragraphs)
     module.configure(parser)
-    code: int = module.run(parser.parse_args(argv))
+    # names may stand between options, but argparse can't have that where a verb has actions with options of their own
+    parse = parser.parse_args if verb in GROUPS[CLUSTER] else parser.parse_intermixed_args
+    code: int = module.run(parse(argv))
     sys.stdout.flush()
     return code
 

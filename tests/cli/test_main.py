@@ -71,6 +71,12 @@ def test_what_is_no_verb_is_bad_usage_and_said_on_stderr(
     assert (out, err.startswith(said)) == ("", True)
 
 
+def test_names_may_stand_between_options(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["verify", "one", "--quick", "two", "--connect", "test:///default", "--format", "json"]
+    assert main(words) == 2
+    assert "no domain 'one' on test:///default" in capsys.readouterr().err
+
+
 def test_help_keeps_paragraphs_and_is_as_wide_as_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
