@@ -2,7 +2,8 @@
 
 ``cellwright.filters`` and ``cellwright.weighers`` entry points name either a Filter or Weigher of ours (columns in,
 mask or score out), or a class as Nova's plugins are: ``host_passes(host_state, spec)`` for a filter, ``_weigh_object(
-host_state, spec)`` and optionally ``minval`` for a weigher.  A plain class is called once a host.
+host_state, spec)`` and optionally ``minval`` for a weigher.  A plain class is called once a host; agent.scheduler.view
+has what it may ask of the two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent.core.errors import BadInput
 from agent.scheduler.aggregates import Column, Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.table import HostTable
-from agent.scheduler.view import HostView
+from agent.scheduler.view import HostView, SpecView
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
@@ -48,7 +49,7 @@ def all_filters(extra: Iterable[EntryPoint] | None = None) -> dict[str, Filter]:
     for module in FILTER_MODULES:
         found |= {rule.name: rule for rule in import_module(f"agent.scheduler.filters.{module}").FILTERS}
     for entry in _entries("cellwright.filters", extra):
-        plugin = entry.load()
+        plugin = _load(entry, Filter, "host_passes")
         found[entry.name] = plugin if isinstance(plugin, Filter) else plain_filter(entry.name, plugin)
     return found
 
@@ -59,7 +60,7 @@ def all_weighers(extra: Iterable[EntryPoint] | None = None) -> dict[str, Weigher
     for module in WEIGHER_MODULES:
         found |= {rule.name: rule for rule in import_module(f"agent.scheduler.weighers.{module}").WEIGHERS}
     for entry in _entries("cellwright.weighers", extra):
-        plugin = entry.load()
+        plugin = _load(entry, Weigher, "_weigh_object")
         found[entry.name] = plugin if isinstance(plugin, Weigher) else plain_weigher(entry.name, plugin)
     return found
 
@@ -81,9 +82,9 @@ def plain_filter(name: str, plugin: Any) -> Filter:
     rule = plugin()
 
     def mask(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
-        passes = np.zeros(table.size, dtype=np.bool_)
+        passes, spec = np.zeros(table.size, dtype=np.bool_), SpecView(wanted)
         for row in np.flatnonzero(table.alive).tolist():
-            passes[row] = bool(rule.host_passes(HostView(table, row), wanted))
+            passes[row] = bool(rule.host_passes(HostView(table, row), spec))
         return passes
 
     on_rebuild = bool(getattr(plugin, "RUN_ON_REBUILD", False))
@@ -95,9 +96,9 @@ def plain_weigher(name: str, plugin: Any) -> Weigher:
     rule = plugin()
 
     def score(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column:
-        scores = np.zeros(table.size)
+        scores, spec = np.zeros(table.size), SpecView(wanted)
         for row in np.flatnonzero(table.alive).tolist():
-            scores[row] = rule._weigh_object(HostView(table, row), wanted)
+            scores[row] = rule._weigh_object(HostView(table, row), spec)
         return scores
 
     return Weigher(name, f"{name.lower()}_weight_multiplier", score, getattr(plugin, "minval", None))
@@ -105,6 +106,18 @@ def plain_weigher(name: str, plugin: Any) -> Weigher:
 
 def _entries(group: str, extra: Iterable[EntryPoint] | None) -> list[EntryPoint]:
     return sorted(entry_points(group=group) if extra is None else extra, key=lambda entry: entry.name)
+
+
+def _load(entry: EntryPoint, ours: type, method: str) -> Any:
+    """What an entry point names; BadInput when it cannot be loaded, or is neither ours nor a class with the method."""
+    said = f"entry point {entry.group}: {entry.name} = {entry.value}"
+    try:
+        plugin = entry.load()
+    except Exception as why:  # a third party's module may raise anything
+        raise BadInput(f"{said} cannot be loaded: {type(why).__name__}: {why}") from why
+    if not isinstance(plugin, ours) and not (isinstance(plugin, type) and callable(getattr(plugin, method, None))):
+        raise BadInput(f"{said} is {plugin!r}; allowed: a {ours.__name__} or a class with {method}(host_state, spec)")
+    return plugin
 
 
 def _named(name: str, known: dict[str, T], what: str, suffix: str) -> T:

@@ -1,4 +1,4 @@
-"""HostView: one row of the host table under the names that Nova's HostState has.
+"""HostView: one row of the host table under the names that Nova's HostState has; SpecView: what is wanted, likewise.
 
 For rules that look at one host at a time: ``capabilities:`` extra specs, the JSON filter's ``$variables``, and third
 parties' ``host_passes(host_state, spec)``.
@@ -6,10 +6,12 @@ parties' ``host_passes(host_state, spec)``.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.table import HostTable
+from agent.scheduler.wanted import Wanted
 
 
 class HostView:
@@ -79,3 +81,50 @@ def lookup(view: HostView, path: list[str]) -> Any:
             return None
         value = value.get(key)
     return value
+
+
+class SpecView:
+    """A wanted instance under the names that Nova's RequestSpec has; ``request`` is ours, with everything."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        request, flavor, group = wanted.request, wanted.request.flavor, wanted.group
+        self.request = request
+        self.instance_uuid = wanted.instance
+        self.project_id = wanted.project
+        self.num_instances = 1
+        self.vcpus = flavor.vcpus
+        self.memory_mb = flavor.ram_mb
+        self.root_gb = flavor.disk_gb
+        self.ephemeral_gb = flavor.ephemeral_gb
+        self.swap = flavor.swap_mb
+        self.flavor = SimpleNamespace(
+            name=flavor.name,
+            flavorid=flavor.name,
+            vcpus=flavor.vcpus,
+            memory_mb=flavor.ram_mb,
+            root_gb=flavor.disk_gb,
+            ephemeral_gb=flavor.ephemeral_gb,
+            swap=flavor.swap_mb,
+            extra_specs=wanted.extra_specs,
+        )
+        self.image = SimpleNamespace(name=request.image.name, properties=wanted.properties)
+        self.availability_zone = request.availability_zone
+        self.ignore_hosts = list(request.ignore_hosts)
+        self.force_hosts = list(wanted.forced)
+        self.scheduler_hints = {key: list(wanted.hint(key)) for key in sorted(request.hints)}
+        self.instance_group = None
+        if group is not None:
+            self.instance_group = SimpleNamespace(
+                name=group.name,
+                policy=group.policy,
+                members=sorted(group.members),
+                hosts=sorted(group.hosts),
+                rules={"max_server_per_host": group.max_server_per_host},
+            )
+
+    def get_scheduler_hint(self, hint_name: str, default: Any = None) -> Any:
+        """A hint's value, or the list of them when there are several."""
+        values = self.scheduler_hints.get(hint_name)
+        if not values:
+            return default
+        return values[0] if len(values) == 1 else values

@@ -1,6 +1,7 @@
 """Rules by name: ours, third parties' through entry points, Nova's spelling, and what is none; the order of weights."""
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
-from agent.core.request import Flavor, Request
+from agent.core.request import Flavor, Image, Request
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.select import candidates
 from agent.scheduler.table import HostRow, HostTable
-from agent.scheduler.wanted import Wanted
+from agent.scheduler.view import SpecView
+from agent.scheduler.wanted import Group, Wanted
 from agent.scheduler.weigh import best_first, weigh
 from agent.settings.scheduling import DEFAULT_FILTERS, SchedulingSettings
+from tests.scheduler.conftest import Service
 
 WANTED = Wanted(request=Request(flavor=Flavor(vcpus=4, ram_mb=64)))
 
@@ -28,7 +32,7 @@ class EvenHosts:
     RUN_ON_REBUILD = True
 
     def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
-        return int(host_state.host[1:]) % 2 == 0 and host_state.vcpus_total >= spec_obj.request.flavor.vcpus
+        return int(host_state.host[1:]) % 2 == 0 and host_state.vcpus_total >= spec_obj.flavor.vcpus
 
 
 class Later:
@@ -80,6 +84,91 @@ def test_a_third_partys_weigher_counts(table: HostTable) -> None:
     weights, parts = weigh(table, WANTED, rows=np.arange(6), weighers=(rule,), settings=settings)
     assert weights.tolist() == [0.0, 0.4, 0.8, 1.2, 1.6, 2.0]
     assert parts.keys() == {"Later"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "why"),
+    [
+        ("Missing", r"cellwright.filters: Odd = .*:Missing cannot be loaded: AttributeError"),
+        ("Later", r"cellwright.filters: Odd = .*:Later is .*; allowed: a Filter or a class with host_passes"),
+        ("WANTED", r"cellwright.filters: Odd = .*:WANTED is .*; allowed: a Filter or a class with host_passes"),
+    ],
+)
+def test_what_an_entry_point_must_not_name(attribute: str, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        all_filters([entry("Odd", attribute)])
+
+
+def test_a_wish_under_novas_names() -> None:
+    flavor = Flavor(name="f", vcpus=4, ram_mb=64, disk_gb=2, ephemeral_gb=3, swap_mb=5, extra_specs={"a": True})
+    request = Request(
+        flavor=flavor,
+        image=Image(properties={"img_hv_type": "KVM"}),
+        availability_zone="az",
+        hints={"same_host": ["x", "y"], "colour": "red", "none": ""},
+        ignore_hosts=("i",),
+        force_host="f",
+    )
+    group = Group(name="g", policy="anti-affinity", members=frozenset("ba"), hosts=frozenset("h"))
+    spec = SpecView(Wanted(request=request, instance="id", project="p", group=group))
+    assert (spec.vcpus, spec.memory_mb, spec.root_gb, spec.ephemeral_gb, spec.swap) == (4, 64, 2, 3, 5)
+    assert (spec.flavor.memory_mb, spec.flavor.extra_specs) == (64, {"a": "true"})
+    assert spec.image.properties.get("img_hv_type") == "kvm"
+    assert (spec.project_id, spec.instance_uuid, spec.availability_zone) == ("p", "id", "az")
+    assert (spec.ignore_hosts, spec.force_hosts) == (["i"], ["f"])
+    assert spec.instance_group is not None
+    assert (spec.instance_group.members, spec.instance_group.rules) == (["a", "b"], {"max_server_per_host": 1})
+    assert [spec.get_scheduler_hint(key, "d") for key in ("same_host", "colour", "none", "x")] == [
+        ["x", "y"],
+        "red",
+        "d",
+        "d",
+    ]
+
+
+PLUGIN = """
+import numpy as np
+from agent.scheduler.filters import Filter
+
+class Tier:
+    def host_passes(self, host_state, spec_obj):
+        return host_state.host.startswith(spec_obj.flavor.extra_specs.get("tier", ""))
+
+wide = Filter("Wide", lambda table, wanted, settings: np.asarray(table.vcpus > 4), lambda w, s: "more than 4 pCPUs")
+
+class Last:
+    def _weigh_object(self, host_state, weight_properties):
+        return int(host_state.host[-1])
+"""
+ENTRY_POINTS = """
+[cellwright.filters]
+Tier = third_party:Tier
+Wide = third_party:wide
+[cellwright.weighers]
+Last = third_party:Last
+"""
+
+
+def test_an_installed_third_party_decides_in_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "site" / "third_party-1.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(ENTRY_POINTS)
+    (tmp_path / "site" / "third_party.py").write_text(PLUGIN)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/site")
+    config = '[scheduling]\nfilters = ["Tier", "Wide", "NUMATopology"]\nweighers = ["Last"]\n'
+    service = Service(tmp_path, config=config)
+    service.start()
+    try:
+        for name, cores in (("gold-1", 8), ("gold-2", 8), ("gold-3", 2), ("iron-4", 8)):
+            service.json("host", "add", name, "--synthetic", f"cell:1 core:{cores} memory:1GiB")
+        service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--property", "tier=gold", "gold")
+        assert service.json("instance", "create", "--flavor", "gold", "vm")["host"] == "gold-2"
+        trace = Client(service.url, service.token).call("GET", path_of("instances", "vm", "decision"))["trace"]
+    finally:
+        service.stop()
+    assert [(step["filter"], step["removed"]) for step in trace["removed"]] == [("Tier", 1), ("Wide", 1)]
+    assert trace["best"][0] == {"host": "gold-2", "weight": 1.0, "parts": {"Last": 1.0}}
 
 
 def test_a_third_party_replaces_ours_of_the_same_name(table: HostTable) -> None:
