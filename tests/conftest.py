@@ -28,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the folder that keeps the lab's image and booted machines (tests/lab); checkouts may share one",
     )
     parser.addoption("--race-seed", type=int, default=20, help="what chance does in tests/scheduler/test_race.py")
-    parser.addoption("--race-seconds", type=float, default=30.0, help="how long its schedulers and database are killed")
+    parser.addoption(
+        "--race-seconds", type=float, default=20.0, help="how long its schedulers and database are killed at least"
+    )
 
 
 class TwoAtATime(LoadScopeScheduling):

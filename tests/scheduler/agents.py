@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -11,54 +11,35 @@ from agent.compute.client import Client, path_of
 from agent.core import codec
 from agent.core.errors import CellwrightError, Unreachable
 from agent.core.facts import HostFacts
-from agent.core.placement import Placement
 from agent.core.topology import HostTopology
 from agent.core.wire import HostReport
 
 
-class Census:
-    """Which host runs each instance, over all agents of a test."""
+class Entry(NamedTuple):
+    """A line of an agent's log: from when on a host runs an instance as placed, or (without a placement) does not."""
 
-    def __init__(self) -> None:
-        self._host_of: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, instance: str, host: str) -> str | None:
-        """A guest begins; the answer is another host that runs the instance already."""
-        with self._lock:
-            before = self._host_of.get(instance)
-            self._host_of[instance] = host
-            return before if before != host else None
-
-    def end(self, instance: str, host: str) -> None:
-        """A guest is gone."""
-        with self._lock:
-            if self._host_of.get(instance) == host:
-                del self._host_of[instance]
+    at_s: float
+    host: str
+    instance: str
+    placement: dict[str, Any] | None
 
 
 class SimulatedAgent(threading.Thread):
     """One host's agent.  It starts a guest once BUILDING is accepted, and stops it only when it is told to.
 
     Now and then it hears and says nothing for a while, in the midst of its work, too: claims expire.  ``running`` are
-    its guests with the pCPUs they own; ``wrongs`` says every time that two guests would share one, or that one
-    instance would run on two hosts.
+    its guests with their placements; ``log`` is what began and ended, and nobody looks at it but the test's checker.
     """
 
-    def __init__(
-        self, topology: HostTopology, addresses: list[str], token: str, *, seed: int, census: Census, deaf_s: float
-    ) -> None:
+    def __init__(self, topology: HostTopology, addresses: list[str], token: str, *, seed: int, deaf_s: float) -> None:
         super().__init__(daemon=True)
         self.topology = topology
         self.addresses = addresses
         self.token = token
         self.random = random.Random(seed)
-        self.census = census
         self.deaf_s = deaf_s
-        self.running: dict[str, set[int]] = {}
-        self.places: dict[str, Any] = {}
-        self.log: list[tuple[str, str]] = []
-        self.wrongs: list[str] = []
+        self.running: dict[str, dict[str, Any]] = {}
+        self.log: list[Entry] = []
         self.ending = threading.Event()
 
     def run(self) -> None:
@@ -84,12 +65,10 @@ class SimulatedAgent(threading.Thread):
         answer = client.call("GET", path_of("agents", name, "assignments"))
         for item in sorted(answer["assignments"], key=lambda item: item["placement"] is not None):
             if item["placement"] is None:
-                self.places.pop(item["instance"], None)
                 if self.running.pop(item["instance"], None) is not None:
-                    self.log.append(("stop", item["instance"]))
-                    self.census.end(item["instance"], name)
+                    self._note(item["instance"], None)
                 self._say(client, item["instance"], "gone")
-            elif self.places.get(item["instance"]) != item["placement"]:
+            elif self.running.get(item["instance"]) != item["placement"]:
                 self._take_up(client, item)
             elif item["unconfirmed"]:
                 self._say(client, item["instance"], "verified")
@@ -102,18 +81,13 @@ class SimulatedAgent(threading.Thread):
         self._be_deaf(0.05)
         if not self._say(client, instance, "building"):
             return
-        owned = set(codec.convert(item["placement"], Placement, source="assignment").owned())
-        for other, theirs in self.running.items():
-            if owned & theirs and other != instance:
-                self.wrongs.append(f"{self.topology.hostname}: {instance} and {other} own {sorted(owned & theirs)}")
-        self.running[instance] = owned
-        self.places[instance] = item["placement"]
-        self.log.append(("start", instance))
-        other_host = self.census.begin(instance, self.topology.hostname)
-        if other_host is not None:
-            self.wrongs.append(f"{instance} begins on {self.topology.hostname} and runs on {other_host}")
+        self.running[instance] = item["placement"]
+        self._note(instance, item["placement"])
         self._be_deaf(0.05)
         self._say(client, instance, "verified")
+
+    def _note(self, instance: str, placement: dict[str, Any] | None) -> None:
+        self.log.append(Entry(time.monotonic(), self.topology.hostname, instance, placement))
 
     def _be_deaf(self, chance: float) -> None:
         if self.random.random() < chance and not self.ending.is_set():

@@ -1,10 +1,13 @@
-"""What must be true of the database, found out with plain SQL and JSON: none of the scheduler's own code."""
+"""What must be true of database and agents' logs, found out with plain SQL and JSON: none of the scheduler's code."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
+
+from tests.scheduler.agents import Entry
 
 
 def parse_list(text: str) -> set[int]:
@@ -23,6 +26,39 @@ def rows(database: str, query: str) -> list[dict[str, Any]]:
         connection.cursor() as cursor,
     ):
         return cursor.execute(query).fetchall()  # type: ignore[call-overload]
+
+
+def owned_by(placement: dict[str, Any]) -> set[int]:
+    """The pCPUs that a placement's guest has for itself, idle siblings among them."""
+    owned = parse_list(placement.get("reserved", ""))
+    for cell in placement["cells"]:
+        if cell["policy"] != "shared":
+            owned |= {number for pin in cell["pins"].values() for number in parse_list(pin)}
+    return owned
+
+
+def check_logs(entries: Iterable[Entry]) -> list[str]:
+    """Whenever two guests had one pCPU or device at a time, or one guest ran on two hosts at a time; a line each."""
+    wrong: list[str] = []
+    running: dict[str, dict[str, set[object]]] = defaultdict(dict)
+    for entry in sorted(entries, key=lambda entry: entry.at_s):
+        here = running[entry.host]
+        here.pop(entry.instance, None)
+        if entry.placement is None:
+            continue
+        held = {*owned_by(entry.placement), *(device["pci"] for device in entry.placement.get("devices", ()))}
+        wrong += [
+            f"{entry.host}: {entry.instance} begins on {sorted(map(str, held & theirs))} of {other}"
+            for other, theirs in here.items()
+            if held & theirs
+        ]
+        wrong += [
+            f"{entry.instance} begins on {entry.host} and runs on {host}"
+            for host, there in running.items()
+            if entry.instance in there
+        ]
+        here[entry.instance] = held
+    return wrong
 
 
 def check_database(database: str) -> list[str]:
@@ -59,10 +95,8 @@ def check_database(database: str) -> list[str]:
             if (row["host"], device["pci"]) in given:
                 wrong.append(f"{device['pci']} of {row['host']}: {row['id']} and {given[row['host'], device['pci']]}")
             given[row["host"], device["pci"]] = row["id"]
-        owned = parse_list(placement.get("reserved", ""))
+        owned = owned_by(placement)
         for cell in placement["cells"]:
-            if cell["policy"] != "shared":
-                owned |= {number for pin in cell["pins"].values() for number in parse_list(pin)}
             if cell.get("page_kib"):
                 key = (row["host"], cell["host_cell"], cell["page_kib"])
                 pages[key] += cell["memory_kib"] // cell["page_kib"]

@@ -53,15 +53,15 @@ class Service:
         command += self.options
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                break
-            except OSError:
-                assert self.process.poll() is None, (self.folder / "log").read_text()
-                time.sleep(0.1)
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.05)
         if self.token_file.exists():
             self.token = self.token_file.read_text().strip()
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self, *, kill: bool = False) -> None:
         assert self.process is not None
@@ -69,7 +69,7 @@ class Service:
             self.process.kill()
         else:
             self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def run(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command with these words, its scheduler and token in the environment."""
