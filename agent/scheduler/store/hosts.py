@@ -15,6 +15,7 @@ from agent.core.errors import BadInput
 from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
+from agent.scheduler.store.prepared import Prepared
 from agent.scheduler.store.records import HostRecord
 from agent.scheduler.store.schema import hosts, instances, pools, topologies
 
@@ -29,6 +30,7 @@ def save_host(connection: Connection, host: HostRecord) -> HostRecord:
     if changed is not None:
         host = _save_model(connection, host, changed)
     values = {
+        "model": host.model or None,
         "digest": host.digest,
         "facts": codec.encode(host.facts),
         "foreign_usage": codec.encode(host.foreign),
@@ -41,10 +43,8 @@ def save_host(connection: Connection, host: HostRecord) -> HostRecord:
         "last_seen_s": host.last_seen_s,
         "generation": host.generation,
     }
-    if changed is not None:
-        values["model"] = host.model
-    if not connection.execute(update(hosts).where(hosts.c.name == host.name).values(values)).rowcount:
-        connection.execute(insert(hosts).values(name=host.name, **values))
+    if not _UPDATE.run(connection, {"b_name": host.name, **values}).rowcount:
+        _INSERT.run(connection, {"name": host.name, **values})
     if changed is not None:
         _save_pools(connection, host.name, changed)
     return host
@@ -109,6 +109,16 @@ def load_hosts(connection: Connection) -> list[HostRecord]:
     return [reader.record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name)).all()]
 
 
+_COLUMNS = [column.name for column in hosts.c]
+_INSERT = Prepared(insert(hosts), _COLUMNS)
+_UPDATE = Prepared(
+    update(hosts).where(hosts.c.name == bindparam("b_name")), [name for name in _COLUMNS if name != "name"]
+)
+_OF_HOST = pools.c.host == bindparam("b_host")
+_POOLS = Prepared(select(pools.c.cell, pools.c.size_kib, pools.c.used).where(_OF_HOST))
+_DELETE_POOLS = Prepared(delete(pools).where(_OF_HOST))
+_INSERT_POOL = Prepared(insert(pools), [column.name for column in pools.c])
+_MODEL = Prepared(select(topologies.c.digest).where(topologies.c.digest == bindparam("b_digest")))
 _HEARD = (
     update(hosts)
     .where(hosts.c.name == bindparam("b_name"), hosts.c.last_seen_s < bindparam("b_at_s"))
@@ -168,7 +178,7 @@ def _save_model(connection: Connection, host: HostRecord, topology: HostTopology
     model = replace(topology, hostname="", collected_at=None, cells=cells)
     document = codec.encode(model)
     digest = sha256(document).hexdigest()
-    if connection.execute(select(topologies.c.digest).where(topologies.c.digest == digest)).first() is None:
+    if not _MODEL.run(connection, {"b_digest": digest}).rows:
         values = {"digest": digest, "document": document}
         made = sqlite if connection.dialect.name == "sqlite" else postgresql
         connection.execute(made.insert(topologies).values(values).on_conflict_do_nothing())
@@ -177,16 +187,15 @@ def _save_model(connection: Connection, host: HostRecord, topology: HostTopology
 
 def _save_pools(connection: Connection, name: str, topology: HostTopology) -> None:
     """Pool sizes follow the host; what is claimed stays, even where the host has shrunk below it."""
-    used = {(row.cell, row.size_kib): row.used for row in connection.execute(select(pools).where(pools.c.host == name))}
-    connection.execute(delete(pools).where(pools.c.host == name))
+    used = {(cell, size): taken for cell, size, taken in _POOLS.run(connection, {"b_host": name}).rows}
+    _DELETE_POOLS.run(connection, {"b_host": name})
     rows = []
     for cell in topology.cells:
         for pool in cell.pages:
             taken = used.pop((cell.id, pool.size_kib), 0)
             rows.append(_pool(name, (cell.id, pool.size_kib), max(pool.total, taken), taken))
     rows += [_pool(name, key, taken, taken) for key, taken in sorted(used.items()) if taken]
-    if rows:
-        connection.execute(insert(pools), rows)
+    _INSERT_POOL.run_many(connection, rows)
 
 
 def _pool(host: str, key: tuple[int, int], total: int, used: int) -> dict[str, object]:
