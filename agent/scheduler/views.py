@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from agent.core.listing import AggregateView, GroupView, HostView, InstanceView, QuotaView, ZoneView
 from agent.scheduler.filters.zones import zone_of
 from agent.scheduler.service import Scheduler
@@ -17,6 +19,22 @@ def view_hosts(scheduler: Scheduler) -> list[HostView]:
         return [view_host(scheduler, record.name) for record in scheduler.cloud.hosts()]
 
 
+def count_hosts(scheduler: Scheduler) -> dict[tuple[str, str], int]:
+    """How many hosts have each state and status, of those that any has."""
+    with scheduler.lock:
+        scheduler.tick()
+        table = scheduler.cloud.table
+        up, heard = table.up(scheduler.settings.service_down_time_s), table.last_seen_s > 0
+        states = {"up": up, "down": ~up & heard, "silent": ~up & ~heard}
+        statuses = {"enabled": table.enabled, "disabled": ~table.enabled}
+        counted = {
+            (state, status): int(np.count_nonzero(table.alive & one & other))
+            for state, one in states.items()
+            for status, other in statuses.items()
+        }
+    return {key: count for key, count in counted.items() if count}
+
+
 def view_host(scheduler: Scheduler, name: str) -> HostView:
     """One host; BadInput when it is not known."""
     with scheduler.lock:
@@ -30,7 +48,7 @@ def view_host(scheduler: Scheduler, name: str) -> HostView:
         return HostView(
             name=name,
             zone=zone_of(table, row, scheduler.settings),
-            state="up" if up else "silent" if record.last_seen_s == 0 else "down",
+            state="up" if up else "silent" if table.last_seen_s[row] == 0 else "down",
             status="enabled" if record.enabled else "disabled",
             cells=len(record.topology.cells) if record.topology else 0,
             vcpus=int(table.vcpus[row]),

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
@@ -111,6 +111,12 @@ def load_instances(connection: Connection, *, host: str | None = None) -> list[I
     return [
         _record(row) for row in connection.execute(query if host is None else query.where(instances.c.host == host))
     ]
+
+
+def count_instances(connection: Connection) -> dict[str, int]:
+    """Status → how many instances have it."""
+    query = select(instances.c.status, func.count().label("number")).group_by(instances.c.status)
+    return {row.status: row.number for row in connection.execute(query)}
 
 
 def load_decision(connection: Connection, id: str) -> Decision | None:
