@@ -25,7 +25,8 @@ def _to_builtin(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _from_builtin(wanted: type, value: Any) -> Any:
+def from_builtin(wanted: type, value: Any) -> Any:
+    """What msgspec asks for a type that it does not know (``dec_hook``): a CpuSet from its kernel list."""
     if wanted is CpuSet:
         if not isinstance(value, str):
             raise ValueError(f"expected a CPU list such as '0-3,8', got {value!r}")
@@ -44,20 +45,20 @@ def encode(obj: Any) -> bytes:
 def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
     """Read a JSON document; BadInput names ``source``, the path inside it, what was expected and what was found."""
     try:
-        value = msgspec.json.decode(data, type=type, dec_hook=_from_builtin)
+        value = msgspec.json.decode(data, type=type, dec_hook=from_builtin)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
         raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
-    _check_schema(value, type, source)
+    check_schema(value, type, source=source)
     return value
 
 
 def convert(tree: Any, type: type[T], *, source: str = "document") -> T:
     """The same from dicts and lists that were read already, from TOML or YAML say."""
     try:
-        value = msgspec.convert(tree, type=type, dec_hook=_from_builtin, str_keys=True)
+        value = msgspec.convert(tree, type=type, dec_hook=from_builtin, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as why:
         raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
-    _check_schema(value, type, source)
+    check_schema(value, type, source=source)
     return value
 
 
@@ -108,7 +109,8 @@ def _step_into(shape: Any, step: str) -> list[Any]:
     return [field.type for field in getattr(shape, "fields", ()) if field.encode_name == step]
 
 
-def _check_schema(value: Any, type: Any, source: str) -> None:
+def check_schema(value: Any, type: Any, *, source: str) -> None:
+    """Refuse a document of another major version with BadInput, which names both; others have none to check."""
     found = getattr(value, "schema", None)
     if not isinstance(found, str):
         return

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from agent.core.request import Flavor, Image
+from agent.core.placement import Placement
+from agent.core.request import Flavor, Image, Request
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What names a thing that an operator makes: one line, not longer than the database keeps."""
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +55,13 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class InstanceDetail(InstanceView, frozen=True, kw_only=True):
+    """An instance with what was asked for it and where it is."""
+
+    request: Request
+    placement: Placement | None
+
+
 class AggregateView(msgspec.Struct, frozen=True, kw_only=True):
     """An aggregate; its ``zone`` is metadata too."""
 
@@ -88,7 +101,7 @@ class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
 class NewHost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A host added by hand, for trials; ``topology`` is a Topology document."""
 
-    name: str
+    name: Name
     topology: dict[str, object]
     disk_gb: int = 0
     facts: dict[str, object] = {}
@@ -104,7 +117,7 @@ class HostChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class NewAggregate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An aggregate to be made."""
 
-    name: str
+    name: Name
     properties: dict[str, str] = {}
 
 
@@ -112,7 +125,7 @@ class AggregateChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Metadata to set (null takes a key away), and a new name."""
 
     properties: dict[str, str | None] = {}
-    name: str | None = None
+    name: Name | None = None
 
 
 class FlavorChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +137,7 @@ class FlavorChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class NewGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A server group to be made."""
 
-    name: str
+    name: Name
     policy: str
     max_server_per_host: int = 1
 
@@ -170,7 +183,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     role: str
-    subject: str
+    subject: Name
     token: str | None = None
 
 

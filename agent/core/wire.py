@@ -74,6 +74,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: bool = False
 
 
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a host should have.  ``number`` changes with it: who waits for another gets null when none came."""
+
+    number: int
+    assignments: tuple[Assignment, ...] | None
+
+
 class Outcome(StrEnum):
     """What became of an assignment on its host."""
 

@@ -27,7 +27,7 @@ from agent.scheduler.api.heartbeat import Heartbeats
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import tokens
-from agent.scheduler.store.database import open_database, transaction
+from agent.scheduler.store.database import open_database, shown, transaction
 from agent.settings.document import Settings
 
 LOG = logging.getLogger("cellwright.scheduler")
@@ -124,7 +124,7 @@ def _server(settings: Settings, app: Litestar) -> _Server:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
     )
-    LOG.warning("serving on %s, database %s", service.listen, service.database.partition("@")[2] or service.database)
+    LOG.warning("serving on %s, database %s", service.listen, shown(service.database))
     return _Server(config, app.state.news)
 
 

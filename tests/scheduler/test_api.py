@@ -5,6 +5,7 @@ import json
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,6 +92,8 @@ def test_a_token_speaks_for_its_own_host_and_role_only(service: Service) -> None
         other.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-2"))
     with pytest.raises(CellwrightError, match="for operators and readers"):
         other.call("GET", path_of("instances"))
+    assert raw(service, "GET", "/metrics", Authorization=f"Bearer {tokens['host']}")[0] == 403
+    assert raw(service, "GET", "/metrics", Authorization=f"Bearer {tokens['reader']}")[0] == 200
     reader = Client(service.url, tokens["reader"])
     assert reader.call("GET", path_of("instances")) == []
     with pytest.raises(CellwrightError, match="for operators"):
@@ -136,8 +139,39 @@ def test_open_pages(service: Service) -> None:
     assert json.loads(raw(service, "GET", "/readyz")[1])["status"] == "ok"
     schema = json.loads(raw(service, "GET", "/schema/openapi.json")[1])
     assert "/v1/instances" in schema["paths"]
-    token = {"Authorization": f"Bearer {service.token}"}
-    assert b"cellwright_schedule_duration_seconds" in raw(service, "GET", "/metrics", **token)[1]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.start()
+    try:
+        operator = Client(service.url, service.token)
+        for name in ("here", "off"):
+            service.json("host", "add", name, "--synthetic", NAMED["no-smt"])
+        operator.call("PATCH", path_of("hosts", "off"), {"enabled": False})
+        operator.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-1"))
+        flavor = {"name": "p", "vcpus": 2, "ram_mb": 64, "extra_specs": {"hw:cpu_policy": "dedicated"}}
+        for name, zone in (("one", ":here"), ("two", ":here"), ("three", "moon")):
+            operator.call("POST", path_of("instances"), {"name": name, "flavor": flavor, "availability_zone": zone})
+        hosts = operator.call("GET", path_of("hosts"))
+        status, body = raw(service, "GET", "/metrics", Authorization=f"Bearer {service.token}")
+    finally:
+        service.stop()
+    assert status == 200
+    found = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
+    free = sum(int(host["pinned"].partition("/")[2]) - int(host["pinned"].partition("/")[0]) for host in hosts)
+    expected = {
+        'cellwright_hosts{state="up",status="enabled"}': 2,
+        'cellwright_hosts{state="up",status="disabled"}': 1,
+        "cellwright_pcpus_owned": 4,
+        "cellwright_pcpus_free": free,
+        'cellwright_instances{status="SCHEDULED"}': 2,
+        'cellwright_instances{status="ERROR"}': 1,
+        "cellwright_schedule_duration_seconds_count": 3,
+        'cellwright_schedule_rejected_total{reason="AvailabilityZone"}': 1,
+    }
+    assert {key: float(found[key]) for key in expected} == expected
+    assert not [key for key in found if key.startswith("cellwright_hosts") and key not in expected]
 
 
 def test_another_region_is_redirected(tmp_path_factory: pytest.TempPathFactory) -> None:

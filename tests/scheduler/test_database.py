@@ -4,12 +4,13 @@ import itertools
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from agent.core.errors import BadInput, Unreachable
 from agent.core.facts import HostFacts
@@ -19,7 +20,8 @@ from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.inspection.synthetic import parse_synthetic
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue
-from agent.scheduler.store.database import Engine, migrate, open_database, transaction
+from agent.scheduler.store.checkpoints import checkpoints
+from agent.scheduler.store.database import Engine, migrate, open_database, shown, transaction
 from agent.scheduler.store.records import GroupRecord, HostRecord
 from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
@@ -28,6 +30,7 @@ from tests.postgres import Postgres
 SPECS = {"hw:cpu_policy": "dedicated"}
 PINNED = Flavor(name="pinned", vcpus=4, ram_mb=1024, extra_specs=SPECS)
 HUGE = Flavor(name="huge", vcpus=2, ram_mb=1024, extra_specs={"hw:mem_page_size": "2MB"})
+TABLES = "SELECT 1 FROM sqlite_master WHERE name = 'groups'"
 ids = itertools.count()
 
 
@@ -113,6 +116,11 @@ def test_what_a_moving_instance_holds_survives_an_upgrade_and_is_given_back_by_a
         assert used == (1024 if newest == "head" else 512)
 
 
+def test_what_the_database_does_not_keep_is_bad_input(engine: Engine) -> None:
+    with pytest.raises(BadInput, match=r"database: .*(too large|out of range)"), transaction(engine) as connection:
+        catalogue.set_quotas(connection, "demo", {"cores": 1 << 70})
+
+
 def test_a_newer_database_is_refused_by_name(engine: Engine, url: str) -> None:
     with transaction(engine) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -125,6 +133,19 @@ def test_what_is_no_database_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(BadInput, match="allowed: sqlite") as refused:
         open_database(url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:secret@there/x", "postgresql://me:***@there/x"),
+        ("postgresql+psycopg:///x?host=/run&password=secret", "postgresql+psycopg:///x?host=%2Frun&password=hidden"),
+        ("postgresql://me@there/x?sslpassword=secret", "postgresql://me@there/x?sslpassword=hidden"),
+        ("sqlite:////var/lib/x.db", "sqlite:////var/lib/x.db"),
+    ],
+)
+def test_a_database_is_named_without_its_secrets(url: str, said: str) -> None:
+    assert shown(url) == said
 
 
 def test_two_schedulers_may_start_on_an_empty_database_at_once(postgresql_url: str) -> None:
@@ -144,6 +165,44 @@ def test_a_copy_of_a_running_sqlite_database_is_a_backup(tmp_path: Path) -> None
     assert scheduler_on(copy).cloud.usage("huge-pages") == scheduler.cloud.usage("huge-pages")
     for engine in (running, copy):
         engine.dispose()
+
+
+def test_checkpoints_carry_what_was_committed_into_the_file(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/cellwright.db")
+    with transaction(engine) as connection:
+        catalogue.create_group(connection, GroupRecord("apart", "anti-affinity"))
+
+    def groups_after_a_power_cut() -> list[tuple[str]]:
+        """As if the log had not reached the disk."""
+        (tmp_path / "left.db").write_bytes((tmp_path / "cellwright.db").read_bytes())
+        with sqlite3.connect(tmp_path / "left.db") as left:
+            return list(left.execute("SELECT name FROM groups")) if left.execute(TABLES).fetchall() else []
+
+    assert groups_after_a_power_cut() == []
+    with checkpoints(engine, every_s=0.01):
+        while groups_after_a_power_cut() != [("apart",)]:
+            time.sleep(0.01)
+    engine.dispose()
+
+
+def test_a_checkpoint_that_fails_is_logged_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/cellwright.db")
+    tries: list[int] = []
+
+    def fail(*_: object) -> None:
+        tries.append(1)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    event.listen(engine, "checkout", fail)
+    with checkpoints(engine, every_s=0.01):
+        while len(tries) < 3:
+            time.sleep(0.01)
+    assert [record.message for record in caplog.records] == [
+        "database: no checkpoint: disk I/O error; trying again every 0.01 s"
+    ]
+    engine.dispose()
 
 
 def test_a_dump_of_postgresql_restores(postgres: Postgres, postgresql_url: str) -> None:

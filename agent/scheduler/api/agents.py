@@ -9,10 +9,10 @@ from typing import Any
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
 
-from agent.core.codec import convert, to_tree
+from agent.core.codec import check_schema
 from agent.core.errors import BadInput
 from agent.core.topology import HostTopology
-from agent.core.wire import Confirmation, HostReport, ReportAnswer
+from agent.core.wire import Confirmation, HostReport, ReportAnswer, Work
 from agent.scheduler.api.auth import own_host
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store.records import HostRecord
@@ -28,33 +28,31 @@ class Agents(Controller):
     guards = [own_host]
 
     @post("/report", status_code=200)
-    async def report(
-        self, request: Request[Any, Any, Any], state: State, host: str, data: dict[str, Any]
-    ) -> dict[str, Any]:
+    async def report(self, request: Request[Any, Any, Any], state: State, host: str, data: HostReport) -> ReportAnswer:
         """Take a host's report; the answer asks for the topology when its digest is not the one that is known."""
-        report = convert(data, HostReport, source="report")
-        if report.hostname != host:
-            raise BadInput(f"report of {report.hostname} on the path of host {host}")
-        needs = await asyncio.to_thread(take_report, state.scheduler, report, await request.body())
-        answer = ReportAnswer(send_topology=needs, interval_s=state.service.report_interval_s)
-        tree: dict[str, Any] = to_tree(answer)
-        return tree
+        check_schema(data, HostReport, source="report")
+        if data.hostname != host:
+            raise BadInput(f"report of {data.hostname} on the path of host {host}")
+        needs = await asyncio.to_thread(take_report, state.scheduler, data, await request.body())
+        return ReportAnswer(send_topology=needs, interval_s=state.service.report_interval_s)
 
     @get("/assignments")
-    async def assignments(self, state: State, host: str, after: int = -1, wait_s: float = 0.0) -> dict[str, Any]:
+    async def assignments(self, state: State, host: str, after: int = -1, wait_s: float = 0.0) -> Work:
         """Everything the host should have.
 
         With ``after`` the answer waits until something is newer, or ``wait_s``, and is null when nothing is then.
         """
-        number = await state.news.wait(host, after, min(max(wait_s, 0.0), LONGEST_WAIT_S))
+        wait_s = min(max(0.0, wait_s), LONGEST_WAIT_S)  # in this order, nan is 0
+        number = await state.news.wait(host, after, wait_s)
         if number == after and wait_s > 0:
-            return {"number": number, "assignments": None}
-        return {"number": number, "assignments": to_tree(await asyncio.to_thread(state.scheduler.assignments, host))}
+            return Work(number=number, assignments=None)
+        return Work(number=number, assignments=tuple(await asyncio.to_thread(state.scheduler.assignments, host)))
 
     @post("/confirmations", status_code=204, sync_to_thread=True)
-    def confirm(self, state: State, host: str, data: dict[str, Any]) -> None:
+    def confirm(self, state: State, host: str, data: Confirmation) -> None:
         """Take the agent's word on one of its assignments."""
-        state.scheduler.confirm(host, convert(data, Confirmation, source="confirmation"))
+        check_schema(data, Confirmation, source="confirmation")
+        state.scheduler.confirm(host, data)
 
 
 def note_contradiction(before: HostTopology, after: HostTopology) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Redirect
 
-from agent.core.codec import to_tree
+from agent.core.decision import Decision
 from agent.core.errors import BadInput
-from agent.core.listing import InstanceMove, InstanceView, NewInstance
+from agent.core.listing import InstanceDetail, InstanceMove, InstanceView, NewInstance
 from agent.core.request import Flavor, Request
 from agent.scheduler.api.auth import operators, readers
 from agent.scheduler.service import Scheduler
@@ -22,6 +21,7 @@ from agent.scheduler.store.records import InstanceRecord
 from agent.scheduler.views import view_instance, view_instances
 
 MOST_AT_ONCE = 1000
+ELSEWHERE = ResponseSpec(data_container=None, description="Ask that region's scheduler.")
 
 
 class Instances(Controller):
@@ -37,17 +37,14 @@ class Instances(Controller):
         return [row for row in rows if host in (None, row.host) and project in (None, row.project)]
 
     @get("/{id:str}", sync_to_thread=True)
-    def show(self, state: State, id: str) -> dict[str, Any]:
+    def show(self, state: State, id: str) -> InstanceDetail:
         """One instance with its request and placement; by id, or by name where only one has it."""
         record = _find(state.scheduler, id)
-        return {
-            **to_tree(view_instance(state.scheduler, record)),
-            "request": to_tree(record.request),
-            "placement": to_tree(record.placement),
-        }
+        seen = msgspec.structs.asdict(view_instance(state.scheduler, record))
+        return InstanceDetail(**seen, request=record.request, placement=record.placement)
 
     @get("/{id:str}/decision", sync_to_thread=True)
-    def decision(self, state: State, id: str) -> dict[str, Any]:
+    def decision(self, state: State, id: str) -> Decision:
         """How it came to where it is: what every filter removed, the weights, the misfits."""
         scheduler: Scheduler = state.scheduler
         record = _find(scheduler, id)
@@ -55,11 +52,10 @@ class Instances(Controller):
             decision = stored.load_decision(connection, record.id)
         if decision is None:
             raise BadInput(f"instance {record.name}: no decision is kept")
-        tree: dict[str, Any] = to_tree(decision)
-        return tree
+        return decision
 
-    @post(guards=[operators], sync_to_thread=True)
-    def create(self, state: State, data: NewInstance) -> list[InstanceView] | Redirect:
+    @post(guards=[operators], sync_to_thread=True, responses={307: ELSEWHERE})
+    def create(self, state: State, data: NewInstance) -> Response[list[InstanceView]]:
         """Schedule new instances; each that fits nowhere is kept in ERROR with the reason.
 
         ``count`` makes several, NAME-1 to NAME-N, or as many as the quota takes if those are ``min_count``; when fewer
@@ -80,13 +76,13 @@ class Instances(Controller):
         count = scheduler.within_quota(asked, project=data.project, least=data.min_count, most=data.count)
         names = [data.name] if data.count == 1 else [f"{data.name}-{number + 1}" for number in range(count)]
         made = scheduler.create_many(asked, names, project=data.project, least=data.min_count)
-        return [view_instance(scheduler, record) for record in made]
+        return Response([view_instance(scheduler, record) for record in made])
 
     @post("/explain", status_code=200, sync_to_thread=True)
-    def explain(self, state: State, data: NewInstance) -> dict[str, Any]:
+    def explain(self, state: State, data: NewInstance) -> Decision:
         """What would be decided now; nothing is claimed."""
-        tree: dict[str, Any] = to_tree(state.scheduler.decide(_request(state.scheduler, data), project=data.project))
-        return tree
+        scheduler: Scheduler = state.scheduler
+        return scheduler.decide(_request(scheduler, data), project=data.project)
 
     @post("/{id:str}/{action:str}", guards=[operators], status_code=200, sync_to_thread=True)
     def move(self, state: State, id: str, action: str, data: InstanceMove) -> InstanceView:

@@ -14,15 +14,22 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DisconnectionError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from agent.core.errors import BadInput, Unreachable
 from agent.scheduler.store.prepared import execute
 from agent.scheduler.store.records import ClaimLost
 
-__all__ = ["Connection", "Engine", "migrate", "open_database", "transaction"]
+__all__ = ["Connection", "Engine", "migrate", "open_database", "shown", "transaction"]
 
 RACES = ("40001", "40P01")
 """PostgreSQL's serialization failure and deadlock: nothing is wrong, another was there at the same time."""
@@ -35,6 +42,12 @@ POSTGRESQL_OPTIONS = {
 
 IDLE_S = 1.0
 
+MOST_LOG_PAGES = 25_000
+"""100 MB: two seconds of claims as fast as they can be made."""
+
+SECRETS = ("password", "sslpassword")
+"""What PostgreSQL's client takes in the address's query as well as before its @."""
+
 ALLOWED = "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 
 
@@ -45,14 +58,14 @@ def open_database(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise BadInput(f"database {parsed.render_as_string()}: allowed: {ALLOWED}")
+            raise BadInput(f"database {shown(parsed)}: allowed: {ALLOWED}")
         if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         shared = parsed.get_backend_name() == "postgresql"
         engine = create_engine(url, connect_args=POSTGRESQL_OPTIONS if shared else {})
     except (ArgumentError, NoSuchModuleError) as why:
-        shown = re.sub(r":[^/@]*@", ":***@", url)
-        raise BadInput(f"database {shown!r} is no database URL; allowed: {ALLOWED}") from why
+        without = re.sub(r":[^/@]*@", ":***@", url)
+        raise BadInput(f"database {without!r} is no database URL; allowed: {ALLOWED}") from why
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
         event.listen(engine, "begin", _sqlite_begin)
@@ -62,9 +75,15 @@ def open_database(url: str) -> Engine:
     try:
         migrate(engine)
     except OperationalError as why:
-        shown = parsed.render_as_string(hide_password=True)
-        raise Unreachable(f"database {shown} does not answer: {str(why.orig).strip().splitlines()[0]}") from why
+        raise Unreachable(f"database {shown(parsed)} does not answer: {str(why.orig).strip().splitlines()[0]}") from why
     return engine
+
+
+def shown(url: str | URL) -> str:
+    """A database's address without its secrets, wherever they stand in it."""
+    parsed = make_url(url)
+    query = {key: "hidden" if key in SECRETS else value for key, value in parsed.query.items()}
+    return parsed.set(query=query).render_as_string()
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
@@ -80,7 +99,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
         if found is not None and found not in known:
             raise BadInput(
-                f"database {engine.url.render_as_string()}: its schema {found} is from a newer cellwright; "
+                f"database {shown(engine.url)}: its schema {found} is from a newer cellwright; "
                 f"this one knows up to {known[0]}"
             )
         back = found is not None and revision in known[known.index(found) + 1 :]
@@ -93,7 +112,8 @@ def transaction(engine: Engine, *, snapshot: bool = False, alone: bool = False) 
 
     With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.  With ``alone`` each
     statement is a transaction, which on PostgreSQL saves the round trips to begin and to commit.
-    ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.
+    ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.  BadInput
+    when something is too long, too large or of characters that the database does not keep.
     """
     try:
         with engine.connect() as connection:
@@ -105,18 +125,28 @@ def transaction(engine: Engine, *, snapshot: bool = False, alone: bool = False) 
         if getattr(why.orig, "sqlstate", None) in RACES:
             raise ClaimLost from why
         raise Unreachable(f"database: {str(why.orig).strip().splitlines()[0]}") from why
+    except (DataError, OverflowError) as why:
+        said = why.orig if isinstance(why, DataError) else why
+        raise BadInput(f"database: {str(said).strip().splitlines()[0]}") from why
 
 
 def _sqlite_pragmas(connection, record) -> None:  # type: ignore[no-untyped-def]  # the driver's own types
     """WAL with synchronous=NORMAL: what is committed outlives every kill of the process, and not every power cut.
 
     FULL would sync the log at each commit; that was measured at 2.4 ms more a claim (6.6 to 9.0 ms on a busy machine).
-    After a power cut the database is whole, at worst without its last claims; their guests are then foreign usage that
-    their agents report, so that nothing is given twice.  PostgreSQL keeps every claim.
+    After a power cut the database is whole, at worst without the claims since the last checkpoint, which a scheduler
+    makes every second; their guests are then foreign usage that their agents report, so that nothing is given twice.
+    PostgreSQL keeps every claim.  A commit makes a checkpoint itself only when the log has grown far beyond that.
     """
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
+        f"wal_autocheckpoint={MOST_LOG_PAGES}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

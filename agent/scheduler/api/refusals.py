@@ -1,0 +1,71 @@
+"""What a refused call is answered: one line and an exit code, whatever went wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from agent.core.errors import BadInput, CellwrightError, QuotaExceeded, Unreachable
+from agent.scheduler.store.records import ClaimLost
+
+LOG = logging.getLogger("cellwright.scheduler")
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a call was refused, and the exit code that the command ends with then."""
+
+    error: str
+    exit_code: int
+
+
+class Call(Request[Any, Any, Any]):
+    """A call whose body may be anything: msgspec's errors are not all of one kind."""
+
+    async def json(self) -> Any:
+        """The body; BadInput when it is none that can be read."""
+        try:
+            return await super().json()
+        except UnicodeDecodeError as why:
+            raise BadInput(f"the body is no UTF-8: {why.reason} at byte {why.start}") from why
+        except RecursionError as why:
+            raise BadInput("the body is nested too deeply") from why
+
+
+def answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Response[Refusal]:
+    """What we refuse ourselves."""
+    status = 400
+    if isinstance(why, Unreachable):
+        status = 503
+    elif isinstance(why, QuotaExceeded):
+        status = 403
+    elif isinstance(why, BadInput) and str(why).endswith("is not known"):
+        status = 404
+    return _answer(status, str(why), why.exit_code)
+
+
+def answer_race(request: Request[Any, Any, Any], why: ClaimLost) -> Response[Refusal]:
+    """What another scheduler was first at, again and again."""
+    said = "another scheduler changed the same things at the same time; try again"
+    return _answer(503, said, Unreachable.exit_code)
+
+
+def answer_http(request: Request[Any, Any, Any], why: HTTPException) -> Response[Refusal]:
+    """What the server refuses before us.  A wrong token is not told why."""
+    said = "" if why.status_code == 401 else why.detail
+    if isinstance(why.extra, list):
+        said += ": " + "; ".join(f"{wrong.get('key')}: {wrong.get('message')}" for wrong in why.extra)
+    return _answer(why.status_code, said, BadInput.exit_code, why.headers)
+
+
+def answer_bug(request: Request[Any, Any, Any], why: Exception) -> Response[Refusal]:
+    """What should not happen."""
+    LOG.error("a call failed: %s %s", request.method, request.url.path, exc_info=why)
+    return _answer(500, "the scheduler failed on this call; its log says why", CellwrightError.exit_code)
+
+
+def _answer(status: int, said: str, exit_code: int, headers: dict[str, str] | None = None) -> Response[Refusal]:
+    return Response(Refusal(said, exit_code), status_code=status, headers=headers)
