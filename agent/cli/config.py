@@ -1,12 +1,17 @@
 """Check the configuration: print every setting in force and the file it came from.
 
-Files are read as the other verbs read them, and the CPU sets are held against the host.  Exit codes: 0 it can be used,
-2 it cannot, and the one line on stderr names the file, the key and what is allowed.
+Files are read as the other verbs read them; CPU sets and cells are held against the host.  Exit codes: 0 it can be
+used, 2 it cannot, and the one line on stderr names the file, the key and what is allowed.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.core.topology import HostTopology
+    from agent.settings.document import Settings
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -28,7 +33,8 @@ def run(args: Namespace) -> int:
     from agent.settings.sets import apply_sets
 
     effective = read_settings(args.config, nova_conf=args.nova_conf)
-    apply_sets(read_host(args.sysroot), effective.settings)
+    host = apply_sets(read_host(args.sysroot), effective.settings)
+    check_words(effective.settings, host)
     tree = to_tree(effective)
     if args.format == "json":
         print(encode(tree).decode())
@@ -42,6 +48,27 @@ def run(args: Namespace) -> int:
     for name, value, origin in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
     return 0
+
+
+def check_words(settings: Settings, host: HostTopology) -> None:
+    """BadInput for what only its user finds wrong: an address, a name that nothing has, a cell that is not there."""
+    from agent.core.address import parse_listen
+    from agent.core.errors import BadInput
+
+    parse_listen(settings.scheduler.listen, what="listen address")
+    if settings.agent.metrics_listen is not None:
+        parse_listen(settings.agent.metrics_listen, what="metrics_listen")
+    kept = settings.host
+    cells = {cell.id for cell in host.cells}
+    for cell in (*kept.reserved_memory_mb, *(pages.cell for pages in kept.reserved_huge_pages)):
+        if cell not in cells:
+            raise BadInput(f"reserved memory of cell {cell}; allowed: {', '.join(map(str, sorted(cells)))}")
+    try:
+        from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
+    except ImportError:
+        return  # no scheduler can run here, and nothing else reads these names
+    chosen_filters(settings.scheduling, all_filters())
+    chosen_weighers(settings.scheduling, all_weighers())
 
 
 def _shown(value: object) -> str:

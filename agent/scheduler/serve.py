@@ -20,6 +20,7 @@ import msgspec
 import uvicorn
 from litestar import Litestar
 
+from agent.core.address import parse_listen
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.notify import notify
 from agent.scheduler.api.app import create_app
@@ -35,18 +36,10 @@ KEEP_ALIVE_S = 75
 """Longer than agents are silent: each keeps its connection, and a TLS handshake costs more than all it says."""
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """The address and port of ``ADDR:PORT`` or ``[ADDR]:PORT``; BadInput says what is allowed."""
-    address, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536 or not address:
-        raise BadInput(f"listen address {text!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:8774 or [::1]:8774")
-    return address.strip("[]"), int(port)
-
-
 def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
     """The application over the configured database, with its first operator token made if there is none yet."""
     service = settings.scheduler
-    address, _ = parse_listen(service.listen)
+    address, _ = parse_listen(service.listen, what="listen address")
     if insecure_loopback and not _is_loopback(address):
         raise BadInput(f"--insecure-loopback serves loopback addresses only, not {address}")
     news = News()
@@ -111,7 +104,7 @@ def serve_beside(settings: Settings, *, host: str) -> Beside:
 
 def _server(settings: Settings, app: Litestar) -> _Server:
     service = settings.scheduler
-    address, port = parse_listen(service.listen)
+    address, port = parse_listen(service.listen, what="listen address")
     config = uvicorn.Config(
         Heartbeats(app),
         host=address,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+from agent.settings.agent import Seconds
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 DEFAULT_FILTERS = (
     "Retry",
@@ -57,9 +63,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str = "/var/lib/cellwright-scheduler/operator.token"
     tls_certificate: str | None = None
     tls_key: str | None = None
-    claim_s: float = 300.0
-    report_interval_s: float = 10.0
-    largest_body_bytes: int = 8 << 20
+    claim_s: Seconds = 300.0
+    report_interval_s: Seconds = 10.0
+    largest_body_bytes: Count = 8 << 20
 
 
 class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +85,8 @@ class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
     weighers: tuple[str, ...] | None = None
     multipliers: dict[str, float] = {}
     default_availability_zone: str = "nova"
-    max_io_ops_per_host: int = 8
-    max_instances_per_host: int = 50
+    max_io_ops_per_host: Count = 8
+    max_instances_per_host: Count = 50
     isolated_hosts: tuple[str, ...] = ()
     isolated_images: tuple[str, ...] = ()
     restrict_isolated_hosts_to_isolated_images: bool = True
@@ -89,10 +95,10 @@ class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):
     image_properties_default_architecture: str | None = None
     metrics_weights: dict[str, float] = {}
     metrics_weight_of_unavailable: float = -10000.0
-    service_down_time_s: float = 60.0
-    alternates: int = 2
+    service_down_time_s: Seconds = 60.0
+    alternates: Annotated[int, msgspec.Meta(ge=0)] = 2
     numa_exact: bool = False
-    tries: int = 100
+    tries: Count = 100
 
     def multiplier(self, key: str) -> float:
         """The configured multiplier of a weigher."""

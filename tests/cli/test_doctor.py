@@ -57,6 +57,27 @@ def test_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str])
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[scheduler]\nlisten = 'here'", "listen address 'here'; allowed: ADDRESS:PORT"),
+        ("[agent]\nmetrics_listen = '127.0.0.1:metrics'", "metrics_listen '127.0.0.1:metrics'; allowed: ADDRESS:PORT"),
+        ("[host]\nreserved_memory_mb = {0 = 64, 99 = 64}", "reserved memory of cell 99; allowed: 0"),
+        ("[scheduling]\nfilters = ['Compute', 'Nope']", "'Nope' is no filter; allowed: "),
+        ("[scheduling]\nweighers = ['Nope']", "'Nope' is no weigher; allowed: "),
+        ("[scheduling]\ntries = 0", "Expected `int` >= 1 - at `$.scheduling.tries`"),
+        ("[scheduler]\nclaim_s = -1", "Expected `float` >= 0.05 - at `$.scheduler.claim_s`"),
+    ],
+)
+def test_config_check_refuses_what_nobody_could_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(text)
+    assert main(["config", "check", "--config", str(config)]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_config_check_names_the_source_of_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.toml"
     config.write_text('[host]\ncpu_dedicated_set = "0"\nreserved_memory_mb = {0 = 512}\n')

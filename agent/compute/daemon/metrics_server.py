@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from agent.core.address import parse_listen
 from agent.core.errors import BadInput
 
 
@@ -14,9 +15,7 @@ def serve_metrics(listen: str, render: Callable[[], str], *, beat: Callable[[], 
 
     BadInput says what is wrong with the address.
     """
-    address, colon, port = listen.rpartition(":")
-    if not colon or not address or not port.isdecimal() or not 0 <= int(port) < 65536:
-        raise BadInput(f"metrics_listen {listen!r}; allowed: ADDRESS:PORT, such as 127.0.0.1:9177")
+    address, port = parse_listen(listen, what="metrics_listen")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -36,7 +35,7 @@ def serve_metrics(listen: str, render: Callable[[], str], *, beat: Callable[[], 
             beat()
 
     try:
-        server = Server((address.strip("[]"), int(port)), Handler)
+        server = Server((address, port), Handler)
     except OSError as why:
         raise BadInput(f"metrics_listen {listen}: {why.strerror}") from why
     server.daemon_threads = True
