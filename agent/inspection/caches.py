@@ -2,9 +2,9 @@
 
 Every cache of every level is told, but not every file of it is opened.  A cache that several cores share is read once
 a group, its size and an L3's id each time (stacked L3s are larger than their neighbours), its level and type once an
-index and kind of core, unless the cores of a kind turn out to differ.  Of the caches inside one core, which are most
-of the files, those of the first, the middle and the last core of each kind are read; when the three have the same
-ones, every core of the kind is taken to have them, else all are read.
+index, size and kind of core.  Of the caches inside one core, which are most of the files, those of the first, the
+middle and the last core of each kind are read; when the three have the same ones, every core of the kind is taken to
+have them, else all are read.
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
@@ -67,17 +67,14 @@ class _Reader:
         self.online = online
         self.caches: list[CacheFacts] = []
         self.covered: list[int] = []
-        self.shapes: dict[int, tuple[int, str]] = {}
-        """Index → level and type."""
+        self.shapes: dict[tuple[int, int | None], tuple[int, str]] = {}
+        """Index and size → level and type."""
 
     def read_core(self, core: CoreFacts, private: dict[int, Described] | None = None) -> dict[int, Described]:
         """Add the caches of a core's threads; those that no other core shares are answered by index.
 
-        Where ``private`` is given the core has these, only the shared ones are read, and level and type of an index
-        are those of the last core that told them.
+        Where ``private`` is given the core has these, and only the shared ones are read.
         """
-        if private is None:
-            self.shapes = {}
         found: dict[int, Described] = {}
         cpus = core.cpus
         while cpus:
@@ -95,10 +92,14 @@ class _Reader:
                 else:
                     folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
                     answer = self._read_shared(folder, cpu, covered)
-                    shape = None if answer is None else self.shapes.get(index) or self._read_shape(folder, index)
-                    if answer is None or shape is None:
+                    if answer is None:
                         break
-                    described, shared = (*shape, self.root.parsed(folder + "size", parse_kib)), answer
+                    size = self.root.parsed(folder + "size", parse_kib)
+                    shape = self.shapes.get((index, size)) or self._read_shape(folder)
+                    if shape is None:
+                        break
+                    self.shapes[index, size] = shape
+                    described, shared = (*shape, size), answer
                     if shared & self.online == core.cpus:
                         found[index] = described
                 self.covered[index : index + 1] = [covered | shared]
@@ -107,13 +108,10 @@ class _Reader:
                 index += 1
         return found
 
-    def _read_shape(self, folder: str, index: int) -> tuple[int, str] | None:
+    def _read_shape(self, folder: str) -> tuple[int, str] | None:
         level = self.root.parsed(folder + "level", parse_number)
         kind = None if level is None else self.root.line(folder + "type")
-        if level is None or kind is None:
-            return None
-        self.shapes[index] = level, kind
-        return level, kind
+        return None if level is None or kind is None else (level, kind)
 
     def _read_id(self, cpu: int, index: int) -> int | None:
         return self.root.parsed(f"{FOLDER}/cpu{cpu}/cache/index{index}/id", parse_number)
