@@ -104,11 +104,14 @@ def split_cores(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
 
 
 def host_processes_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
-    """The scheduler puts services on any pCPU that neither boot options nor cgroups keep free."""
+    """The scheduler puts services on any pCPU that neither boot options nor cgroups keep free.
+
+    A saved host without its cgroups does not tell.
+    """
     boot_isolated = knobs.boot.isolcpus if knobs.boot else CpuSet()
     system = host.online if knobs.cgroups.system_cpus is None else knobs.cgroups.system_cpus
     exposed = (_pinnable(host) - host.isolated - boot_isolated) & system
-    if not exposed:
+    if not exposed or knobs.cgroups.version is None:
         return
     rest = host.online - _pinnable(host)
     slices = ("system.slice", "user.slice", "init.scope")

@@ -82,6 +82,7 @@ def test_a_host_with_everything_in_order_has_no_findings() -> None:
         # no siblings, nobody to read from
         ("no-smt", {"vulnerabilities": {"mds": "Mitigation: Clear CPU buffers; SMT vulnerable"}, "boot": None},
          ["no-dedicated-set"]),
+        ("osdev-split", {"boot": None, "cgroups": Cgroups(), "irqbalance": False}, []),
         # a kernel that tells nothing is not blamed for it, but services may run anywhere then
         ("osdev-split", dict.fromkeys(("boot", "irqbalance", "tuned_profile", "ksm_run", "numa_balancing")), []),
     ],
