@@ -10,7 +10,7 @@ def render_decision(decision: dict[str, Any]) -> str:
     trace, placement = decision["trace"], decision["placement"]
     lines = [f"{trace['hosts']} host{'s' * (trace['hosts'] != 1)}"]
     if trace["ignored"]:
-        lines.append(f"  - {trace['ignored']} that the request ignores or does not force")
+        lines.append(f"  - {trace['ignored']} that the request ignores")
     for step in trace["removed"]:
         left = step["before"] - step["removed"]
         lines.append(f"  - {step['removed']} by {step['filter']} (wants {step['wants']}), {left} left")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +29,21 @@ class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
         return () if text is None else tuple(word.strip() for word in text.split(","))
 
 
-class Membership(msgspec.Struct, frozen=True):
+class Membership(msgspec.Struct, frozen=True, dict=True):
     """The aggregates of a host table with their rows, ready for column arithmetic over ``size`` rows."""
 
     size: int
     rows: tuple[tuple[Aggregate, NDArray[np.intp]], ...]
 
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Every metadata key that some aggregate has."""
+        return frozenset(key for aggregate, _ in self.rows for key in aggregate.metadata)
+
     def having(self, key: str) -> list[tuple[Aggregate, NDArray[np.intp]]]:
         """The aggregates that have a metadata key."""
+        if key not in self.keys:
+            return []
         return [(aggregate, rows) for aggregate, rows in self.rows if key in aggregate.metadata]
 
     def mask(self, aggregates: list[tuple[Aggregate, NDArray[np.intp]]]) -> Mask:
@@ -50,7 +59,7 @@ class Membership(msgspec.Struct, frozen=True):
         As in Nova, a host that has one value that is no number falls back to its default.  ``whole`` reads integers.
         Without any aggregate that has the key the answer is ``default`` itself, unexpanded.
         """
-        having = self.having(key) if self.rows else ()
+        having = self.having(key)
         if not having:
             return default
         low = np.full(self.size, np.inf)
@@ -58,7 +67,7 @@ class Membership(msgspec.Struct, frozen=True):
         for aggregate, rows in having:
             try:
                 text = aggregate.metadata[key]
-                low[rows] = np.minimum(low[rows], int(text) if whole else float(text))
-            except ValueError:
+                low[rows] = np.minimum(low[rows], float(int(text) if whole else float(text)))
+            except (ValueError, OverflowError):
                 bad[rows] = True
         return np.where(np.isinf(low) | bad, default, low)

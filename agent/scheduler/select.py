@@ -1,6 +1,7 @@
 """Select a host: filters, then weighers, then the exact fit on the best host, the next, and so on until one says yes.
 
 Forced hosts skip the filters, as in Nova, but not the exact fit: a placement that the host cannot hold helps nobody.
+A host that is named for a move is filtered like any other.
 Rebuilding in place runs only the filters that still matter then.
 """
 
@@ -26,6 +27,9 @@ Fit = Callable[[int, Wanted], Placement | Misfit]
 
 SHOWN = 10
 
+NAMED = "NamedHost"
+"""What removes the others when a request names its host, in the trace."""
+
 
 def candidates(
     table: HostTable,
@@ -36,12 +40,20 @@ def candidates(
 ) -> tuple[NDArray[np.intp], Trace]:
     """The rows that pass every filter, ascending, and what each filter removed; the weights are not in it yet."""
     passes = table.alive.copy()
-    hosts = int(passes.sum())
-    if wanted.request.ignore_hosts or wanted.forced:
-        passes &= _base(table, wanted)
-    ignored = hosts - int(passes.sum())
+    hosts = before = int(np.count_nonzero(passes))
+    if wanted.request.ignore_hosts:
+        passes[[table.row_of[name] for name in wanted.request.ignore_hosts if name in table.row_of]] = False
+        before = int(np.count_nonzero(passes))
+    ignored = hosts - before
     steps = []
-    if not wanted.forced:
+    named = wanted.request.force_host or wanted.only
+    if named:
+        passes &= _alone(table, named)
+        removed = before - int(np.count_nonzero(passes))
+        known = "" if named in table.row_of else ", which is not known"
+        if removed:
+            steps.append(Removed(NAMED, before, removed, f"host {named}{known}"))
+    if not wanted.request.force_host:
         for rule in filters:
             before = int(np.count_nonzero(passes))
             if before == 0:
@@ -107,17 +119,11 @@ def select(
     )
 
 
-def _base(table: HostTable, wanted: Wanted) -> Mask:
-    """Hosts that the request neither ignores nor, by forcing others, excludes."""
-    request = wanted.request
-    passes = np.ones(table.size, dtype=np.bool_)
-    passes[[table.row_of[name] for name in request.ignore_hosts if name in table.row_of]] = False
-    forced = wanted.forced
-    if forced:
-        named = np.zeros(table.size, dtype=np.bool_)
-        named[[table.row_of[name] for name in forced if name in table.row_of]] = True
-        passes &= named
-    return passes
+def _alone(table: HostTable, name: str) -> Mask:
+    """One host, if it is known."""
+    alone = np.zeros(table.size, dtype=np.bool_)
+    alone[[table.row_of[name]] if name in table.row_of else []] = True
+    return alone
 
 
 def _weighed(names: list[str], positions: list[int], weights: Column, parts: dict[str, Column]) -> tuple[Weighed, ...]:

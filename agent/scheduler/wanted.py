@@ -19,6 +19,11 @@ ALIASES = {
 """Other spellings of image properties that OpenStack takes, and what it makes of them."""
 
 
+def canonical(key: str, text: str | None) -> str | None:
+    """An image property in the spelling that hosts report; None and other properties as they are."""
+    return text if text is None or key not in ALIASES else ALIASES[key].get(text.lower(), text.lower())
+
+
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A server group as it stands: its policy, the ids of its members, and the hosts they are on."""
 
@@ -55,7 +60,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One instance to be scheduled.
 
     ``instance`` is its id: a host that already runs it (a resize in place) is not refused by anti-affinity.  ``tried``
-    names hosts that refused it before.  ``meant`` is what the request means, where that is known.
+    names hosts that refused it before.  ``meant`` is what the request means, where that is known.  ``only`` is the host
+    that an operator names for a move: unlike a forced host it must pass the filters.
     """
 
     request: Request
@@ -64,6 +70,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     group: Group | None = None
     tried: frozenset[str] = frozenset()
     rebuild: bool = False
+    only: str | None = None
     meant: GuestTopology | None = None
 
     @cached_property
@@ -74,11 +81,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def properties(self) -> dict[str, str]:
         """The image's properties, text to text, in their canonical spelling."""
-        properties = {}
-        for key, value in self.request.image.properties.items():
-            text = spec_text(value)
-            properties[key] = ALIASES[key].get(text.lower(), text.lower()) if key in ALIASES else text
-        return properties
+        return {key: canonical(key, spec_text(value)) or "" for key, value in self.request.image.properties.items()}
 
     def hint(self, key: str) -> tuple[str, ...]:
         """The values of a scheduler hint, a lone value as a list of one."""
@@ -91,11 +94,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def guest(self) -> GuestTopology:
         """What the request means; BadRequest when it means nothing."""
         return self.meant or parse_guest(self.request)
-
-    @property
-    def forced(self) -> tuple[str, ...]:
-        """The hosts the request insists on; empty when it leaves the choice to the scheduler."""
-        return (self.request.force_host,) if self.request.force_host else ()
 
     @property
     def disk_mb(self) -> int:

@@ -17,6 +17,9 @@ DEFAULT_FILTERS = (
     "ComputeCapabilities",
     "ImageProperties",
     "AggregateInstanceExtraSpecs",
+    "AggregateMultiTenancyIsolation",
+    "AggregateImagePropertiesIsolation",
+    "IsolatedHosts",
     "SameHost",
     "DifferentHost",
     "ServerGroupAntiAffinity",
@@ -24,6 +27,7 @@ DEFAULT_FILTERS = (
     "Core",
     "Ram",
     "Disk",
+    "Json",
     "PciPassthrough",
     "NUMATopology",
 )

@@ -29,7 +29,15 @@ FILTERS = (
     "AggregateNumInstances",
     "Json",
     "Metrics",
+    "IoOps",
+    "NumInstances",
+    "IsolatedHosts",
+    "PciPassthrough",
 )
+IMAGE = "00000000-0000-0000-0000-000000000001"
+"""The image's id in the oracle."""
+
+CARD, GPU = ("8086", "1572"), ("10de", "1eb8")
 WITHOUT_SUFFIX = ("AggregateMultiTenancyIsolation", "AggregateImagePropertiesIsolation")
 METRICS = {"cpu.frequency": 1.0, "cpu.user.time": -0.5}
 
@@ -58,8 +66,11 @@ def ask(
 
 
 SPECS = {
-    "io": ("fast", "s== fast", "s!= slow", "<in> as", "<or> fast <or> slow", "<all-in> fa st", "s>= f"),
-    "aggregate_instance_extra_specs:lvl": ("3", "= 3", "== 3", "!= 3", ">= 2", "<= 3", "<or> 3 <or> 4"),
+    "io": ("fast", "s== fast", "s!= slow", "<in> as", "<or> fast <or> slow", "<all-in> fa st", "s>= f", "s< g", ""),
+    "aggregate_instance_extra_specs:io": ("slow", "fast", "s<= fast", "s> fast", "<in> slow fast"),
+    "aggregate_instance_extra_specs:lvl": ("3", "= 3", "== 3", "!= 3", ">= 2", "<= 3", "<or> 3 <or> 4", "> 3", "="),
+    "lvl": ("= 3", "s== 4", "3,4"),
+    "other:io": ("fast",),
     "capabilities:cpu_info:vendor": ("Intel", "s== AMD", "<or> Intel <or> AMD"),
     "capabilities:cpu_info:topology:cores": ("= 2", "== 4", "4"),
     "capabilities:hypervisor_type": ("QEMU", "s!= QEMU"),
@@ -68,24 +79,35 @@ SPECS = {
     "capabilities:nope": ("1",),
     "gpu": ("4", ">= 1"),
     "vcpus_total": ("4", "= 8"),
+    "capabilities:stats:gpu": ("4",),
+    "hw:maxphysaddr_bits": ("40", "46"),
 }
 METADATA = {
-    "io": ("fast", "slow", "fast,slow"),
-    "lvl": ("3", "4", "2.5"),
+    "io": ("fast", "slow", "fast,slow", " slow , fast", ""),
+    "lvl": ("3", "4", "2.5", "3, x"),
+    "filter_tenant_id_2": ("p", ""),
     "filter_tenant_id": ("p", "q", "p, q"),
     "hw_architecture": ("x86_64", "aarch64"),
-    "max_io_ops_per_host": ("3", "9", "x"),
-    "max_instances_per_host": ("10", "100"),
-    "ram_weight_multiplier": ("2.0", "-1", "x"),
-    "cpu_weight_multiplier": ("0.5",),
-    "soft_affinity_weight_multiplier": ("3",),
-    "instance_type": ("f", "g"),
-    "build_failure_weight_multiplier": ("10.0",),
-}
+    "max_io_ops_per_host": ("3", "9", "x", "3,9", " 5 ", "2.5"),
+    "max_instances_per_host": ("10", "100", "-1", "1e3"),
+    "instance_type": ("f", "g", "g, f"),
+    **{f"{weigher}_weight_multiplier": ("2.0", "-1", "x", "0", "", "1,2") for weigher in (
+        "ram", "disk", "cpu", "io_ops", "metrics", "pci", "soft_affinity", "soft_anti_affinity", "num_instances",
+        "build_failure", "hypervisor_version",
+    )},
+}  # fmt: skip
+ALIASES = {vendor: f"{vendor}.{product}" for vendor, product in (CARD, GPU)}
 QUERIES = (
     ["and", [">=", "$free_ram_mb", 1024], [">", "$vcpus_total", 4]],
     ["or", ["=", "$hypervisor_type", "QEMU"], ["in", "$host", "h0", "h1"]],
     ["not", ["<", "$num_instances", 10]],
+    ["=", "$stats.gpu", "4"],
+    ["in", "$hypervisor_version", 6000000, 8000000],
+    ["and", ["not", ["=", "$cpu_info.vendor", "AMD"]], [">", "$free_disk_mb", 0, -5000]],
+    ["or", ["=", "$nothing", 1], ["<=", "$vcpus_used", "$vcpus_total"]],
+    ["=", "$host"],
+    [],
+    ["and", [], "", None],
 )
 
 
@@ -104,19 +126,27 @@ def random_case(rng: random.Random) -> dict[str, Any]:
         for number in range(rng.randint(0, 4))
     ]
     specs = {key: rng.choice(values) for key, values in SPECS.items() if rng.random() < 0.06}
-    properties = {}
+    properties: dict[str, Any] = {}
     if rng.random() < 0.3:
         properties["hw_architecture"] = rng.choice(["x86_64", "aarch64", "amd64"])
     if rng.random() < 0.2:
         properties["img_hv_type"] = rng.choice(["kvm", "qemu"])
     if rng.random() < 0.2:
-        properties["img_hv_requested_version"] = rng.choice([">=7.0", "<8.0", ">=6.0,<7.5", "==7.2"])
+        properties["img_hv_requested_version"] = rng.choice([">=7.0", "<8.0", ">=6.0,<7.5", "==7.2", "!=8.0, > 6"])
+    if rng.random() < 0.1:
+        properties["hw_vm_mode"] = rng.choice(["hvm", "xen"])
+    if rng.random() < 0.1:
+        properties["hw_maxphysaddr_bits"] = 42
     hints: dict[str, Any] = {}
     for hint in ("same_host", "different_host"):
         if instances and rng.random() < 0.2:
             hints[hint] = rng.sample(instances, min(len(instances), 2))
     if rng.random() < 0.15:
         hints["query"] = json.dumps(rng.choice(QUERIES))
+    pci = []
+    if rng.random() < 0.2:
+        pci = [{"count": rng.choice([1, 2]), "vendor_id": rng.choice([CARD, GPU])[0]} for _ in range(rng.randint(1, 2))]
+        specs["pci_passthrough:alias"] = ",".join(f"{ALIASES[one['vendor_id']]}:{one['count']}" for one in pci)
     return {
         "hosts": hosts,
         "aggregates": aggregates,
@@ -126,17 +156,31 @@ def random_case(rng: random.Random) -> dict[str, Any]:
             "hints": hints,
             "group": _group(rng, names, instances) if rng.random() < 0.5 else None,
             "ignore_hosts": rng.choice([None, ["h0"]]),
+            "force_hosts": [rng.choice([*names, "h0", "nobody"])] if rng.random() < 0.1 else None,
+            "pci": pci,
         },
-        "filters": [name if name in WITHOUT_SUFFIX else name + "Filter" for name in FILTERS]
-        if rng.random() < 0.6
-        else ["AllHostsFilter"],
+        "filters": _filters(rng),
         "conf": {
             "metrics.weight_setting": [f"{name}={ratio}" for name, ratio in METRICS.items()],
             "metrics.required": False,
+            "metrics.weight_multiplier": rng.choice([1.0, 1.0, 0.0, -2.0]),
             "filter_scheduler.max_io_ops_per_host": 9,
             "filter_scheduler.num_instances_weight_multiplier": 0.7,
+            "filter_scheduler.isolated_images": rng.choice([[], [], [IMAGE]]),
+            "filter_scheduler.isolated_hosts": rng.choice([[], [], ["h0"], ["h1", "h2"]]),
+            "filter_scheduler.restrict_isolated_hosts_to_isolated_images": rng.random() < 0.5,
+            "filter_scheduler.image_properties_default_architecture": rng.choice([None, None, "x86_64", "aarch64"]),
+            "filter_scheduler.aggregate_image_properties_isolation_namespace": rng.choice([None, None, None, "hw_a"]),
+            "filter_scheduler.aggregate_image_properties_isolation_separator": "r",
         },
     }
+
+
+def _filters(rng: random.Random) -> list[str]:
+    """None, some or all of them, in any order."""
+    count = rng.choice([0, 1, 2, 3, len(FILTERS), len(FILTERS)])
+    chosen = rng.sample(FILTERS, count) or ["AllHosts"]
+    return [name if name in WITHOUT_SUFFIX else name + "Filter" for name in chosen]
 
 
 def random_numa_case(rng: random.Random) -> dict[str, Any]:
@@ -153,7 +197,7 @@ def random_numa_case(rng: random.Random) -> dict[str, Any]:
         specs["hw:numa_nodes"] = rng.choice(["1", "2"])
     flavor = {"vcpus": rng.choice([2, 4, 6, 8]), "memory_mb": rng.choice([512, 2048]), "extra_specs": specs}
     case["request"] = {**case["request"], "flavor": {**case["request"]["flavor"], **flavor}}
-    case["request"] |= {"image": {"properties": {}}, "hints": {}, "group": None}
+    case["request"] |= {"image": {"properties": {}}, "hints": {}, "group": None, "force_hosts": None, "pci": []}
     return case
 
 
@@ -193,6 +237,7 @@ def _host(rng: random.Random, number: int) -> dict[str, Any]:
             "vendor": rng.choice(["Intel", "AMD"]),
             "features": rng.sample(["aes", "avx", "sse"], 2),
             "topology": {"cores": rng.choice([2, 4])},
+            **rng.choice([{}, {}, {"maxphysaddr": {"mode": "passthrough", "bits": rng.choice([40, 46])}}]),
         },
         "supported_instances": rng.choice(
             [[["x86_64", "kvm", "hvm"]], [["aarch64", "kvm", "hvm"], ["x86_64", "qemu", "hvm"]]]
@@ -207,6 +252,10 @@ def _host(rng: random.Random, number: int) -> dict[str, Any]:
             {"name": name, "value": rng.randint(0, 10), "source": "s", "timestamp": "2020-01-01T00:00:00.000000"}
             for name in rng.sample(sorted(METRICS), rng.choice([0, 1, 2, 2]))
         ],
+        "pci_pools": [
+            {"vendor_id": vendor, "product_id": product, "count": rng.choice([1, 2, 3])}
+            for vendor, product in rng.sample([CARD, GPU], rng.choice([0, 0, 1, 2]))
+        ],
         "instances": [f"i{number}-{instance}" for instance in range(rng.randint(0, 3))],
         "disabled": rng.random() < 0.1,
         "up": rng.random() > 0.1,
@@ -219,5 +268,7 @@ def _group(rng: random.Random, names: list[str], instances: list[str]) -> dict[s
         "policy": policy,
         "members": rng.sample(instances, min(len(instances), rng.randint(0, 4))),
         "hosts": rng.sample(names, rng.randint(0, min(2, len(names)))),
-        "rules": rng.choice([{}, {"max_server_per_host": 2}]) if policy == "anti-affinity" else {},
+        "rules": rng.choice([{}, {"max_server_per_host": 2}, {"max_server_per_host": 3}])
+        if policy == "anti-affinity"
+        else {},
     }

@@ -1,15 +1,18 @@
 """Nova's own filters and weighers on random clouds: the same hosts pass, with the same weights, in the same order."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import convert
 from msgspec.structs import replace
 
 from agent.core.cpuset import CpuSet
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
+from agent.core.topology import Device
 from agent.core.usage import CellUsage, Limits, PageUse, Usage
 from agent.inspection.synthetic import parse_synthetic
 from agent.placement.layout import layout_of
@@ -21,7 +24,7 @@ from agent.scheduler.table import HostRow, HostTable
 from agent.scheduler.wanted import Group, Wanted
 from agent.scheduler.weigh import best_first, weigh
 from agent.settings.scheduling import SchedulingSettings
-from tests.scheduler.nova import METRICS, ask, nova_python, random_case, random_numa_case
+from tests.scheduler.nova import IMAGE, METRICS, ask, nova_python, random_case, random_numa_case
 
 CASES = 1500
 
@@ -42,6 +45,13 @@ def room_of(numa: dict[str, Any], limits: Limits) -> Room:
         for cell in numa["cells"]
     )
     return measure_room(layout_of(CELLS), Usage(cells), limits)
+
+
+def devices_of(host: dict[str, Any]) -> Iterator[Device]:
+    for pool in host["pci_pools"]:
+        for number in range(pool["count"]):
+            vendor, product = pool["vendor_id"], pool["product_id"]
+            yield Device(kind="other", name="", pci=f"0000:{vendor}:{number}.0", vendor=vendor, product=product)
 
 
 def table_of(case: dict[str, Any]) -> HostTable:
@@ -74,6 +84,7 @@ def table_of(case: dict[str, Any]) -> HostTable:
                 free_ram_mb=host["memory_mb"] - host["memory_mb_used"],
                 free_disk_gb=host["free_disk_gb"],
                 instances=frozenset(host["instances"]),
+                devices=tuple(devices_of(host)),
                 enabled=not host["disabled"],
                 last_seen_s=1000.0 if host["up"] else 0.0,
             )
@@ -97,9 +108,10 @@ def wanted_of(case: dict[str, Any]) -> Wanted:
                 disk_gb=flavor["root_gb"],
                 extra_specs=flavor["extra_specs"],
             ),
-            image=Image(properties=asked["image"]["properties"]),
+            image=Image(name=IMAGE, properties=asked["image"]["properties"]),
             hints=asked["hints"],
             ignore_hosts=tuple(asked["ignore_hosts"] or ()),
+            force_host=(asked["force_hosts"] or [None])[0],
         ),
         project="p",
         group=group
@@ -114,12 +126,13 @@ def wanted_of(case: dict[str, Any]) -> Wanted:
 
 
 def settings_of(case: dict[str, Any]) -> SchedulingSettings:
-    conf = case["conf"]
-    return SchedulingSettings(
-        filters=tuple(case["filters"]),
-        metrics_weights=METRICS,
-        max_io_ops_per_host=conf["filter_scheduler.max_io_ops_per_host"],
-        multipliers={"num_instances_weight_multiplier": conf["filter_scheduler.num_instances_weight_multiplier"]},
+    group = "filter_scheduler."
+    own = {key.removeprefix(group): value for key, value in case["conf"].items() if key.startswith(group)}
+    multipliers = {key: own.pop(key) for key in list(own) if key.endswith("_weight_multiplier")}
+    multipliers["metrics_weight_multiplier"] = case["conf"]["metrics.weight_multiplier"]
+    return convert(
+        {"filters": case["filters"], "metrics_weights": METRICS, "multipliers": multipliers, **own},
+        SchedulingSettings,
     )
 
 

@@ -64,6 +64,9 @@ TABLE = [
     ("Json", wish(request=query("and", [">", "$free_ram_mb", 9], ["=", "$host", "up"])), "up", "and"),
     ("Json", wish(request=query("or", [">", "$num_io_ops", 8], ["=", "$host", "late"])), "busy late", "or"),
     ("Json", wish(request=query("<=", "$vcpus_total", 7)), "", "comparisons are of numbers"),
+    ("Json", wish(request={"hints": {"query": ['["=", "$host", "up"]']}}), "up", "a hint given once, in a list"),
+    ("Json", wish(request={"hints": {"query": ["=", "$host", "late"]}}), "late", "a list that needs no decoding"),
+    ("Json", wish(request=query("=", "$_row", 0)), "", "what is inside is no variable"),
 ]  # fmt: skip
 
 
@@ -72,10 +75,12 @@ def test_table(rule, wanted, hosts, why):
     assert passing(rule, HOSTS, wanted, aggregates=ZONES) == hosts, why
 
 
-@pytest.mark.parametrize("text", ["{}", "[", '["like", "$host", "up"]'])
-def test_a_json_query_that_is_none_is_refused_by_name(text):
+@pytest.mark.parametrize(
+    "hint", ["{}", "[", "1", 5, '["like", "$host", "up"]', '[["="]]', "[" * 100_000, '["not",' * 40 + "1" + "]" * 40]
+)
+def test_a_json_query_that_is_none_is_refused_by_name(hint):
     with pytest.raises(BadRequest, match="query="):
-        passing("Json", HOSTS, wish(request={"hints": {"query": text}}))
+        passing("Json", HOSTS, wish(request={"hints": {"query": hint}}))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,8 @@ def test_an_aggregate_bounds_its_hosts(rule):
     assert passing(rule, HOSTS[:2], wish()) == "up"
     assert passing(rule, HOSTS[:2], wish(), aggregates={"a": ({key: "100"}, "busy")}) == "up busy"
     assert passing(rule, HOSTS[:2], wish(), aggregates={"a": ({key: "0"}, "up")}) == ""
-    assert passing(rule, HOSTS[:2], wish(), aggregates={"a": ({key: "many"}, "busy")}) == "up"
+    for odd in ("many", "9" * 400):
+        assert passing(rule, HOSTS[:2], wish(), aggregates={"a": ({key: odd}, "busy")}) == "up"
 
 
 def test_metrics_that_are_weighed_must_be_there():

@@ -5,6 +5,7 @@ import pytest
 from agent.core.errors import BadRequest
 from agent.core.request import Image
 from agent.core.topology import Device
+from agent.settings.scheduling import SchedulingSettings
 from tests.scheduler.tables import passing, row, wish
 
 HOSTS = (
@@ -37,6 +38,8 @@ TABLE = [
     (EXTRA, wish(flavor=specs(hw__cpu_policy="dedicated")), ALL, "another namespace is another's"),
     (EXTRA, wish(flavor=specs(io="quiet")), "slow", "commas separate values"),
     (EXTRA, wish(flavor=specs(io="<or> fast <or> quiet")), "fast slow", "operators"),
+    (EXTRA, wish(flavor=specs(aggregate_instance_extra_specs__io="fast", io="s!= fast")), "", "both spellings count"),
+    (EXTRA, wish(flavor=specs(aggregate_instance_extra_specs__io="quiet", io="slow")), "slow", "and both may match"),
     (EXTRA, wish(flavor=specs(io="fast", colour="red")), "", "every key must be matched"),
     (TENANTS, wish(project="red"), ALL, "a project of the list, and hosts that have none"),
     (TENANTS, wish(project="green"), "slow arm", "other projects keep off"),
@@ -61,10 +64,25 @@ def test_table(rule, wanted, hosts, why):
     assert passing(rule, HOSTS, wanted, aggregates=AGGREGATES) == hosts, why
 
 
-@pytest.mark.parametrize("predicate", ["new", "~7", ">=7.x"])
-def test_a_version_predicate_that_is_none_is_refused(predicate):
-    with pytest.raises(BadRequest, match="img_hv_requested_version"):
-        passing("ImageProperties", HOSTS, wish(image=properties(img_hv_type="kvm", img_hv_requested_version=predicate)))
+@pytest.mark.parametrize("predicate", ["new", "~7", ">=7.x", ">=", ">=7.", "7", ">=" + "9" * 5000, ">=7,"])
+def test_a_version_predicate_that_is_none_is_refused_whatever_else_is_asked(predicate):
+    for others in ({}, {"img_hv_type": "kvm"}):
+        with pytest.raises(BadRequest, match="img_hv_requested_version"):
+            passing("ImageProperties", HOSTS[2:], wish(image=properties(img_hv_requested_version=predicate, **others)))
+
+
+def test_address_bits_are_a_number():
+    image = properties(hw_architecture="x86_64", hw_maxphysaddr_bits="42")
+    bits = {"cpu_info": {"maxphysaddr": {"mode": "passthrough", "bits": 46}}}
+    hosts = (row("wide", facts=bits), row("unknown"), row("narrow", facts={"cpu_info": {"maxphysaddr": {"bits": 40}}}))
+    assert passing("ImageProperties", hosts, wish(image=image)) == "wide unknown"
+    with pytest.raises(BadRequest, match="hw_maxphysaddr_bits=many: not a number"):
+        passing("ImageProperties", hosts, wish(image=properties(hw_maxphysaddr_bits="many")))
+
+
+def test_a_default_architecture_has_its_other_names_too():
+    settings = SchedulingSettings(image_properties_default_architecture="AMD64")
+    assert passing("ImageProperties", HOSTS, wish(), settings=settings) == "fast slow"
 
 
 CARD = {"kind": "net", "vendor": "8086", "product": "1572"}

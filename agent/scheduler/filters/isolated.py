@@ -15,6 +15,8 @@ from agent.settings.scheduling import SchedulingSettings
 
 
 def _isolated(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    if not settings.isolated_hosts and not settings.isolated_images:
+        return None
     isolated = np.zeros(table.size, dtype=np.bool_)
     isolated[[table.row_of[name] for name in settings.isolated_hosts if name in table.row_of]] = True
     restrict = settings.restrict_isolated_hosts_to_isolated_images

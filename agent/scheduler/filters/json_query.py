@@ -1,7 +1,8 @@
 """Json: the hint ``query`` is a small program over a host's values: ``["and", [">=", "$free_ram_mb", 1024], …]``.
 
 Operators: ``=  <  >  <=  >=  in  not  or  and``; ``$name`` and ``$name.key`` are values of the host under Nova's names.
-A malformed query is refused by name.  Source: OpenStack compute "Filter scheduler", JsonFilter.
+A malformed query is refused by name, before any host is asked.  Source: OpenStack compute "Filter scheduler",
+JsonFilter.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agent.core.errors import BadRequest
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.table import HostTable
-from agent.scheduler.view import HostView
+from agent.scheduler.view import NAMES, HostView
 from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
 
@@ -28,7 +29,42 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-ALLOWED = "a list that starts with one of = < > <= >= in not or and"
+OPERATORS = (*COMPARISONS, "in", "not", "or", "and")
+ALLOWED = f"a list that starts with one of {' '.join(OPERATORS)}"
+DEEPEST = 32
+SHOWN = 200
+
+
+def parse_query(hint: Any) -> list[Any]:
+    """The query that a hint holds, as JSON text or as a list; empty where it holds none, BadRequest where it is wrong.
+
+    >>> parse_query('["=", "$host", "kvm-1"]')
+    ['=', '$host', 'kvm-1']
+    """
+    if isinstance(hint, list) and len(hint) == 1:
+        hint = hint[0]  # a hint that was given once
+    if hint is None or hint == "":
+        return []
+    query = hint
+    if isinstance(hint, str):
+        try:
+            query = msgspec.json.decode(hint)
+        except (msgspec.DecodeError, RecursionError) as why:
+            raise BadRequest("query", hint, f"no JSON list: {why}", allowed=ALLOWED) from why
+    if not isinstance(query, list):
+        raise BadRequest("query", hint, "no JSON list", allowed=ALLOWED)
+    _check(query, 1)
+    return query
+
+
+def _check(query: list[Any], depth: int) -> None:
+    if depth > DEEPEST:
+        raise BadRequest("query", query, "too deep", allowed=f"lists in lists, {DEEPEST} at most")
+    if query and (not isinstance(query[0], str) or query[0] not in OPERATORS):
+        raise BadRequest("query", query[0], "no operator of a host query", allowed=ALLOWED)
+    for item in query[1:]:
+        if isinstance(item, list):
+            _check(item, depth + 1)
 
 
 def _compare(name: str, values: list[Any]) -> bool:
@@ -41,7 +77,7 @@ def _compare(name: str, values: list[Any]) -> bool:
 
 
 def evaluate(query: list[Any], view: HostView) -> Any:
-    """What a query says of one host; BadRequest names what is no operator."""
+    """What a query says of one host."""
     if not query:
         return True
     name = query[0]
@@ -56,11 +92,7 @@ def evaluate(query: list[Any], view: HostView) -> Any:
         return len(values) > 1 and values[0] in values[1:]
     if name == "not":
         return [not value for value in values]
-    if name == "or":
-        return any(values)
-    if name == "and":
-        return all(values)
-    raise BadRequest("query", name, "no operator of a host query", allowed=ALLOWED)
+    return any(values) if name == "or" else all(values)
 
 
 def _value(item: Any, view: HostView) -> Any:
@@ -69,20 +101,16 @@ def _value(item: Any, view: HostView) -> Any:
     if not item.startswith("$"):
         return item or None
     head, *rest = item[1:].split(".")
-    value = getattr(view, head, None)
+    value = getattr(view, head) if head in NAMES else None
     for key in rest:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def _query(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
-    texts = wanted.hint("query") if isinstance(wanted.request.hints.get("query"), str) else ()
-    if not texts:
+    query = parse_query(wanted.request.hints.get("query"))
+    if not query:
         return None
-    try:
-        query = msgspec.json.decode(texts[0], type=list[Any])
-    except msgspec.DecodeError as why:
-        raise BadRequest("query", texts[0], f"no JSON list: {why}", allowed=ALLOWED) from why
     passes = np.zeros(table.size, dtype=np.bool_)
     for row in np.flatnonzero(table.alive).tolist():
         answer = evaluate(query, HostView(table, row))
@@ -90,4 +118,8 @@ def _query(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Ma
     return passes
 
 
-FILTERS = (Filter("Json", _query, lambda w, s: f"hosts that satisfy {w.request.hints.get('query', 'nothing')}"),)
+def _wants_query(wanted: Wanted, settings: SchedulingSettings) -> str:
+    return f"hosts that satisfy {wanted.request.hints.get('query', 'nothing')}"[:SHOWN]
+
+
+FILTERS = (Filter("Json", _query, _wants_query),)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.scheduler.aggregates import Aggregate, Mask
+from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.operators import matches
 from agent.scheduler.table import HostTable
@@ -21,16 +21,19 @@ from agent.settings.scheduling import SchedulingSettings
 SCOPE = "aggregate_instance_extra_specs"
 
 
-def scoped_specs(wanted: Wanted) -> dict[str, str]:
-    """The extra specs this filter minds, without their namespace; other namespaces belong to others."""
-    specs = {}
+def scoped_specs(wanted: Wanted) -> list[tuple[str, str]]:
+    """The extra specs this filter minds, without their namespace, so that a key may come twice; sorted.
+
+    Other namespaces belong to others.
+    """
+    specs = []
     for key, value in wanted.extra_specs.items():
         scope, colon, name = key.partition(":")
         if not colon:
-            specs[key] = value
+            specs.append((key, value))
         elif scope == SCOPE:
-            specs[name] = value
-    return specs
+            specs.append((name, value))
+    return sorted(specs)
 
 
 def _extra_specs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
@@ -38,24 +41,25 @@ def _extra_specs(table: HostTable, wanted: Wanted, settings: SchedulingSettings)
     if not specs:
         return None
     passes = np.ones(table.size, dtype=np.bool_)
-    for key, text in sorted(specs.items()):
+    for key, text in specs:
         matching = [pair for pair in table.aggregates.having(key) if any(matches(v, text) for v in pair[0].values(key))]
         passes &= table.aggregates.mask(matching)
     return passes
 
 
-def _tenants(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
-    def projects(aggregate: Aggregate) -> set[str]:
-        keys = [key for key in aggregate.metadata if key.startswith("filter_tenant_id")]
-        return {value for key in keys for value in aggregate.values(key)}
-
-    guarded = [(pair, projects(pair[0])) for pair in table.aggregates.rows]
-    restricted = table.aggregates.mask([pair for pair, allowed in guarded if allowed])
-    welcome = table.aggregates.mask([pair for pair, allowed in guarded if wanted.project in allowed])
+def _tenants(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    keys = [key for key in table.aggregates.keys if key.startswith("filter_tenant_id")]
+    if not keys:
+        return None
+    guarded = [(pair, key) for key in keys for pair in table.aggregates.having(key)]
+    restricted = table.aggregates.mask([pair for pair, _ in guarded])
+    welcome = table.aggregates.mask([pair for pair, key in guarded if wanted.project in pair[0].values(key)])
     return ~restricted | welcome
 
 
-def _image_properties(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask:
+def _image_properties(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    if table.aggregates.keys.isdisjoint(wanted.properties):
+        return None
     prefix = settings.aggregate_image_properties_isolation_namespace
     start = prefix + settings.aggregate_image_properties_isolation_separator if prefix else ""
     passes = np.ones(table.size, dtype=np.bool_)
@@ -75,7 +79,7 @@ def _flavors(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> 
 
 def _wants_specs(wanted: Wanted, settings: SchedulingSettings) -> str:
     specs = scoped_specs(wanted)
-    return "aggregates with " + ", ".join(f"{k}={v}" for k, v in sorted(specs.items())) if specs else "nothing"
+    return "aggregates with " + ", ".join(f"{k}={v}" for k, v in specs) if specs else "nothing"
 
 
 FILTERS = (

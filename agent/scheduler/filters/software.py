@@ -8,6 +8,7 @@ host's supported instances, and ``img_hv_requested_version`` with its hypervisor
 from __future__ import annotations
 
 import operator
+import re
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from agent.scheduler.filters import Filter
 from agent.scheduler.operators import matches
 from agent.scheduler.table import HostKind, HostTable
 from agent.scheduler.view import NAMES, HostView, lookup
-from agent.scheduler.wanted import Wanted
+from agent.scheduler.wanted import Wanted, canonical
 from agent.settings.scheduling import SchedulingSettings
 
 OF_KIND = ("cpu_info", "hypervisor_type", "hypervisor_version")
@@ -29,6 +30,9 @@ COMPARISONS = {
     "<": operator.lt,
     ">": operator.gt,
 }
+COMPARISON = re.compile(r"\s*(<=|>=|==|!=|<|>)\s*([0-9]{1,9}(?:\.[0-9]{1,9})*)\s*")
+VERSION = "img_hv_requested_version"
+BITS = "hw_maxphysaddr_bits"
 
 
 def _capability_specs(wanted: Wanted) -> list[tuple[list[str], str, bool]]:
@@ -67,36 +71,44 @@ def _capabilities(table: HostTable, wanted: Wanted, settings: SchedulingSettings
     return passes
 
 
-def _version(text: str, key: str) -> tuple[int, ...]:
-    parts = text.split(".")
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise BadRequest(key, text, "not a version", allowed="numbers and dots, such as 6.0.0")
-    numbers = [int(part) for part in parts]
+def _version(numbers: list[int]) -> tuple[int, ...]:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
 
 
+def parse_predicate(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """The comparisons of ``>=6.0,<9`` and the like: operator and version, without zeros at its end."""
+    found = []
+    for part in text.split(","):
+        match = COMPARISON.fullmatch(part)
+        if match is None:
+            allowed = "<, <=, ==, !=, >=, > and a version such as 6.0.0, commas between"
+            raise BadRequest(VERSION, text, "no comparison with a version", allowed=allowed)
+        found.append((match[1], _version([int(number) for number in match[2].split(".")])))
+    return found
+
+
 def satisfies_version(version: int, predicate: str) -> bool:
     """Whether a hypervisor version (1,000,000 × major + 1,000 × minor + micro) satisfies ``>=6.0,<9`` and the like."""
-    key = "img_hv_requested_version"
-    have = _version(f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}", key)
-    for part in predicate.split(","):
-        sign = next((sign for sign in COMPARISONS if part.strip().startswith(sign)), None)
-        if sign is None:
-            raise BadRequest(
-                key, predicate, "no comparison", allowed="<, <=, ==, !=, >=, > and a version, commas between"
-            )
-        if not COMPARISONS[sign](have, _version(part.strip()[len(sign) :].strip(), key)):
-            return False
-    return True
+    have = _version([version // 1_000_000, version // 1000 % 1000, version % 1000])
+    return all(COMPARISONS[sign](have, wanted) for sign, wanted in parse_predicate(predicate))
+
+
+def check_image(wanted: Wanted) -> None:
+    """BadRequest for image properties of this filter that no host could be compared with."""
+    if wanted.properties.get(VERSION):
+        parse_predicate(wanted.properties[VERSION])
+    bits = wanted.properties.get(BITS)
+    if bits and not re.fullmatch("[0-9]{1,4}", bits):
+        raise BadRequest(BITS, bits, "not a number of bits", allowed="a number, such as 42")
 
 
 def _kind_supports(kind: HostKind, asked: tuple[str | None, ...], wanted: Wanted) -> bool:
-    version = wanted.properties.get("img_hv_requested_version")
+    version = wanted.properties.get(VERSION)
     if version and kind.hypervisor_version and not satisfies_version(kind.hypervisor_version, version):
         return False
-    bits_wanted = wanted.properties.get("hw_maxphysaddr_bits")
+    bits_wanted = wanted.properties.get(BITS)
     bits = (kind.cpu_info().get("maxphysaddr") or {}).get("bits")
     if bits_wanted and bits and int(bits) < int(bits_wanted):
         return False
@@ -104,9 +116,10 @@ def _kind_supports(kind: HostKind, asked: tuple[str | None, ...], wanted: Wanted
 
 
 def _image(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
+    check_image(wanted)
     props = wanted.properties
     asked = (
-        props.get("hw_architecture") or settings.image_properties_default_architecture,
+        props.get("hw_architecture") or canonical("hw_architecture", settings.image_properties_default_architecture),
         props.get("img_hv_type") or None,
         props.get("hw_vm_mode") or None,
     )
@@ -122,7 +135,7 @@ def _wants_capabilities(wanted: Wanted, settings: SchedulingSettings) -> str:
 
 
 def _wants_image(wanted: Wanted, settings: SchedulingSettings) -> str:
-    keys = ("hw_architecture", "img_hv_type", "hw_vm_mode", "img_hv_requested_version", "hw_maxphysaddr_bits")
+    keys = ("hw_architecture", "img_hv_type", "hw_vm_mode", VERSION, BITS)
     return ", ".join(f"{key}={wanted.properties[key]}" for key in keys if key in wanted.properties) or "nothing"
 
 
