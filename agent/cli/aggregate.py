@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from agent.cli.cluster import Action, add_actions, name_only, properties, run_action
+from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
@@ -73,11 +73,6 @@ def _unset(client: Client, args: Namespace) -> int:
     return 0
 
 
-def _delete(client: Client, args: Namespace) -> int:
-    client.call("DELETE", path_of("aggregates", args.name))
-    return 0
-
-
 def _host_options(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="AGGREGATE")
     parser.add_argument("host", metavar="HOST")
@@ -106,7 +101,7 @@ ACTIONS = {
     "create": Action("make an aggregate", _create_options, _create),
     "set": Action("set metadata, or rename", _set_options, _set),
     "unset": Action("take metadata away", _unset_options, _unset),
-    "delete": Action("forget an aggregate without hosts", name_only("aggregate"), _delete),
+    "delete": delete_each("aggregate", "forget aggregates without hosts", plural="aggregates"),
     "add-host": Action("put a host into an aggregate", _host_options, _add_host),
     "remove-host": Action("take a host out of an aggregate", _host_options, _remove_host),
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from agent.compute.client import DEFAULT_ADDRESS, Client
+from agent.compute.client import DEFAULT_ADDRESS, Client, path_of
 from agent.core.errors import BadInput
 
 
@@ -69,6 +69,21 @@ def name_only(what: str) -> Callable[[ArgumentParser], None]:
     return add
 
 
-def rows_of(answer: Any) -> list[dict[str, Any]]:
-    """A list answer."""
-    return list(answer)
+def delete_each(noun: str, what: str, *, plural: str) -> Action:
+    """The action that deletes things by name; those that cannot be are named after the others are gone."""
+
+    def options(parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="+", metavar=noun.upper())
+
+    def act(client: Client, args: Namespace) -> int:
+        problems = []
+        for name in args.names:
+            try:
+                client.call("DELETE", path_of(plural, name))
+            except BadInput as why:
+                problems.append(str(why))
+        if problems:
+            raise BadInput("; ".join(problems))
+        return 0
+
+    return Action(what, options, act)

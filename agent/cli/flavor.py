@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from agent.cli.cluster import Action, add_actions, name_only, properties, run_action
+from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
@@ -78,16 +78,11 @@ def _unset(client: Client, args: Namespace) -> int:
     return 0
 
 
-def _delete(client: Client, args: Namespace) -> int:
-    client.call("DELETE", path_of("flavors", args.name))
-    return 0
-
-
 ACTIONS = {
     "list": Action("all flavors", add_format_options, _list),
     "show": Action("one flavor", _named, _show),
     "create": Action("make a flavor", _create_options, _create),
     "set": Action("set extra specs", _change_options, _set),
     "unset": Action("take extra specs away", _change_options, _unset),
-    "delete": Action("forget a flavor", name_only("flavor"), _delete),
+    "delete": delete_each("flavor", "forget flavors", plural="flavors"),
 }

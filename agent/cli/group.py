@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from agent.cli.cluster import Action, add_actions, name_only, properties, run_action
+from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
@@ -55,14 +55,9 @@ def _create(client: Client, args: Namespace) -> int:
     return 0
 
 
-def _delete(client: Client, args: Namespace) -> int:
-    client.call("DELETE", path_of("groups", args.name))
-    return 0
-
-
 ACTIONS = {
     "list": Action("all server groups", add_format_options, _list),
     "show": Action("one server group with its members", _named, _show),
     "create": Action("make a server group", _create_options, _create),
-    "delete": Action("forget a server group without members", name_only("group"), _delete),
+    "delete": delete_each("group", "forget server groups without members", plural="groups"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from agent.cli.cluster import Action, add_actions, name_only, run_action
+from agent.cli.cluster import Action, add_actions, delete_each, name_only, run_action
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
@@ -66,11 +66,6 @@ def _show_options(parser: ArgumentParser) -> None:
     add_format_options(parser)
 
 
-def _delete(client: Client, args: Namespace) -> int:
-    client.call("DELETE", path_of("hosts", args.name))
-    return 0
-
-
 def _token(client: Client, args: Namespace) -> int:
     print(client.call("POST", path_of("tokens"), {"role": "host", "subject": args.name})["token"])
     return 0
@@ -82,8 +77,8 @@ ACTIONS = {
     "add": Action("add a host that has no agent, for trials", _add_options, _add),
     "enable": Action("let new guests onto a host", _show_options, _enable),
     "disable": Action("keep new guests off a host", _disable_options, _enable),
-    "delete": Action(
-        "forget a host without instances; what still leaves it counts as gone", name_only("host"), _delete
+    "delete": delete_each(
+        "host", "forget hosts without instances; what still leaves them counts as gone", plural="hosts"
     ),
     "token": Action("make a token for a host's agent; its older one ends", name_only("host"), _token),
 }

@@ -32,6 +32,11 @@ def _set_options(parser: ArgumentParser) -> None:
     _show_options(parser)
 
 
+def _list(client: Client, args: Namespace) -> int:
+    print_rows(client.call("GET", path_of("quotas")), args, columns=COLUMNS)
+    return 0
+
+
 def _show(client: Client, args: Namespace) -> int:
     print_rows(client.call("GET", path_of("quotas", args.project)), args, columns=COLUMNS)
     return 0
@@ -45,6 +50,7 @@ def _set(client: Client, args: Namespace) -> int:
 
 
 ACTIONS = {
+    "list": Action("every project that is bounded", add_format_options, _list),
     "show": Action("a project's bounds and use", _show_options, _show),
     "set": Action("bound a project", _set_options, _set),
 }

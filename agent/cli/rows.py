@@ -61,7 +61,9 @@ def _print_csv(chosen: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
 def _chosen(asked: list[str] | None, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> list[str]:
     if not asked:
         return list(columns)
-    known = {key.lower(): key for key in (rows[0] if rows else columns)}
+    if not rows:
+        return asked  # nothing says which other columns there are
+    known = {key.lower(): key for key in rows[0]}
     wrong = [name for name in asked if name.lower() not in known]
     if wrong:
         raise BadInput(f"column {wrong[0]!r}; allowed: {', '.join(known.values())}")
@@ -83,6 +85,7 @@ def _text(value: Any) -> str:
 
 
 def _boxed(table: Sequence[Sequence[str]]) -> str:
+    table = [["".join(c if c.isprintable() else " " for c in cell) for cell in row] for row in table]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
     lines = [

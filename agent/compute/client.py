@@ -9,7 +9,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from agent.core.errors import BadInput, CellwrightError, Unreachable
+from agent.core.errors import BadInput, CellwrightError, DoesNotFit, Unreachable
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8774"
 LARGEST_ANSWER = 256 << 20
@@ -116,7 +116,10 @@ def _exchange(
 
 
 def path_of(*parts: str) -> str:
-    """A path under /v1 out of parts that may hold anything."""
+    """A path under /v1 out of names as a user gives them; BadInput for what is the name of nothing."""
+    for part in parts:
+        if not part or "/" in part or not part.isprintable():
+            raise BadInput(f"{part!r} is not known: it is no name")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
@@ -146,4 +149,5 @@ def _refusal(status: int, answer: bytes, where: str) -> CellwrightError:
         said, code = answer[:200].decode("utf-8", "replace"), 1
     if status == 401:
         said = f"scheduler {where} does not take this token; give the right one with --token or CELLWRIGHT_TOKEN"
-    return BadInput(said) if code == 2 else Unreachable(said) if code == 5 else CellwrightError(said)
+    kinds = {kind.exit_code: kind for kind in (BadInput, DoesNotFit, Unreachable)}
+    return kinds.get(code, CellwrightError)(said)

@@ -38,7 +38,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         """Why no host was found, in one line with the numbers."""
         steps = [f"{step.filter} removed {step.removed} of {step.before} (wants {step.wants})" for step in self.removed]
         if self.ignored:
-            steps.insert(0, f"{self.ignored} that the request ignores or does not force")
+            steps.insert(0, f"{self.ignored} ignored by the request")
         if self.misfits_count:
             first = self.misfits[0]
             why = first.misfits[0].message if first.misfits else "it does not fit"

@@ -1,7 +1,8 @@
 """What can go wrong, by what the caller does about it; each class carries the command's exit code.
 
 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable.  Exit codes 3 and 4 are
-answers and no errors: they come from a Misfit or a Verdict.  A message names the file, key or domain, what was found
+answers and no errors: they come from a Misfit or a Verdict; only an instance that was to move and cannot is refused
+with DoesNotFit, because nothing changes then.  A message names the file, key or domain, what was found
 and what is allowed; a cause is chained with ``raise … from``.
 """
 
@@ -39,6 +40,12 @@ class BadRequest(BadInput):
         self.value = value
         self.why = why
         self.allowed = allowed
+
+
+class DoesNotFit(BadInput):
+    """A placed instance cannot go where it was asked to, or anywhere: it stays as it is; the message says why."""
+
+    exit_code = DOES_NOT_FIT
 
 
 class QuotaExceeded(CellwrightError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from agent.core.topology import HostTopology
 from agent.core.usage import Limits
 
 
@@ -29,3 +30,28 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     disk_available_least_gb: int | None = None
     disk_allocation_ratio: float = 1.0
     limits: Limits = Limits(cpu_allocation_ratio=4.0, ram_allocation_ratio=1.0)
+
+
+def cpu_info_of(host: HostTopology) -> dict[str, Any]:
+    """What ``capabilities:cpu_info:`` extra specs look into, under Nova's keys and in the kernel's words.
+
+    As with libvirt, ``sockets`` are those of one cell (1 where a socket has several), ``cores`` those of one socket.
+    """
+    cells, sockets = len(host.cells), host.sockets
+    return {
+        "arch": host.arch,
+        "vendor": host.cpu.vendor,
+        "model": host.cpu.model,
+        "features": list(host.cpu.flags),
+        "topology": {
+            "cells": cells,
+            "sockets": max(sockets // cells, 1) if sockets and cells else sockets,
+            "cores": host.cores // sockets if host.cores and sockets else None,
+            "threads": host.threads_per_core,
+        },
+    }
+
+
+def supported_by(host: HostTopology, kinds: tuple[str, ...] = ("kvm", "qemu")) -> tuple[tuple[str, str, str], ...]:
+    """The guests that a host can run: its own architecture, under these hypervisors."""
+    return tuple((host.arch or "x86_64", kind, "hvm") for kind in kinds)

@@ -134,6 +134,13 @@ def view_zones(scheduler: Scheduler) -> list[ZoneView]:
     return [ZoneView(name=zone, hosts=len(up), available=sum(up)) for zone, up in sorted(counted.items())]
 
 
+def view_all_quotas(scheduler: Scheduler) -> list[QuotaView]:
+    """The same of every project that has a bound, by name."""
+    with transaction(scheduler.engine) as connection:
+        projects = sorted({project for project, _ in catalogue.load_quotas(connection)})
+    return [quota for project in projects for quota in view_quotas(scheduler, project)]
+
+
 def view_quotas(scheduler: Scheduler, project: str) -> list[QuotaView]:
     """A project's use of each resource, and its bounds."""
     with transaction(scheduler.engine) as connection:

@@ -18,7 +18,7 @@ from agent.core.codec import encode
 from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.facts import HostFacts
+from agent.core.facts import HostFacts, cpu_info_of, supported_by
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 from agent.core.wire import HostReport
@@ -92,8 +92,8 @@ def read_facts(libvirt: Driver, settings: Settings, host: HostTopology) -> HostF
     return HostFacts(
         hypervisor_version=_number(versions.get("qemu", "")),
         hypervisor_hostname=host.hostname,
-        supported_instances=tuple((host.arch or "x86_64", kind, "hvm") for kind in types),
-        cpu_info={"vendor": host.cpu.vendor, "model": host.cpu.model, "features": list(host.cpu.flags)},
+        supported_instances=supported_by(host, types),
+        cpu_info=cpu_info_of(host),
         stats={"libvirt_version": versions.get("libvirt", "")},
         disk_gb=total >> 30,
         disk_available_least_gb=None if free is None else free >> 30,

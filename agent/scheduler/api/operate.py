@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from agent.core.codec import convert
 from agent.core.errors import BadInput
-from agent.core.facts import HostFacts
+from agent.core.facts import HostFacts, cpu_info_of, supported_by
 from agent.core.listing import (
     AggregateChange,
     AggregateView,
@@ -29,16 +29,18 @@ from agent.core.listing import (
     Token,
     ZoneView,
 )
+from agent.core.names import check_name, check_text
 from agent.core.request import Flavor
 from agent.core.topology import HostTopology, find_contradiction
 from agent.scheduler import views
 from agent.scheduler.api.auth import operators, readers
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, tokens
-from agent.scheduler.store.database import transaction
+from agent.scheduler.store.database import Connection, transaction
 from agent.scheduler.store.records import GroupRecord, HostRecord
 
 SHORTEST_TOKEN = 32
+LARGEST_DISK_GB = 1 << 30
 Named = TypeVar("Named", AggregateView, GroupView)
 
 
@@ -61,19 +63,24 @@ class Hosts(Controller):
     @post(guards=[operators], sync_to_thread=True)
     def add(self, state: State, data: NewHost) -> HostView:
         """Add a host that has no agent, for trials, or replace one; a host that has an agent is refused."""
+        check_name("host", data.name)
         known = _scheduler(state).cloud.host(data.name)
         if known is not None and known.agent:
             raise BadInput(f"host {data.name} exists already, and its agent says what it is")
         topology = replace(convert(data.topology, HostTopology, source="topology"), hostname=data.name)
         if wrong := find_contradiction(topology):
             raise BadInput(f"topology: {wrong}")
-        facts = convert({"disk_gb": data.disk_gb, **data.facts}, HostFacts, source="facts")
+        own = {"cpu_info": cpu_info_of(topology), "supported_instances": supported_by(topology)}
+        facts = convert({"disk_gb": data.disk_gb, **own, **data.facts}, HostFacts, source="facts")
+        if not 0 <= facts.disk_gb <= LARGEST_DISK_GB:
+            raise BadInput(f"host {data.name}: disk of {facts.disk_gb} GiB; allowed: 0 to {LARGEST_DISK_GB}")
         _scheduler(state).put_host(HostRecord(name=data.name, topology=topology, facts=facts, agent=False))
         return views.view_host(_scheduler(state), data.name)
 
     @patch("/{host:str}", guards=[operators], sync_to_thread=True)
     def change(self, state: State, host: str, data: HostChange) -> HostView:
         """Let new guests onto a host, or keep them off."""
+        check_text("reason", data.reason)
         _scheduler(state).enable_host(host, enabled=data.enabled, reason=data.reason)
         return views.view_host(_scheduler(state), host)
 
@@ -110,10 +117,13 @@ class Aggregates(Controller):
     def change(self, state: State, name: str, data: AggregateChange) -> AggregateView:
         """Set metadata, or rename."""
         scheduler = _scheduler(state)
-        scheduler.change_catalogue(lambda c: catalogue.set_aggregate(c, name, data.properties))
-        if data.name is not None:
-            new_name = data.name
-            scheduler.change_catalogue(lambda c: catalogue.rename_aggregate(c, name, new_name))
+
+        def changed(connection: Connection) -> None:
+            catalogue.set_aggregate(connection, name, data.properties)
+            if data.name is not None:
+                catalogue.rename_aggregate(connection, name, data.name)
+
+        scheduler.change_catalogue(changed)
         return _one(views.view_aggregates(scheduler), data.name or name, "aggregate")
 
     @delete("/{name:str}", guards=[operators], sync_to_thread=True)
@@ -214,9 +224,15 @@ class Projects(Controller):
         """A project's bounds, and its use of each resource."""
         return views.view_quotas(_scheduler(state), project)
 
+    @get("/quotas", guards=[readers], sync_to_thread=True)
+    def all_quotas(self, state: State) -> list[QuotaView]:
+        """The bounds and the use of every project that is bounded, by name."""
+        return views.view_all_quotas(_scheduler(state))
+
     @put("/quotas/{project:str}", guards=[operators], sync_to_thread=True)
     def set_quotas(self, state: State, project: str, data: QuotaChange) -> list[QuotaView]:
         """Bound a project; -1 takes a bound away."""
+        check_name("project", project)
         _scheduler(state).change_catalogue(lambda c: catalogue.set_quotas(c, project, data.bounds))
         return views.view_quotas(_scheduler(state), project)
 
@@ -238,7 +254,11 @@ def _scheduler(state: State) -> Scheduler:
 
 
 def _one(rows: Sequence[Named], name: str, what: str) -> Named:
+    """The row of this name, or else of this id."""
     for row in rows:
         if row.name == name:
+            return row
+    for row in rows:
+        if isinstance(row, AggregateView) and str(row.id) == name:
             return row
     raise BadInput(f"{what} {name} is not known")

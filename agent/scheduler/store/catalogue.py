@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
 from agent.core.errors import BadInput, QuotaExceeded
-from agent.core.request import Flavor, Request
+from agent.core.names import check_name, check_property
+from agent.core.request import Flavor, Request, spec_text
 from agent.core.wire import InstanceStatus
 from agent.placement.language import check_request
 from agent.scheduler.store.prepared import Prepared
@@ -30,6 +31,9 @@ from agent.scheduler.store.schema import (
 
 GROUP_POLICIES = ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 RESOURCES = ("cores", "ram_mb", "instances")
+ZONE = "availability_zone"
+MOST_OF_A_GROUP = 10_000
+LARGEST_QUOTA = 1 << 53
 
 
 def count_change(connection: Connection) -> None:
@@ -56,12 +60,14 @@ def load_aggregates(connection: Connection) -> list[AggregateRecord]:
 
 def create_aggregate(connection: Connection, name: str, properties: Mapping[str, str]) -> None:
     """A new aggregate without hosts."""
+    check_name("aggregate", name)
     _insert(connection, aggregates, f"aggregate {name}", {"name": name})
     set_aggregate(connection, name, properties)
 
 
 def rename_aggregate(connection: Connection, name: str, new_name: str) -> None:
     """Give an aggregate another name."""
+    check_name("aggregate", new_name)
     number = _aggregate_id(connection, name)
     try:
         connection.execute(update(aggregates).where(aggregates.c.id == number).values(name=new_name))
@@ -73,11 +79,15 @@ def set_aggregate(connection: Connection, name: str, properties: Mapping[str, st
     """Set metadata keys; None takes a key away."""
     number = _aggregate_id(connection, name)
     for key, value in sorted(properties.items()):
+        check_property(key, value)
+        if key == ZONE and value is not None and not all(zone.strip() for zone in value.replace(":", ",,").split(",")):
+            raise BadInput(f"availability zone {value!r}; allowed: a name without : or several with commas between")
         connection.execute(
             delete(aggregate_metadata).where(aggregate_metadata.c.aggregate == number, aggregate_metadata.c.key == key)
         )
         if value is not None:
             connection.execute(insert(aggregate_metadata).values(aggregate=number, key=key, value=value))
+    _check_zones(connection, number)
 
 
 def delete_aggregate(connection: Connection, name: str) -> None:
@@ -97,13 +107,8 @@ def add_aggregate_host(connection: Connection, name: str, host: str) -> None:
     number = _aggregate_id(connection, name)
     if connection.execute(select(hosts.c.name).where(hosts.c.name == host)).one_or_none() is None:
         raise BadInput(f"host {host} is not known")
-    records = {record.name: record for record in load_aggregates(connection)}
-    zone = records[name].metadata.get("availability_zone")
-    for record in records.values():
-        other = record.metadata.get("availability_zone")
-        if zone and other and other != zone and host in record.hosts:
-            raise BadInput(f"host {host} is in zone {other} already, through aggregate {record.name}; {name} is {zone}")
     _insert(connection, aggregate_hosts, f"host {host} in aggregate {name}", {"aggregate": number, "host": host})
+    _check_zones(connection, number)
 
 
 def remove_aggregate_host(connection: Connection, name: str, host: str) -> None:
@@ -130,8 +135,9 @@ def load_flavor(connection: Connection, name: str) -> Flavor:
 
 def create_flavor(connection: Connection, flavor: Flavor) -> None:
     """A new flavor; one that no host could serve is refused."""
-    if not flavor.name:
-        raise BadInput("a flavor needs a name")
+    check_name("flavor", flavor.name)
+    for key, value in sorted(flavor.extra_specs.items()):
+        check_property(key, spec_text(value))
     check_request(Request(flavor=flavor))
     _insert(connection, flavors, f"flavor {flavor.name}", {"name": flavor.name, "document": codec.encode(flavor)})
 
@@ -139,6 +145,8 @@ def create_flavor(connection: Connection, flavor: Flavor) -> None:
 def set_flavor(connection: Connection, name: str, properties: Mapping[str, str | None]) -> None:
     """Set extra specs, None takes one away; instances keep the flavor they were made with."""
     old = load_flavor(connection, name)
+    for key, text in sorted(properties.items()):
+        check_property(key, text)
     specs = {**old.extra_specs, **{key: value for key, value in properties.items() if value is not None}}
     kept = {key: value for key, value in specs.items() if properties.get(key, "") is not None}
     new = msgspec.structs.replace(old, extra_specs=kept)
@@ -169,10 +177,13 @@ def load_members(connection: Connection) -> dict[str, list[str]]:
 
 def create_group(connection: Connection, group: GroupRecord) -> None:
     """A new server group; BadInput for a policy that is none."""
+    check_name("group", group.name)
     if group.policy not in GROUP_POLICIES:
         raise BadInput(f"group {group.name}: {group.policy!r} is no policy; allowed: {', '.join(GROUP_POLICIES)}")
-    if group.max_server_per_host < 1 or (group.max_server_per_host > 1 and group.policy != "anti-affinity"):
-        raise BadInput(f"group {group.name}: max_server_per_host is at least 1, and only for anti-affinity")
+    most = MOST_OF_A_GROUP if group.policy == "anti-affinity" else 1
+    if not 1 <= group.max_server_per_host <= most:
+        allowed = f"1 to {most}" if most > 1 else "for anti-affinity only"
+        raise BadInput(f"group {group.name}: max_server_per_host {group.max_server_per_host}; allowed: {allowed}")
     values = {"name": group.name, "policy": group.policy, "max_server_per_host": group.max_server_per_host}
     _insert(connection, groups, f"group {group.name}", values)
 
@@ -197,8 +208,9 @@ def load_quotas(connection: Connection) -> dict[tuple[str, str], int]:
 def set_quotas(connection: Connection, project: str, bounds: Mapping[str, int]) -> None:
     """Bound a project's use of resources; -1 takes a bound away."""
     for resource, most in sorted(bounds.items()):
-        if resource not in RESOURCES or most < -1:
-            raise BadInput(f"quota {resource}={most}; allowed: {', '.join(RESOURCES)} with a number, -1 for no bound")
+        if resource not in RESOURCES or not -1 <= most <= LARGEST_QUOTA:
+            allowed = f"{', '.join(RESOURCES)} with 0 to {LARGEST_QUOTA}, -1 for no bound"
+            raise BadInput(f"quota {resource}={most}; allowed: {allowed}")
         connection.execute(delete(quotas).where(quotas.c.project == project, quotas.c.resource == resource))
         if most >= 0:
             connection.execute(insert(quotas).values(project=project, resource=resource, most=most))
@@ -261,10 +273,26 @@ def lock_group(connection: Connection, name: str, *, seen: Collection[str], inst
 
 
 def _aggregate_id(connection: Connection, name: str) -> int:
-    number = connection.execute(select(aggregates.c.id).where(aggregates.c.name == name)).scalar_one_or_none()
-    if number is None:
+    """The id of an aggregate that a user named, or whose id he gave."""
+    rows = connection.execute(select(aggregates.c.id, aggregates.c.name)).all()
+    ids = [row.id for row in rows if row.name == name] or [row.id for row in rows if str(row.id) == name]
+    if not ids:
         raise BadInput(f"aggregate {name} is not known")
-    return int(number)
+    return int(ids[0])
+
+
+def _check_zones(connection: Connection, number: int) -> None:
+    """A host cannot be in two availability zones, whether it or the zone came to an aggregate last."""
+    records = load_aggregates(connection)
+    mine = next(record for record in records if record.id == number)
+    zone = mine.metadata.get(ZONE)
+    for record in records:
+        other = record.metadata.get(ZONE)
+        both = sorted(set(mine.hosts) & set(record.hosts)) if zone and other and other != zone else ()
+        if both:
+            raise BadInput(
+                f"host {both[0]} is in zone {other} already, through aggregate {record.name}; {mine.name} is {zone}"
+            )
 
 
 def _insert(connection: Connection, table: Table, what: str, values: Mapping[str, object]) -> None:
