@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from agent.cli.cluster import Action, add_actions, properties, run_action
+from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
@@ -54,7 +54,10 @@ def add_request_options(parser: ArgumentParser) -> None:
     parser.add_argument("--image-property", action="append", metavar="KEY=VALUE")
     parser.add_argument("--availability-zone", metavar="ZONE[:HOST]")
     parser.add_argument(
-        "--hint", action="append", metavar="KEY=VALUE", help="group=G, same_host=ID, different_host=ID, query=JSON"
+        "--hint",
+        action="append",
+        metavar="KEY=VALUE",
+        help="group=G, same_host=ID, different_host=ID (repeatable, names do too), query=JSON",
     )
     parser.add_argument("--ignore-host", action="append", default=[], metavar="HOST")
     parser.add_argument("--project", default="", help="whose quota it counts against")
@@ -65,9 +68,16 @@ def _create_options(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME")
     add_request_options(parser)
     parser.add_argument(
-        "--max", "--count", dest="count", type=int, metavar="N", help="make N, NAME-1 to NAME-N, or as many as fit"
+        "--max",
+        "--count",
+        dest="count",
+        type=int,
+        metavar="N",
+        help="make N, NAME-1 to NAME-N; those that do not fit are kept in ERROR",
     )
-    parser.add_argument("--min", type=int, default=1, metavar="N", help="make none unless at least N fit; default: 1")
+    parser.add_argument(
+        "--min", type=int, metavar="N", help="put none on a host unless at least N fit; exit 0 when so many do"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be decided, and claim nothing")
     add_format_options(parser)
 
@@ -96,14 +106,18 @@ def _create(client: Client, args: Namespace) -> int:
         decision = client.call("POST", path_of("instances", "explain"), new_instance(args, args.name))
         _print_decision(decision, args)
         return FAILED if decision["placement"] is None else 0
-    count = max(args.min, 1) if args.count is None else args.count
-    wanted = {**new_instance(args, args.name), "count": count, "min_count": args.min}
+    least = 1 if args.min is None else args.min
+    count = least if args.count is None else args.count
+    if not 1 <= least <= count:
+        raise BadInput(f"--min {least} and --max {count}; allowed: 1 or more, --max no less than --min")
+    wanted = {**new_instance(args, args.name), "count": count, "min_count": least}
     made = client.call("POST", path_of("instances"), wanted)
     if count == 1:
         print_one(made[0], args)
     else:
         print_rows(made, args, columns=COLUMNS)
-    return FAILED if any(row["status"] == "ERROR" for row in made) else 0
+    placed = sum(row["host"] is not None for row in made)
+    return FAILED if placed < (len(made) if args.min is None else least) else 0
 
 
 def _explain(client: Client, args: Namespace) -> int:
@@ -122,7 +136,7 @@ def _print_decision(decision: dict[str, Any], args: Namespace) -> None:
 
 def _move_options(parser: ArgumentParser) -> None:
     _named(parser)
-    parser.add_argument("--host", help="to this host")
+    parser.add_argument("--host", help="to this host, if it passes the filters")
 
 
 def _move(client: Client, args: Namespace) -> int:
@@ -147,24 +161,10 @@ def _rebuild_options(parser: ArgumentParser) -> None:
 
 
 def _rebuild(client: Client, args: Namespace) -> int:
-    image = {"name": args.image, "properties": properties(args.image_property, option="--image-property")}
-    print_one(client.call("POST", path_of("instances", args.name, "rebuild"), {"image": image}), args)
-    return 0
-
-
-def _delete_options(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="INSTANCE")
-
-
-def _delete(client: Client, args: Namespace) -> int:
-    problems = []
-    for name in args.names:
-        try:
-            client.call("DELETE", path_of("instances", name))
-        except BadInput as why:
-            problems.append(str(why))
-    if problems:
-        raise BadInput("; ".join(problems))
+    body: dict[str, Any] = {}
+    if args.image or args.image_property:
+        body["image"] = {"name": args.image, "properties": properties(args.image_property, option="--image-property")}
+    print_one(client.call("POST", path_of("instances", args.name, "rebuild"), body), args)
     return 0
 
 
@@ -176,6 +176,6 @@ ACTIONS = {
     "migrate": Action("place it on another host; it begins there once it is gone from its own", _move_options, _move),
     "evacuate": Action("place it on another host at once, because its own is lost", _move_options, _move),
     "resize": Action("give it another flavor", _resize_options, _resize),
-    "rebuild": Action("give it another image, in place", _rebuild_options, _rebuild),
-    "delete": Action("take instances away", _delete_options, _delete),
+    "rebuild": Action("give it another image, or its own again, in place", _rebuild_options, _rebuild),
+    "delete": delete_each("instance", "take instances away", plural="instances"),
 }

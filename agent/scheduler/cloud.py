@@ -183,17 +183,20 @@ class Cloud:
         """The hosts that an instance is leaving, by name."""
         return tuple(sorted(self._left.get(instance, ())))
 
-    def group(self, name: str) -> Group | None:
-        """A group as filters see it; None when it is not known."""
+    def group(self, name: str, *, instance: str = "", lost: str | None = None) -> Group | None:
+        """A group as filters see it, for one of its instances or a new one; None when it is not known.
+
+        Its other members alone bind an instance, and those on a lost host must leave it too.
+        """
         record = self.groups.get(name)
         if record is None:
             return None
-        members = self._members.get(name, {})
+        members = {member: host for member, host in self._members.get(name, {}).items() if member != instance}
         return Group(
             name=name,
             policy=record.policy,
             members=frozenset(members),
-            hosts=frozenset(host for host in members.values() if host is not None),
+            hosts=frozenset(host for host in members.values() if host not in (None, lost)),
             max_server_per_host=record.max_server_per_host,
         )
 

@@ -86,7 +86,10 @@ class Decisions(Reports):
             except ClaimLost as why:
                 self.tally.lost()
                 self.refresh(sorted({*why.hosts, placement.host if placement else ""} - {""}))
-                wanted = self._wanted(wanted.request, wanted.project, old or instance, tried=wanted.tried)
+                left = old.host if lost and old is not None else None
+                wanted = self._wanted(
+                    wanted.request, wanted.project, old or instance, tried=wanted.tried, only=wanted.only, lost=left
+                )
             else:
                 self._note(instance, decision, self._timer() - started)
                 return placed, decision
@@ -210,24 +213,31 @@ class Decisions(Reports):
         tried: Iterable[str] = (),
         *,
         meant: GuestTopology | None = None,
+        only: str | None = None,
+        lost: str | None = None,
     ) -> Wanted:
+        """What is to be scheduled, with its group as it is now; nobody of the group is bound to a ``lost`` host."""
         name = instance.group if instance is not None else self._group_name(request)
-        leaving = self.cloud.left_by(instance.id) if instance is not None else ()
+        own = instance.id if instance is not None else ""
+        leaving = self.cloud.left_by(own)
         if leaving:
             request = replace(request, ignore_hosts=(*request.ignore_hosts, *leaving))
         return Wanted(
             request=request,
             meant=meant,
-            instance=instance.id if instance else "",
+            instance=own,
             project=project,
-            group=self.cloud.group(name) if name else None,
+            group=self.cloud.group(name, instance=own, lost=lost) if name else None,
             tried=frozenset(tried),
+            only=only,
         )
 
     def _group_name(self, request: Request) -> str | None:
-        name = request.group or request.hints.get("group")
-        if name is not None and str(name) not in self.cloud.groups:
-            raise BadRequest(
-                "group", name, "no such server group", allowed=", ".join(sorted(self.cloud.groups)) or None
-            )
-        return None if name is None else str(name)
+        named = request.group or request.hints.get("group")
+        if named is None:
+            return None
+        names = [str(name) for name in named] if isinstance(named, list | tuple) else [str(named)]
+        if len(names) != 1 or names[0] not in self.cloud.groups:
+            why = "no such server group" if len(names) == 1 else "an instance is in one server group"
+            raise BadRequest("group", ", ".join(names), why, allowed=", ".join(sorted(self.cloud.groups)) or None)
+        return names[0]

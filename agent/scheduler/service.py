@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, DoesNotFit
 from agent.core.request import Request
 from agent.core.wire import Assignment, Confirmation, InstanceStatus, Outcome
 from agent.placement.language import parse_guest
@@ -47,36 +47,46 @@ class Scheduler(Departures):
             return [self.instance(one.id) for one in made]
 
     def move(
-        self, id: str, *, request: Request | None = None, stay: bool = False, lost: bool = False
+        self,
+        id: str,
+        *,
+        request: Request | None = None,
+        host: str | None = None,
+        stay: bool = False,
+        lost: bool = False,
     ) -> InstanceRecord:
         """Place an instance again: on another host (migrate), or with another flavor (resize).
 
         It begins there once the agent of the host that it leaves says that it is gone, unless that host is ``lost``;
         its claim there stays until then either way.  ``stay`` also considers the host it is on, without counting it
-        there twice.  Nothing changes when nothing fits: BadInput with the reason.
+        there twice.  With ``host`` no other is considered; it must pass the filters.  Nothing changes when nothing
+        fits: DoesNotFit with the reason.
         """
 
         def placed_again(old: InstanceRecord) -> InstanceRecord:
             if old.status is InstanceStatus.DELETING:
                 raise BadInput(f"instance {old.name} is being deleted")
             asked = request or old.request
-            if asked.force_host in self.cloud.left_by(id):
-                raise BadInput(
-                    f"instance {old.name} is still leaving host {asked.force_host}; wait until it is gone there"
-                )
+            named = host or asked.force_host
+            if host is not None:
+                self.known_host(host)
+            if named in self.cloud.left_by(id):
+                raise BadInput(f"instance {old.name} is still leaving host {named}; wait until it is gone there")
+            if not stay and named is not None and named == old.host:
+                raise BadInput(f"instance {old.name} is on host {named} already")
             if not stay and old.host is not None:
                 asked = replace(asked, ignore_hosts=(*asked.ignore_hosts, old.host))
-            wanted = self._wanted(asked, old.project, old)
+            wanted = self._wanted(asked, old.project, old, only=host, lost=old.host if lost else None)
             moved = replace(old, request=request or old.request, status=InstanceStatus.SCHEDULED, tried=())
             placed, decision = self._claim(moved, wanted, old=old, lost=lost)
             if placed is None:
                 where = f"stays on {old.host}" if old.host else "stays nowhere"
-                raise BadInput(f"instance {old.name} {where}: {decision.trace.sentence()}")
+                raise DoesNotFit(f"instance {old.name} {where}: {decision.trace.sentence()}")
             return placed
 
         return self._on(id, placed_again)
 
-    def evacuate(self, id: str, *, request: Request | None = None) -> InstanceRecord:
+    def evacuate(self, id: str, *, request: Request | None = None, host: str | None = None) -> InstanceRecord:
         """Place an instance elsewhere because its host is lost; refused while the host's agent is heard from.
 
         A host without an agent is taken at the operator's word.  Nobody waits for a lost host; what it still runs of
@@ -87,10 +97,10 @@ class Scheduler(Departures):
         lost = {host for host in old.waits_for if self.cloud.host(host) is None or not self.is_up(host)}
         if lost:
             return self._on(id, lambda old: self._begin_without(old, lost))
-        host = self.cloud.host(old.host) if old.host is not None else None
-        if host is not None and host.agent and self.is_up(host.name):
-            raise BadInput(f"instance {old.name}: host {host.name} is up; migrate it instead of evacuating it")
-        return self.move(id, request=request, lost=True)
+        its = self.cloud.host(old.host) if old.host is not None else None
+        if its is not None and its.agent and self.is_up(its.name):
+            raise BadInput(f"instance {old.name}: host {its.name} is up; migrate it instead of evacuating it")
+        return self.move(id, request=request, host=host, lost=True)
 
     def rebuild(self, id: str, request: Request) -> InstanceRecord:
         """Give an instance another image in place; only the filters that mind images are asked, on its own host."""
@@ -203,11 +213,15 @@ class Scheduler(Departures):
         return True
 
     def _retry(self, old: InstanceRecord, why: str) -> None:
-        """A host refused, failed or lost an instance: elsewhere with it, up to a bound, or ERROR with the reason."""
+        """A host refused, failed or lost an instance: elsewhere with it, up to a bound, or ERROR with the reason.
+
+        A request that forces its host leaves no other.
+        """
         host = old.host or ""
         tried = (*old.tried, host)
         reason = f"{host}: {why}"
-        if old.status is not InstanceStatus.ACTIVE and len(tried) < MOST_HOSTS_TRIED:
+        again = old.request.force_host is None and old.status is not InstanceStatus.ACTIVE
+        if again and len(tried) < MOST_HOSTS_TRIED:
             waiting = replace(old, status=InstanceStatus.SCHEDULED, tried=tried)
             placed, decision = self._claim(waiting, self._wanted(old.request, old.project, old, tried), old=old)
             if placed is not None:

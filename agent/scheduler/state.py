@@ -96,6 +96,10 @@ class State:
                 self.cloud.put_instance(instance)
             self._load_catalogue(connection)
 
+    def minds(self, rule: str) -> bool:
+        """Whether a filter is in force."""
+        return any(one.name == rule for one in self._filters)
+
     def tick(self) -> None:
         """Tell the host table what time it is."""
         self.cloud.table.now_s = self._clock()

@@ -110,7 +110,7 @@ class SpecView:
         self.image = SimpleNamespace(name=request.image.name, properties=wanted.properties)
         self.availability_zone = request.availability_zone
         self.ignore_hosts = list(request.ignore_hosts)
-        self.force_hosts = list(wanted.forced)
+        self.force_hosts = [request.force_host] if request.force_host else []
         self.scheduler_hints = {key: list(wanted.hint(key)) for key in sorted(request.hints)}
         self.instance_group = None
         if group is not None:

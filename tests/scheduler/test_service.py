@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from agent.core.errors import BadInput, QuotaExceeded
+from agent.core.errors import BadInput, DoesNotFit, QuotaExceeded
 from agent.core.facts import HostFacts
 from agent.core.request import Flavor, Image, Request
 from agent.core.usage import CellUsage, Usage
@@ -163,6 +163,63 @@ def test_evacuating_is_for_hosts_that_are_down(scheduler: Scheduler, clock: Cloc
     assert scheduler.evacuate(placed.id, request=free).host not in (None, "osdev-01")
     assert not scheduler.cloud.instances("osdev-01")
     assert scheduler.evacuate(trial.id, request=replace(trial.request, force_host=None)).host != "osdev-02"
+
+
+def test_a_host_that_is_named_for_a_move_must_pass_the_filters_and_a_forced_one_need_not(scheduler: Scheduler) -> None:
+    scheduler.enable_host("osdev-02", enabled=False)
+    forced = scheduler.create(ask("forced", force_host="osdev-02"))
+    assert forced.host == "osdev-02"
+    free = replace(forced.request, force_host=None)
+    moved = scheduler.move(forced.id, request=free, host="osdev-03")
+    assert (moved.host, moved.request.force_host) == ("osdev-03", None)
+    with pytest.raises(DoesNotFit, match=r"stays on osdev-03: no host of 5: .*NamedHost removed 3 of 4 .*; Compute"):
+        scheduler.move(forced.id, host="osdev-02")
+    with pytest.raises(BadInput, match="is on host osdev-03 already"):
+        scheduler.move(forced.id, host="osdev-03")
+    with pytest.raises(BadInput, match="host nobody is not known"):
+        scheduler.move(forced.id, host="nobody")
+    assert scheduler.move(forced.id, host="osdev-03", stay=True).host == "osdev-03"
+    nowhere = scheduler.create(ask("nowhere", force_host="nobody"))
+    assert nowhere.reason == "no host of 5: NamedHost removed 5 of 5 (wants host nobody, which is not known)"
+
+
+def test_a_forced_host_that_refuses_is_not_asked_again(scheduler: Scheduler) -> None:
+    scheduler.put_host(trial_host("osdev-01", agent=True))
+    placed = scheduler.create(ask("db", PINNED, force_host="osdev-01"))
+    scheduler.confirm("osdev-01", Confirmation(instance=placed.id, outcome=Outcome.REFUSED, reason="no such pages"))
+    refused = scheduler.instance(placed.id)
+    assert (refused.status, refused.host) == (InstanceStatus.ERROR, None)
+    assert refused.reason == "osdev-01: no such pages"
+
+
+def test_affinity_binds_to_the_others_of_the_group_alone(scheduler: Scheduler) -> None:
+    for number in range(1, 6):
+        scheduler.put_host(trial_host(f"osdev-0{number}", agent=True))
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("together", "affinity")))
+    first = scheduler.create(ask("first", group="together"))
+    assert first.host is not None
+    scheduler.confirm(first.host, Confirmation(instance=first.id, outcome=Outcome.REFUSED, reason="full"))
+    again = scheduler.instance(first.id)
+    assert again.host not in (None, first.host), "nobody holds it there"
+    second = scheduler.create(ask("second", group="together"))
+    assert second.host == again.host
+    with pytest.raises(DoesNotFit, match="ServerGroupAffinity removed"):
+        scheduler.move(second.id)
+
+
+def test_a_group_with_affinity_is_evacuated_together(scheduler: Scheduler, clock: Clock) -> None:
+    scheduler.put_host(trial_host("osdev-01", agent=True))
+    scheduler.change_catalogue(lambda c: catalogue.create_group(c, GroupRecord("together", "affinity")))
+    for number in range(2, 6):
+        scheduler.enable_host(f"osdev-0{number}", enabled=False)
+    members = [scheduler.create(ask(f"vm-{n}", group="together")) for n in range(3)]
+    assert {one.host for one in members} == {"osdev-01"}
+    for number in range(2, 6):
+        scheduler.enable_host(f"osdev-0{number}", enabled=True)
+    clock.now_s += 100
+    moved = {scheduler.evacuate(one.id).host for one in members}
+    assert len(moved) == 1
+    assert moved != {"osdev-01"}
 
 
 def test_resizing_minds_the_quota_and_counts_the_instance_once(scheduler: Scheduler) -> None:

@@ -28,6 +28,7 @@ REFUSED = {
     401: "No token, or one that stands for nobody.",
     403: "Not for the role of this token, or more than a quota leaves.",
     404: "Not known.",
+    409: "An instance does not fit where it was to move: it stays as it is.",
     413: "More than the scheduler reads.",
     503: "The database does not answer, or another scheduler was first: try again.",
 }

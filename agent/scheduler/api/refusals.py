@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from agent.core.errors import BadInput, CellwrightError, QuotaExceeded, Unreachable
+from agent.core.errors import BadInput, CellwrightError, DoesNotFit, QuotaExceeded, Unreachable
 from agent.scheduler.store.records import ClaimLost
 
 LOG = logging.getLogger("cellwright.scheduler")
@@ -42,6 +42,8 @@ def answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Respo
         status = 503
     elif isinstance(why, QuotaExceeded):
         status = 403
+    elif isinstance(why, DoesNotFit):
+        status = 409
     elif isinstance(why, BadInput) and str(why).endswith("is not known"):
         status = 404
     return _answer(status, str(why), why.exit_code)
