@@ -158,7 +158,7 @@ REFUSED = [
     (("instance", "show", "\udcff"), "it is no name"),
     (("host", "list", "-c", "colour"), "column 'colour'; allowed: name"),
     (("host", "list", "--token", "a\nb"), "token"),
-    (("host", "list", "--scheduler", "https://127.0.0.1:1", "--ca-file", "/nonexistent"), "/nonexistent: No such file"),
+    (("host", "list", "--scheduler", "https://127.0.0.1:1", "--ca-file", "/nonexistent"), "CA file /nonexistent"),
 ]
 
 
