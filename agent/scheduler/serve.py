@@ -64,10 +64,11 @@ def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
 
 def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
     """Serve until told to stop; the answer is the exit code."""
-    server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
-    server.manager = os.environ.get("NOTIFY_SOCKET")
-    _allow_connections()
-    server.run()
+    with _listen(settings.scheduler.listen) as listener:
+        server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
+        server.manager = os.environ.get("NOTIFY_SOCKET")
+        _allow_connections()
+        server.run([listener])
     return 0 if server.started else 1
 
 
@@ -81,16 +82,17 @@ class Beside(msgspec.Struct, frozen=True):
 
 def serve_beside(settings: Settings, *, host: str) -> Beside:
     """Serve from a thread, with a new token for ``host``; CellwrightError when it cannot listen."""
+    listener = _listen(settings.scheduler.listen)
     app = build(settings)
     token = secrets.token_urlsafe(32)
     with transaction(app.state.scheduler.engine) as connection:
         tokens.save_token(connection, token, role="host", subject=host)
     server = _server(settings, app)
-    thread = threading.Thread(target=server.run, name="scheduler-service", daemon=True)
+    thread = threading.Thread(target=server.run, args=([listener],), name="scheduler-service", daemon=True)
     thread.start()
     while not server.started:
         if not thread.is_alive():
-            raise CellwrightError(f"the scheduler cannot listen on {settings.scheduler.listen}")
+            raise CellwrightError(f"the scheduler on {settings.scheduler.listen} did not start")
         time.sleep(0.02)
 
     def stop() -> None:
@@ -100,6 +102,16 @@ def serve_beside(settings: Settings, *, host: str) -> Beside:
 
     scheme = "https" if settings.scheduler.tls_certificate else "http"
     return Beside(f"{scheme}://{settings.scheduler.listen}", token, stop)
+
+
+def _listen(listen: str) -> socket.socket:
+    """The socket, before anything is written: a second scheduler on one port leaves no token file and no database."""
+    address, port = parse_listen(listen, what="listen address")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where, family=family)
+    except OSError as why:
+        raise CellwrightError(f"the scheduler cannot listen on {listen}: {why.strerror}") from why
 
 
 def _server(settings: Settings, app: Litestar) -> _Server:
@@ -117,6 +129,11 @@ def _server(settings: Settings, app: Litestar) -> _Server:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
     )
+    try:
+        config.load()
+    except OSError as why:
+        files = f"tls_certificate {service.tls_certificate} and tls_key {service.tls_key}"
+        raise BadInput(f"{files}: {why}; allowed: readable PEM files") from why
     LOG.warning("serving on %s, database %s", service.listen, shown(service.database))
     return _Server(config, app.state.news)
 

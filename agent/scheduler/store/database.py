@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DatabaseError,
     DataError,
     DisconnectionError,
     InterfaceError,
@@ -76,6 +77,8 @@ def open_database(url: str) -> Engine:
         migrate(engine)
     except OperationalError as why:
         raise Unreachable(f"database {shown(parsed)} does not answer: {str(why.orig).strip().splitlines()[0]}") from why
+    except DatabaseError as why:
+        raise BadInput(f"database {shown(parsed)}: {str(why.orig).strip().splitlines()[0]}") from why
     return engine
 
 
