@@ -64,7 +64,7 @@ def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
 
 def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
     """Serve until told to stop; the answer is the exit code."""
-    with _listen(settings.scheduler.listen) as listener:
+    with _bind(settings.scheduler.listen) as listener:
         server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
         server.manager = os.environ.get("NOTIFY_SOCKET")
         _allow_connections()
@@ -82,7 +82,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 def serve_beside(settings: Settings, *, host: str) -> Beside:
     """Serve from a thread, with a new token for ``host``; CellwrightError when it cannot listen."""
-    listener = _listen(settings.scheduler.listen)
+    listener = _bind(settings.scheduler.listen)
     app = build(settings)
     token = secrets.token_urlsafe(32)
     with transaction(app.state.scheduler.engine) as connection:
@@ -104,12 +104,18 @@ def serve_beside(settings: Settings, *, host: str) -> Beside:
     return Beside(f"{scheme}://{settings.scheduler.listen}", token, stop)
 
 
-def _listen(listen: str) -> socket.socket:
-    """The socket, before anything is written: a second scheduler on one port leaves no token file and no database."""
+def _bind(listen: str) -> socket.socket:
+    """The socket, before anything is written: a second scheduler on one port leaves no token file and no database.
+
+    Nobody can connect to it yet: who waits for the port finds a scheduler that serves.
+    """
     address, port = parse_listen(listen, what="listen address")
     try:
-        family, _, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where, family=family)
+        family, kind, _, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(where)
+        return made
     except OSError as why:
         raise CellwrightError(f"the scheduler cannot listen on {listen}: {why.strerror}") from why
 
