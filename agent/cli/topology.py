@@ -113,12 +113,17 @@ def _guests(args: Namespace) -> tuple[dict[str, CpuSet], dict[str, CpuSet]]:
 
 
 def _ask_guests(args: Namespace) -> tuple[dict[str, CpuSet], dict[str, CpuSet]]:
+    from agent.compute.domains import NoSuchDomain, Refused
     from agent.compute.driver import Driver
     from agent.core.cpuset import CpuSet
 
+    masks = []
     with Driver(args.connect) as driver:
-        pins = {domain.name: driver.vcpu_pins(domain.name) for domain in driver.domains()}
-    masks = [(name, list(vcpus.values())) for name, vcpus in sorted(pins.items())]
+        for domain in driver.domains():
+            try:
+                masks.append((domain.name, list(driver.vcpu_pins(domain.name).values())))
+            except (NoSuchDomain, Refused):
+                continue  # it ended meanwhile
     pinned = {name: CpuSet(cpu for cpus in vcpus if len(cpus) == 1 for cpu in cpus) for name, vcpus in masks}
     floating = {name: CpuSet(cpu for cpus in vcpus if len(cpus) > 1 for cpu in cpus) for name, vcpus in masks}
     return _taken(pinned), _taken(floating)

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli.main import main
+from agent.compute.domains import Domain, State
+from agent.compute.driver import Driver
 from agent.inspection.host import read_host
 from tests.inspection.trees import two_cells, with_knobs, write
 
@@ -168,6 +170,18 @@ def test_guests_are_in_this_hosts_picture_when_libvirt_answers_and_where_they_ar
 ) -> None:
     assert main(["topology", "--format", *argv]) == 0
     assert ("floating over 0" in capsys.readouterr().out) == shown
+
+
+def test_a_guest_that_ends_while_it_is_drawn_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = Driver.domains
+    ended = Domain(name="ended", uuid="", state=State.RUNNING, active=True, persistent=False)
+    monkeypatch.setattr(Driver, "domains", lambda driver, **options: (ended, *listed(driver, **options)))
+    assert main(["topology", "--format", "svg", *TEST_DRIVER]) == 0
+    shown = capsys.readouterr().out
+    assert "test: floating over 0" in shown
+    assert "ended" not in shown
 
 
 def test_a_saved_hosts_picture_has_no_guests_of_this_one(saved: str, capsys: pytest.CaptureFixture[str]) -> None:
