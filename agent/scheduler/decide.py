@@ -139,9 +139,9 @@ class Decisions(Reports):
                 left = self._left(old)
                 placed = replace(placed, waits_for=old.waits_for if lost else (*old.waits_for, old.host))
         placed = replace(placed, expires_s=None if placed.waits_for else now + self.claim_s)
-        if old is None and instance.group is None and take_at_once(self.engine, placed, decision, seen=generation):
+        if old is None and instance.group is None and take_at_once(self.direct, placed, decision, seen=generation):
             return self._taken(placed, placement, generation + 1)
-        with transaction(self.engine) as connection:
+        with self.direct.transaction() as connection:
             if instance.group is not None:
                 seen = self.cloud.other_hosts(instance.group, instance.id)
                 catalogue.lock_group(connection, instance.group, seen=seen, instance=instance.id)

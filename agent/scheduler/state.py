@@ -20,6 +20,7 @@ from agent.scheduler.cloud import Cloud
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
+from agent.scheduler.store.direct import Direct
 from agent.scheduler.store.leaving import load_leaving
 from agent.scheduler.store.records import ClaimLost, HostRecord, InstanceRecord, Leaving
 from agent.scheduler.tally import Tally
@@ -62,6 +63,7 @@ class State:
         claim_s: float = 300.0,
     ) -> None:
         self.engine = engine
+        self.direct = Direct(engine)
         self.settings = settings
         self.claim_s = claim_s
         self.cloud = Cloud()

@@ -15,7 +15,7 @@ from agent.core.names import check_name, check_property
 from agent.core.request import Flavor, Request, spec_text
 from agent.core.wire import InstanceStatus
 from agent.placement.language import check_request
-from agent.scheduler.store.prepared import Prepared
+from agent.scheduler.store.prepared import Prepared, Session
 from agent.scheduler.store.records import AggregateRecord, ClaimLost, GroupRecord
 from agent.scheduler.store.schema import (
     aggregate_hosts,
@@ -216,19 +216,13 @@ def set_quotas(connection: Connection, project: str, bounds: Mapping[str, int]) 
             connection.execute(insert(quotas).values(project=project, resource=resource, most=most))
 
 
-def project_use(connection: Connection, project: str, *, without: str = "") -> dict[str, int]:
+def project_use(connection: Session, project: str, *, without: str = "") -> dict[str, int]:
     """What a project's instances use of each resource, but for one; those in ERROR without a host use nothing."""
-    counted = (
-        (instances.c.project == project)
-        & (instances.c.id != without)
-        & ((instances.c.status != InstanceStatus.ERROR.value) | instances.c.host.is_not(None))
-    )
-    columns = (func.coalesce(func.sum(instances.c.vcpus), 0), func.coalesce(func.sum(instances.c.ram_mb), 0))
-    row = connection.execute(select(*columns, func.count()).where(counted)).one()
-    return dict(zip(RESOURCES, (int(value) for value in row), strict=True))
+    row = _PROJECT_USE.run(connection, {"b_project": project, "b_without": without}).rows[0]
+    return dict(zip(RESOURCES, map(int, row), strict=True))
 
 
-def check_quota(connection: Connection, project: str, flavor: Flavor, *, instance: str = "", count: int = 1) -> None:
+def check_quota(connection: Session, project: str, flavor: Flavor, *, instance: str = "", count: int = 1) -> None:
     """Refuse what would take a project over a quota: ``count`` instances, or another flavor for an ``instance``.
 
     The project's quotas stay locked until commit.
@@ -246,6 +240,15 @@ def check_quota(connection: Connection, project: str, flavor: Flavor, *, instanc
             )
 
 
+_PROJECT_USE = Prepared(
+    select(
+        func.coalesce(func.sum(instances.c.vcpus), 0), func.coalesce(func.sum(instances.c.ram_mb), 0), func.count()
+    ).where(
+        instances.c.project == bindparam("b_project"),
+        instances.c.id != bindparam("b_without"),
+        (instances.c.status != InstanceStatus.ERROR.value) | instances.c.host.is_not(None),
+    )
+)
 _LOCK_QUOTAS = Prepared(
     select(quotas.c.resource, quotas.c.most)
     .where(quotas.c.project == bindparam("b_project"))
@@ -254,22 +257,32 @@ _LOCK_QUOTAS = Prepared(
 )
 
 
-def lock_group(connection: Connection, name: str, *, seen: Collection[str], instance: str) -> None:
+def lock_group(connection: Session, name: str, *, seen: Collection[str], instance: str) -> None:
     """Hold a group until commit, and refuse a placement that its members' hosts, as they are now, no longer allow.
 
     ``seen`` are the hosts of the other members that the decision knew of, one a member.  Only policies that must hold
     are checked: for affinity and anti-affinity what was seen must be what is, so that two schedulers cannot both be
     first.
     """
-    group = connection.execute(select(groups).where(groups.c.name == name).with_for_update()).one_or_none()
-    if group is None:
+    rows = _LOCK_GROUP.run(connection, {"b_name": name}).rows
+    if not rows:
         raise BadInput(f"group {name} is not known")
-    if group.policy not in ("affinity", "anti-affinity"):
+    if rows[0][0] not in ("affinity", "anti-affinity"):
         return
-    placed = (instances.c.group_name == name) & instances.c.host.is_not(None) & (instances.c.id != instance)
-    now, known = Counter(connection.execute(select(instances.c.host).where(placed)).scalars()), Counter(seen)
+    others = _OTHER_HOSTS.run(connection, {"b_name": name, "b_instance": instance}).rows
+    now, known = Counter(host for (host,) in others), Counter(seen)
     if now != known:
         raise ClaimLost(*sorted((now - known) + (known - now)))
+
+
+_LOCK_GROUP = Prepared(select(groups.c.policy).where(groups.c.name == bindparam("b_name")).with_for_update())
+_OTHER_HOSTS = Prepared(
+    select(instances.c.host).where(
+        instances.c.group_name == bindparam("b_name"),
+        instances.c.host.is_not(None),
+        instances.c.id != bindparam("b_instance"),
+    )
+)
 
 
 def _aggregate_id(connection: Connection, name: str) -> int:

@@ -30,7 +30,7 @@ from agent.core.errors import BadInput, Unreachable
 from agent.scheduler.store.prepared import execute
 from agent.scheduler.store.records import ClaimLost
 
-__all__ = ["Connection", "Engine", "migrate", "open_database", "shown", "transaction"]
+__all__ = ["Connection", "Engine", "migrate", "open_database", "our_words", "shown", "transaction"]
 
 RACES = ("40001", "40P01")
 """PostgreSQL's serialization failure and deadlock: nothing is wrong, another was there at the same time."""
@@ -110,20 +110,26 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
 
 @contextmanager
-def transaction(engine: Engine, *, snapshot: bool = False, alone: bool = False) -> Iterator[Connection]:
-    """One transaction, rolled back when anything is raised; a database that went away is Unreachable.
+def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connection]:
+    """One transaction, rolled back when anything is raised; what the database raises is told in our words.
 
-    With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.  With ``alone`` each
-    statement is a transaction, which on PostgreSQL saves the round trips to begin and to commit.
-    ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.  BadInput
-    when something is too long, too large or of characters that the database does not keep.
+    With ``snapshot`` all that is read in it is as of one moment, as it always is on SQLite.
+    """
+    with our_words(), engine.connect() as connection:
+        if engine.dialect.name == "postgresql" and snapshot:
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def our_words() -> Iterator[None]:
+    """Unreachable for a database that went away; BadInput when something is too long or large for it, or has a NUL.
+
+    ClaimLost when the database chose this transaction to give way to another's: the caller decides anew.
     """
     try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "postgresql" and (snapshot or alone):
-                connection.execution_options(isolation_level="REPEATABLE READ" if snapshot else "AUTOCOMMIT")
-            with connection.begin():
-                yield connection
+        yield
     except (OperationalError, InterfaceError) as why:
         if getattr(why.orig, "sqlstate", None) in RACES:
             raise ClaimLost from why

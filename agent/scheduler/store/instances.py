@@ -22,12 +22,12 @@ from agent.core.decision import Decision
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
-from agent.scheduler.store.prepared import Prepared
+from agent.scheduler.store.prepared import Prepared, Session
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
 from agent.scheduler.store.schema import devices, hosts, instances, pcpus, pools
 
 
-def insert_instance(connection: Connection, instance: InstanceRecord, decision: Decision | None = None) -> None:
+def insert_instance(connection: Session, instance: InstanceRecord, decision: Decision | None = None) -> None:
     """A new instance; its claim, if it has a placement, is taken by ``claim``.  ClaimLost when its host is gone."""
     try:
         _INSERT.run(connection, {"id": instance.id, **values_of(instance, decision)})
@@ -35,9 +35,7 @@ def insert_instance(connection: Connection, instance: InstanceRecord, decision: 
         raise ClaimLost(instance.host or "") from why
 
 
-def update_instance(
-    connection: Connection, instance: InstanceRecord, decision: Decision | None = None
-) -> InstanceRecord:
+def update_instance(connection: Session, instance: InstanceRecord, decision: Decision | None = None) -> InstanceRecord:
     """Replace what is kept of an instance, and answer it with its new generation.
 
     The trace of its decision stays unless a new one is given.  Overtaken when it is not any more what was read.
@@ -50,7 +48,7 @@ def update_instance(
     return changed
 
 
-def claim(connection: Connection, instance: str, placement: Placement, *, generation: int) -> None:
+def claim(connection: Session, instance: str, placement: Placement, *, generation: int) -> None:
     """Take everything a placement needs on its host, or raise ClaimLost with nothing taken."""
     moved = _BUMP_IF.run(connection, {"b_name": placement.host, "b_generation": generation})
     if not moved.rowcount:
@@ -68,17 +66,18 @@ def claim(connection: Connection, instance: str, placement: Placement, *, genera
         raise ClaimLost(placement.host) from why
 
 
-def release(connection: Connection, instance: str, placement: Placement) -> int:
+def release(connection: Session, instance: str, placement: Placement) -> int:
     """Give everything back; the answer is the host's new generation."""
     generation = touch(connection, placement.host)
-    connection.execute(delete(pcpus).where(pcpus.c.instance == instance, pcpus.c.host == placement.host))
+    mine = {"b_instance": instance, "b_host": placement.host}
+    _DELETE_PCPUS.run(connection, mine)
     if placement.devices:
-        connection.execute(delete(devices).where(devices.c.instance == instance, devices.c.host == placement.host))
+        _DELETE_DEVICES.run(connection, mine)
     _charge(connection, placement, -1)
     return generation
 
 
-def touch(connection: Connection, host: str) -> int:
+def touch(connection: Session, host: str) -> int:
     """Let other schedulers know that something is new on a host, and hold it until commit; its new generation."""
     rows = _BUMP.run(connection, {"b_name": host}).rows
     if not rows:
@@ -134,7 +133,7 @@ def pages_of(placement: Placement) -> Counter[tuple[int, int]]:
     return taken
 
 
-def _charge(connection: Connection, placement: Placement, sign: int) -> None:
+def _charge(connection: Session, placement: Placement, sign: int) -> None:
     charges = [
         {"b_host": placement.host, "b_cell": cell, "b_size": size, "b_count": sign * count}
         for (cell, size), count in sorted(pages_of(placement).items())
@@ -164,6 +163,12 @@ _UPDATE = Prepared(_OF_GENERATION, _COLUMNS)
 _UPDATE_WITH_DECISION = Prepared(_OF_GENERATION, ["decision", *_COLUMNS])
 _INSERT_PCPU = Prepared(insert(pcpus), ["host", "pcpu", "instance"])
 _INSERT_DEVICE = Prepared(insert(devices), ["host", "pci", "instance"])
+_DELETE_PCPUS = Prepared(
+    delete(pcpus).where(pcpus.c.instance == bindparam("b_instance"), pcpus.c.host == bindparam("b_host"))
+)
+_DELETE_DEVICES = Prepared(
+    delete(devices).where(devices.c.instance == bindparam("b_instance"), devices.c.host == bindparam("b_host"))
+)
 _CHARGE = Prepared(
     update(pools)
     .where(

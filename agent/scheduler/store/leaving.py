@@ -9,15 +9,16 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from agent.core import codec
 from agent.core.placement import Placement
 from agent.scheduler.store.instances import release, touch
+from agent.scheduler.store.prepared import Prepared, Session
 from agent.scheduler.store.records import Leaving, Overtaken
 from agent.scheduler.store.schema import leaving
 
 
-def keep_claim(connection: Connection, left: Leaving) -> int:
+def keep_claim(connection: Session, left: Leaving) -> int:
     """Keep what an instance holds on the host that it leaves; the answer is the host's new generation."""
     generation = touch(connection, left.host)
     values = {name: getattr(left, name) for name in left.__struct_fields__}
-    connection.execute(insert(leaving).values({**values, "placement": codec.encode(left.placement)}))
+    _INSERT.run(connection, {**values, "placement": codec.encode(left.placement)})
     return generation
 
 
@@ -37,6 +38,9 @@ def load_leaving(connection: Connection, *, host: str | None = None, instance: s
     if instance is not None:
         query = query.where(leaving.c.instance == instance)
     return [_record(row) for row in connection.execute(query)]
+
+
+_INSERT = Prepared(insert(leaving), [column.name for column in leaving.c])
 
 
 def _record(row: Row[Any]) -> Leaving:

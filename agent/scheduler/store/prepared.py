@@ -6,14 +6,29 @@ SQLAlchemy builds and checks each statement and its result anew, which costs mor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Dialect, Executable
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
 T = TypeVar("T")
+
+
+class Session(Protocol):
+    """Where a statement is executed: SQLAlchemy's Connection, or agent.scheduler.store.direct's."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the database speaks."""
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection."""
+
+    def invalidate(self, exception: BaseException | None = None) -> None:
+        """Let go of a connection that is lost."""
 
 
 class Cursor(NamedTuple):
@@ -44,19 +59,19 @@ class Prepared:
         self._columns = columns
         self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> Cursor:
+    def run(self, connection: Session, values: Mapping[str, Any]) -> Cursor:
         """Execute it once; values are what the driver takes: no column types are applied to them."""
         compiled = self._compile(connection)
         return execute(connection, compiled.text, compiled.bound(values))
 
-    def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def run_many(self, connection: Session, rows: Iterable[Mapping[str, Any]]) -> None:
         """Execute it for every row; nothing happens without any."""
         compiled = self._compile(connection)
         bound = [compiled.bound(row) for row in rows]
         if bound:
             _with_cursor(connection, compiled.text, bound, lambda cursor: cursor.executemany(compiled.text, bound))
 
-    def _compile(self, connection: Connection) -> _Compiled:
+    def _compile(self, connection: Session) -> _Compiled:
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
@@ -69,7 +84,7 @@ class Prepared:
         return compiled
 
 
-def execute(connection: Connection, text: str, parameters: Any) -> Cursor:
+def execute(connection: Session, text: str, parameters: Any) -> Cursor:
     """Execute the driver's own text in a transaction of SQLAlchemy's; what it raises are SQLAlchemy's exceptions."""
 
     def ask(cursor: Any) -> Cursor:
@@ -79,7 +94,7 @@ def execute(connection: Connection, text: str, parameters: Any) -> Cursor:
     return _with_cursor(connection, text, parameters, ask)
 
 
-def _with_cursor(connection: Connection, text: str, parameters: Any, ask: Callable[[Any], T]) -> T:
+def _with_cursor(connection: Session, text: str, parameters: Any, ask: Callable[[Any], T]) -> T:
     driver, held = connection.dialect.loaded_dbapi, connection.connection
     cursor = held.cursor()
     try:

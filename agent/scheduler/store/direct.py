@@ -1,0 +1,84 @@
+"""A connection for the claim's few statements, without what SQLAlchemy does around each: that takes longer than they.
+
+Statements are Prepared ones, or the driver's own text (agent.scheduler.store.prepared).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import Dialect, Engine, PoolProxiedConnection, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from agent.scheduler.store.database import IDLE_S, our_words
+from agent.scheduler.store.prepared import execute
+
+
+class Direct:
+    """One connection that is kept; whoever uses it holds a lock."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._held: PoolProxiedConnection | None = None
+        self._used_s = 0.0
+        event.listen(engine, "engine_disposed", self._close)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the database speaks."""
+        return self._engine.dialect
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection."""
+        assert self._held is not None
+        return self._held.driver_connection
+
+    def invalidate(self, exception: BaseException | None = None) -> None:
+        """Let go of a connection that is lost; the next use opens another."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.invalidate(exception)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Direct]:
+        """As agent.scheduler.store.database.transaction."""
+        with self.alone():
+            execute(self, "BEGIN IMMEDIATE" if self.dialect.name == "sqlite" else "BEGIN", ())
+            try:
+                yield self
+                execute(self, "COMMIT", ())
+            except BaseException:
+                if self._held is not None:
+                    with suppress(DBAPIError):
+                        execute(self, "ROLLBACK", ())
+                raise
+
+    @contextmanager
+    def alone(self) -> Iterator[Direct]:
+        """Each statement inside is a transaction."""
+        with our_words():
+            self._be_ready()
+            yield self
+            self._used_s = time.monotonic()
+
+    def _be_ready(self) -> None:
+        """Open it; one that was idle may be dead by now, and is asked first."""
+        if self._held is not None and time.monotonic() - self._used_s > IDLE_S:
+            try:
+                execute(self, "SELECT 1", ())
+            except DBAPIError:
+                self.invalidate()
+        if self._held is None:
+            try:
+                self._held = self._engine.raw_connection()
+                if self.dialect.name == "postgresql":
+                    self.connection.autocommit = True
+            except self.dialect.loaded_dbapi.Error as why:
+                raise OperationalError(None, None, why) from why
+
+    def _close(self, engine: Engine) -> None:
+        self.invalidate()
