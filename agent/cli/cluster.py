@@ -56,10 +56,6 @@ def properties(words: Iterable[str] | None, *, option: str = "--property") -> di
     return found
 
 
-def nothing(parser: ArgumentParser) -> None:
-    """No options of its own."""
-
-
 def name_only(what: str) -> Callable[[ArgumentParser], None]:
     """One positional argument, NAME."""
 
