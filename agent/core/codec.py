@@ -18,6 +18,9 @@ from agent.core.placement import Misfit, Placement, find_contradiction
 
 T = TypeVar("T")
 
+KINDS = {None.__class__: "null", list: "array", dict: "object"}
+"""What msgspec calls the kinds of values, where it is not Python's word."""
+
 
 def _to_builtin(value: Any) -> Any:
     if isinstance(value, CpuSet):
@@ -47,7 +50,8 @@ def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.json.decode(data, type=type, dec_hook=from_builtin)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
-        raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
+        tree = msgspec.json.decode(data) if isinstance(why, msgspec.ValidationError) else None
+        raise BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}") from why
     check_schema(value, type, source=source)
     return value
 
@@ -57,7 +61,7 @@ def convert(tree: Any, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.convert(tree, type=type, dec_hook=from_builtin, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as why:
-        raise BadInput(f"{source}: {why}{_allowed(str(why), type)}") from why
+        raise BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}") from why
     check_schema(value, type, source=source)
     return value
 
@@ -84,6 +88,19 @@ def decode_placement(data: bytes | str, *, source: str = "document") -> Placemen
 
 class _AnswerHead(msgspec.Struct):
     fits: bool
+
+
+def _with_key(why: str, tree: Any) -> str:
+    """msgspec's complaint, with the key where it says ``[...]`` of a dict: the first whose value is of that kind."""
+    before, dots, after = why.partition("[...]")
+    kind, here = before.partition(", got `")[2].partition("`")[0], tree
+    if not dots or not kind:
+        return why
+    for step in before.partition("`$")[2].replace("[", ".[").split(".")[1:]:
+        here = here[int(step[1:-1])] if step.startswith("[") else here[step]
+    items = here.items() if isinstance(here, dict) else ()
+    keys = [key for key, value in items if KINDS.get(value.__class__, value.__class__.__name__) == kind]
+    return f"{before}[{str(keys[0])!r}]{after}" if keys else why
 
 
 def _allowed(why: str, type: Any) -> str:

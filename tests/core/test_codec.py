@@ -34,6 +34,14 @@ def test_an_unknown_key_is_answered_with_those_allowed_there(
         assert f"allowed: {allowed}" in str(refused.value)
 
 
+@pytest.mark.parametrize(("value", "kind"), [(None, "null"), ([1], "array"), ({"a": 1}, "object")])
+def test_a_value_of_a_dict_is_named_by_its_key(value: object, kind: str) -> None:
+    tree = {"flavor": {"vcpus": 1, "ram_mb": 1, "extra_specs": {"hw:cpu_policy": "shared", "hw:numa_nodes": value}}}
+    for read in (lambda: decode(msgspec.json.encode(tree), Request), lambda: convert(tree, Request)):
+        with pytest.raises(BadInput, match=rf"got `{kind}` - at `\$\.flavor\.extra_specs\['hw:numa_nodes'\]`$"):
+            read()
+
+
 def test_any_other_complaint_stands_as_it_is() -> None:
     with pytest.raises(BadInput, match=r"^a.json: Expected `int`, got `str` - at `\$.vcpus`$"):
         decode(b'{"vcpus": "1", "ram_mb": 1}', Flavor, source="a.json")
