@@ -24,13 +24,13 @@ def run(args: Namespace) -> int:
     """Judge the host's knobs and print the findings."""
     from agent.cli.hosts import add_knobs, load_host
     from agent.core.codec import encode
-    from agent.verification.readiness import Severity, check_readiness
+    from agent.verification.readiness import Readiness, Severity, check_readiness
 
     host = add_knobs(args, load_host(args))
     assert host.knobs is not None
     findings = check_readiness(host, host.knobs)
     if args.format == "json":
-        sys.stdout.write(encode({"host": host.hostname, "findings": findings}).decode() + "\n")
+        sys.stdout.write(encode(Readiness(host=host.hostname, findings=findings)).decode() + "\n")
     else:
         from agent.picture.findings import render_findings
 

@@ -37,6 +37,14 @@ class ReadinessFinding(msgspec.Struct, frozen=True, kw_only=True):
     change: str
 
 
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``cellwright doctor`` says of a host."""
+
+    schema: str = "cellwright.readiness/1"
+    host: str
+    findings: tuple[ReadinessFinding, ...]
+
+
 Rule = Callable[[HostTopology, Knobs], Iterator[ReadinessFinding]]
 
 

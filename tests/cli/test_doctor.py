@@ -36,6 +36,7 @@ def test_a_saved_document_with_knobs_gives_the_same(
     from_document = json.loads(capsys.readouterr().out)
     assert main(["doctor", "--sysroot", saved, "--format", "json"]) == 4
     assert json.loads(capsys.readouterr().out) == from_document
+    assert from_document["schema"] == "cellwright.readiness/1"
     assert {"code", "severity", "what", "why", "change"} == set(from_document["findings"][0])
 
 
