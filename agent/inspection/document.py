@@ -67,8 +67,9 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     arch = arch or info.arch
     unknown += [name for name, found in (("hostname", hostname), ("arch", arch), ("kernel", kernel)) if found is None]
     cells = _cells(root, kernel_cells, cpus.online, page_kib, arch, unknown)
-    housed = 0
+    housed = shared = 0
     for facts, _ in cells:
+        shared |= housed & facts.cpus
         housed |= facts.cpus
     by_position = [cell for _, cell in cells]
     parts = [facts.cpus for facts, _ in cells]
@@ -85,6 +86,8 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     outside = cpus.online & ~housed
     if outside:
         unknown.append(f"cells of pCPUs {format_list(outside)}")
+    if shared:
+        unknown.append(f"cells of pCPUs {format_list(shared)} (several list them)")
     if any(core.die is None for core in cores):
         unknown.append("dies")
     if any(core.core is None for core in cores):

@@ -148,6 +148,8 @@ ROWS = [
         (put(node__online="0-2\n", node__node0__distance="10 21 31\n", node__node1__distance="21 10 31\n"),), {}),
     Row("a kernel built without NUMA: one cell", (lambda files: [files.pop(n) for n in list(files) if NODE in n],),
         {"cells": ["0-6"], "cores": ["0,4", "1,5", "2,6", "3"], "distances": [{}], "memory": [None]}, "NUMA"),
+    Row("firmware that gives pCPUs to two cells", (put(node__node1__cpulist="0-7\n"),), {"cells": ["0-1,4-5", "0-6"]},
+        "cells of pCPUs 0-1,4-5 (several list them)"),
     Row("a folder whose number no kernel gives a cell", (put(node__node99999__distance="10\n"),), {}),
     Row("meminfo of the cells could not be read", (without("meminfo"),), {"memory": [None, None]}, "memory"),
     Row("a cpuset file system on /dev/cpuset, from before cgroups",
