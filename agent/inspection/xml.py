@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Core
 
@@ -58,14 +57,10 @@ def needed(element: Element, key: str) -> int:
 
 
 def counts(cores: list[Core]) -> dict[str, int | bool | None]:
-    """Sockets, dies, cores and threads of a host's cores, as the Topology document has them."""
-    whole: dict[tuple[int | None, ...], CpuSet] = {}
-    for core in cores:
-        key = (core.socket, core.die, core.core) if core.core is not None else (core.cpus.first(), None, None, None)
-        whole[key] = whole.get(key, CpuSet()) | core.cpus
+    """Sockets, dies, cores and threads of a host's whole cores, as the Topology document has them."""
     sockets = {core.socket for core in cores}
     dies = {(core.socket, core.die) for core in cores}
-    threads = max((len(cpus) for cpus in whole.values()), default=None)
+    threads = max((len(core.cpus) for core in cores), default=None)
     return {
         "sockets": None if None in sockets or not cores else len(sockets),
         "dies": None if not cores or any(core.die is None for core in cores) else len(dies),

@@ -55,6 +55,12 @@ def test_libvirts_capabilities() -> None:
     assert [(cache.size_kib, str(cache.cpus)) for cache in first.caches] == [(8192, "0,2")]
 
 
+def test_cores_that_repeat_an_id_are_no_siblings() -> None:
+    """AMD counts cores anew in each die, and libvirt gives every core id 0 where the kernel has none."""
+    host = parse_capabilities(CAPABILITIES.replace(b"siblings='0,2'/>", b"siblings='0'/>", 1).replace(b"'0,2'", b"'2'"))
+    assert (host.cores, host.threads_per_core, host.smt) == (3, 1, False)
+
+
 def test_hwloc_version_1() -> None:
     host = parse_lstopo(HWLOC1)
     assert (host.hostname, str(host.online), str(host.offline)) == ("old", "0-3", "4")
