@@ -7,7 +7,8 @@ comes first (best fit), full in pCPUs or in memory, whichever is scarcer.
 
 The engine follows this rule among the cells of one host, the scheduler's weighers among hosts.  What is free on a cell
 is two numbers: pCPUs, and memory in shares, a share being what a dedicated pCPU of the host's poorest cell has, or
-2 GiB if that is less.
+2 GiB if that is less.  Blocks grow with the host, for so do the guests that are run on it: they are counted in grains,
+a grain being so many pCPUs that 9 to 17 of them make the largest cell.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-BLOCKS = ((8, 2), (16, 1), (16, 2), (32, 2))
-"""pCPUs, and shares of memory for each of them: what half of a guest of two cells takes.
+BLOCKS = ((1, 2), (2, 1), (2, 2), (4, 2))
+"""Grains, and shares of memory for each pCPU of them: what half of a guest of two cells takes.
 
 Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
 room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Ranked on list
-C1 of benchmarks/packing.py; one kind of block was left out after a look at C4, so no list is strictly unseen.
+C1 of benchmarks/packing.py, whose cells have up to 136 pCPUs; one kind of block was left out after a look at C4, so no
+list is strictly unseen.  How blocks grow was ranked on benchmarks/churn.py with other seeds than it has by default.
 """
+
+GRAINS = 9
+"""The largest cell has so many grains at least: the largest block is a quarter of it, or up to four ninths."""
 
 MOST_SHARE_KIB = 2 << 20
 """Flavors seldom have more for each vCPU than this or twice this, however much memory a host has."""
@@ -39,10 +44,15 @@ def kib_per_dedicated(cells: Iterable[tuple[int, int]]) -> int:
     return max(1, min(each, MOST_SHARE_KIB))
 
 
-def blocks_in(free: Free) -> list[int]:
+def grain_of(pcpus: Iterable[int]) -> int:
+    """The pCPUs of a grain where cells have so many dedicated ones: a power of two, so that a shift divides by it."""
+    return 1 << max(0, (max(pcpus, default=0) // GRAINS).bit_length() - 1)
+
+
+def blocks_in(free: Free, grain: int) -> list[int]:
     """How many blocks of each kind a cell can give."""
     pcpus, shares = free
-    return [min(pcpus // size, shares // (size * each)) for size, each in BLOCKS]
+    return [min(pcpus // (size * grain), shares // (size * grain * each)) for size, each in BLOCKS]
 
 
 def pairs_of(blocks: Sequence[int]) -> int:
@@ -51,21 +61,22 @@ def pairs_of(blocks: Sequence[int]) -> int:
     return min(total // 2, total - max(blocks, default=0))
 
 
-def pair_room(cells: Sequence[Free]) -> int:
+def pair_room(cells: Sequence[Free], grain: int) -> int:
     """How many pairs of equal blocks the cells of one host can give, summed over the kinds of blocks."""
-    return sum([pairs_of(blocks) for blocks in zip(*map(blocks_in, cells), strict=True)])
+    return sum([pairs_of(blocks) for blocks in zip(*[blocks_in(cell, grain) for cell in cells], strict=True)])
 
 
 Counted: TypeAlias = list[tuple[int, int, list[int], int, int, int]]
 """For each kind of block: its pCPUs and shares, every cell's blocks, their sum, the largest and the second largest."""
 
 
-def count_blocks(cells: Sequence[Free]) -> Counted:
+def count_blocks(cells: Sequence[Free], grain: int) -> Counted:
     """What is free on one host in blocks, counted once for many questions to ``pair_room_lost``."""
     counted = []
-    for (size, each), blocks in zip(BLOCKS, zip(*map(blocks_in, cells), strict=True), strict=True):
+    kinds = zip(*[blocks_in(cell, grain) for cell in cells], strict=True)
+    for (size, each), blocks in zip(BLOCKS, kinds, strict=True):
         *_, second, largest = sorted((0, *blocks))
-        counted.append((size, size * each, list(blocks), sum(blocks), largest, second))
+        counted.append((size * grain, size * grain * each, list(blocks), sum(blocks), largest, second))
     return counted
 
 

@@ -10,7 +10,7 @@ from agent.core.errors import BadInput
 from agent.core.policy import PackingPolicy
 from agent.core.usage import CellUsage, Limits, Usage
 from agent.placement.layout import CellLayout, Layout
-from agent.placement.packing import Counted, count_blocks, kib_per_dedicated
+from agent.placement.packing import Counted, count_blocks, grain_of, kib_per_dedicated
 
 KIB_PER_MIB = 1024
 NO_LIMITS = Limits()
@@ -66,10 +66,15 @@ class Room(msgspec.Struct, frozen=True, dict=True):
         return kib_per_dedicated((cell.memory_kib, cell.cell.dedicated.bit_count()) for cell in self.cells)
 
     @cached_property
+    def grain(self) -> int:
+        """The pCPUs in which ``packing`` counts blocks on this host."""
+        return grain_of(cell.cell.dedicated.bit_count() for cell in self.cells)
+
+    @cached_property
     def counted(self) -> Counted | None:
         """What is free in blocks; None where every cell has as much free, and they differ in nothing that counts."""
         free = [(cell.free_count, max(0, cell.memory_free_kib // self.kib_per_pcpu)) for cell in self.cells]
-        return count_blocks(free) if len(set(free)) > 1 else None
+        return count_blocks(free, self.grain) if len(set(free)) > 1 else None
 
     @cached_property
     def whole_pairs(self) -> tuple[bool, ...]:

@@ -50,7 +50,7 @@ class CellColumns:
     the best larger pool; ``floating`` vCPUs and ``overcommit_kib`` that the ratios still allow; ``free_kib``
     of all memory, whatever its pages; ``devices``.  ``pages(size)`` has the free KiB of one pool size; ``blocks``, kind
     × place × host, what is free in the blocks of agent.placement.packing.  One value a host: ``nearest``, the least
-    distance between two cells, and ``kib_per_pcpu``, a share of memory.
+    distance between two cells, ``kib_per_pcpu``, a share of memory, and ``grain_bits``, the exponent of its grain.
     """
 
     free: Grid
@@ -68,6 +68,7 @@ class CellColumns:
     blocks: Grid
     nearest: NDArray[np.float64]
     kib_per_pcpu: NDArray[np.int64]
+    grain_bits: NDArray[np.int64]
 
     def __init__(self) -> None:
         self.version = 0
@@ -77,6 +78,7 @@ class CellColumns:
         self._pages: dict[int, Grid] = {}
         self._nearest = np.full(16, float(FAR))
         self._kib_per_pcpu = np.ones(16, dtype=np.int64)
+        self._grain_bits = np.zeros(16, dtype=np.int64)
         self._expose()
 
     @property
@@ -117,20 +119,20 @@ class CellColumns:
                 grid[row] = NOWHERE
             self._nearest[row] = _nearest(room) if room else FAR
             old = ()
-        kib_per_pcpu = room.kib_per_pcpu if room else 1
-        if kib_per_pcpu != self._kib_per_pcpu[row]:
-            self._kib_per_pcpu[row] = kib_per_pcpu
+        kib_per_pcpu, grain = (room.kib_per_pcpu, room.grain) if room else (1, 1)
+        if kib_per_pcpu != self._kib_per_pcpu[row] or grain != 1 << self._grain_bits[row]:
+            self._kib_per_pcpu[row], self._grain_bits[row] = kib_per_pcpu, grain.bit_length() - 1
             old = ()
         for place, cell in enumerate(cells):
             if old and old[place] == cell:
                 continue
-            self._all[:, place, row] = self._measure(cell, kib_per_pcpu)
+            self._all[:, place, row] = self._measure(cell, kib_per_pcpu, grain)
             for size, (_, free) in cell.pools.items():
                 if size not in self._pages:
                     self._pages[size] = _grid(len(self._nearest), self.width)
                 self._pages[size][row, place] = free * size
 
-    def _measure(self, room: CellRoom, kib_per_pcpu: int) -> tuple[int, ...]:
+    def _measure(self, room: CellRoom, kib_per_pcpu: int, grain: int) -> tuple[int, ...]:
         """One cell's values, in the order of GRIDS."""
         cell, free = room.cell, room.free
         count = room.free_count
@@ -158,7 +160,7 @@ class CellColumns:
             PLENTY if limit is None else floor(limit - room.memory_used_kib),
             room.memory_free_kib,
             cell.device_count,
-            *blocks_in((count, max(0, room.memory_free_kib // kib_per_pcpu))),
+            *blocks_in((count, max(0, room.memory_free_kib // kib_per_pcpu)), grain),
         )
 
     def _shape(self, cell: CellLayout, free: int) -> tuple[int, int, int]:
@@ -183,9 +185,11 @@ class CellColumns:
         self._all = grown
         self._pages = {size: _grown(grid, rows, width) for size, grid in self._pages.items()}
         nearest, kib_per_pcpu = np.full(rows, float(FAR)), np.ones(rows, dtype=np.int64)
+        grain_bits = np.zeros(rows, dtype=np.int64)
         nearest[: len(self._nearest)] = self._nearest
         kib_per_pcpu[: len(self._nearest)] = self._kib_per_pcpu
-        self._nearest, self._kib_per_pcpu = nearest, kib_per_pcpu
+        grain_bits[: len(self._nearest)] = self._grain_bits
+        self._nearest, self._kib_per_pcpu, self._grain_bits = nearest, kib_per_pcpu, grain_bits
         self._expose()
 
     def _expose(self) -> None:
@@ -194,6 +198,7 @@ class CellColumns:
         self.blocks = self._all[-len(BLOCKS) :, :, : self._size]
         self.nearest = self._nearest[: self._size]
         self.kib_per_pcpu = self._kib_per_pcpu[: self._size]
+        self.grain_bits = self._grain_bits[: self._size]
 
 
 def _grid(rows: int, width: int) -> Grid:

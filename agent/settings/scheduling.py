@@ -44,7 +44,7 @@ DEFAULT_MULTIPLIERS = {
     "num_instances_weight_multiplier": 0.0,
     "build_failure_weight_multiplier": 1_000_000.0,
     "hypervisor_version_weight_multiplier": 1.0,
-    "affinity_room_weight_multiplier": 600_000.0,
+    "affinity_room_weight_multiplier": 800_000.0,
     "cell_pairs_weight_multiplier": 100_000.0,
     "cell_fragmentation_weight_multiplier": 2_000.0,
     "l3_weight_multiplier": 1.0,

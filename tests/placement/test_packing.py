@@ -12,7 +12,7 @@ from agent.core.request import Flavor, Request
 from agent.core.usage import CellUsage, Usage
 from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
-from agent.placement.packing import count_blocks, kib_per_dedicated, pair_room, pair_room_lost, pairs_of
+from agent.placement.packing import count_blocks, grain_of, kib_per_dedicated, pair_room, pair_room_lost, pairs_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from agent.placement.packing import count_blocks, kib_per_dedicated, pair_room, 
     ],
 )
 def test_pair_room(cells: tuple[tuple[int, int], ...], room: int, why: str) -> None:
-    assert pair_room(cells) == room, why
+    assert pair_room(cells, 8) == room, why
 
 
 def most_pairs(blocks: tuple[int, ...]) -> int:
@@ -57,11 +57,27 @@ free = st.tuples(st.integers(0, 80), st.integers(0, 160))
 @settings(deadline=None)
 @given(st.lists(free, min_size=1, max_size=5), st.data())
 def test_a_guest_never_creates_pair_room(cells: list[tuple[int, int]], data: st.DataObject) -> None:
+    grain = data.draw(st.sampled_from([1, 2, 8]))
     taken = data.draw(st.integers(0, len(cells) - 1))
     left = data.draw(st.tuples(*(st.integers(0, most) for most in cells[taken])))
-    lost = pair_room_lost(count_blocks(cells), taken, left)
+    lost = pair_room_lost(count_blocks(cells, grain), taken, left)
     assert lost >= 0
-    assert lost == pair_room(cells) - pair_room([*cells[:taken], left, *cells[taken + 1 :]])
+    assert lost == pair_room(cells, grain) - pair_room([*cells[:taken], left, *cells[taken + 1 :]], grain)
+
+
+@pytest.mark.parametrize(
+    ("cells", "grain", "why"),
+    [
+        ((136, 136), 8, "17 grains a cell"),
+        ((36, 28), 4, "the largest cell decides: 9 grains"),
+        ((35, 35), 2, "a power of two: 17 grains"),
+        ((7, 7), 1, "no grain is less than a pCPU"),
+        ((0,), 1, "a host for floating guests"),
+        ((), 1, "no cells"),
+    ],
+)
+def test_blocks_grow_with_the_host(cells: tuple[int, ...], grain: int, why: str) -> None:
+    assert grain_of(cells) == grain, why
 
 
 @pytest.mark.parametrize(
@@ -81,9 +97,10 @@ def test_a_share_of_memory(cells: list[tuple[int, int]], share: int, why: str) -
 @pytest.mark.parametrize(
     ("usage", "cell", "why"),
     [
-        (("0-7", "16"), 1, "both are touched: four pCPUs of the surplus destroy no block of eight that has a partner"),
+        (("0-7", "16"), 1, "both are touched: four pCPUs of the surplus destroy no block that has a partner"),
         (("0-7", ""), 0, "nobody touched cell 1, and it stays whole"),
-        (("0-3", "16-27"), 1, "no pair of blocks is left, so the fuller cell is taken"),
+        (("0-3", "16-27"), 0, "the last four pCPUs of cell 1 have partners, what cell 0 has more has none"),
+        (("0-5", "16-21"), 0, "as full as the other: the lowest cell"),
     ],
 )
 def test_the_engine_keeps_pairs_whole(usage: tuple[str, str], cell: int, why: str) -> None:

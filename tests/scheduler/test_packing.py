@@ -104,12 +104,12 @@ def schedule(guests: list[Guest]) -> tuple[int, Free]:
 
 
 def room(free: Free) -> int:
-    """Further guests of two cells with eight vCPUs each."""
-    return int((free // 8).min(axis=1).sum())
+    """Further guests of two cells, with four, with eight and with sixteen vCPUs a cell."""
+    return sum(int((free // half).min(axis=1).sum()) for half in (4, 8, 16))
 
 
-def test_more_room_for_guests_of_two_cells_than_simple_rules_leave_at_the_same_rejections() -> None:
-    """Summed over 24 lists: within a thirtieth of the simple rules' rejections, and more room than either."""
+def test_no_more_rejections_than_simple_rules_and_more_room_for_guests_of_two_cells() -> None:
+    """Summed over 24 lists, against the better of the two in each."""
     totals = np.zeros((3, 2))
     for seed in range(1, 9):
         for share in (0.7, 0.85, 1.0):
@@ -118,5 +118,5 @@ def test_more_room_for_guests_of_two_cells_than_simple_rules_leave_at_the_same_r
             answers = [schedule(guests), replay(guests, first_fit), replay(guests, best_fit)]
             totals += [[rejected, room(free)] for rejected, free in answers]
     (rejected, left), *simple = totals.tolist()
-    assert rejected <= min(row[0] for row in simple) * 31 / 30
+    assert rejected <= min(row[0] for row in simple)
     assert left > max(row[1] for row in simple)

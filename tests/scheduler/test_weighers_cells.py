@@ -84,7 +84,8 @@ def cost(room: Room, guest: Guest) -> tuple[int, int] | None:
         ]
         if min(min(cell) for cell in after) >= 0:
             before, left = ([(p, kib // share) for p, kib in cells] for cells in (free, after))
-            found.append((pair_room(before) - pair_room(left), min(min(left[number]) for number in way)))
+            lost = pair_room(before, room.grain) - pair_room(left, room.grain)
+            found.append((lost, min(min(left[number]) for number in way)))
     return min(found, default=None)
 
 
@@ -120,11 +121,12 @@ def test_the_whole_scheduler_packs_by_the_rule(seed: int) -> None:
     ("guest", "group", "winner", "why"),
     [
         ((8, 16, 1), None, "h00", "alone: the fullest cell that does"),
-        ((8, 16, 1), Group(name="g", policy="affinity"), "h01", "the first of a group goes where four fit"),
+        ((8, 16, 1), Group(name="g", policy="affinity"), "h01", "the first of a group goes where six fit, not three"),
         ((16, 32, 2), None, "h00", "a guest of two cells alone"),
         ((16, 32, 2), Group(name="g", policy="affinity"), "h01", "the first of a group goes where two fit"),
         ((8, 16, 1), Group(name="g", policy="anti-affinity"), "h00", "nobody comes after it"),
-        ((24, 48, 1), Group(name="g", policy="affinity"), "h00", "no host has room for kin: as if alone"),
+        ((24, 48, 1), Group(name="g", policy="affinity"), "h01", "or two, not one"),
+        ((23, 1, 1), Group(name="g", policy="affinity"), "h01", "whatever room is left on the fullest cell"),
     ],
 )
 def test_the_first_of_an_affinity_group_goes_where_the_others_will_fit(

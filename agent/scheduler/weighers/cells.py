@@ -16,7 +16,7 @@ import numpy as np
 
 from agent.core.guest import GuestTopology, Shape
 from agent.placement.packing import BLOCKS
-from agent.scheduler.aggregates import Column, Mask
+from agent.scheduler.aggregates import Column
 from agent.scheduler.cells import Grid
 from agent.scheduler.filters.cells import cells_that_do, memory_of
 from agent.scheduler.table import HostTable
@@ -28,8 +28,12 @@ SOFT = ("soft-affinity", "soft-anti-affinity")
 MOST_WAYS = 6
 """Guests of two cells are weighed by pairs where there are no more pairs of cells than on a host of four."""
 
-KIN_CELLS = 4
-"""A host with room for so many cells of this size has room for kin: four guests of one cell, or two of two."""
+KIN = np.array([1, 2, 4, 6, 8, 12, 16])
+"""How many guests of its size a host holds, the first of an affinity group among them: each is a step better.
+
+Finer steps reject fewer members and leave less room for others; these keep both ahead of simple rules on the lists of
+benchmarks/packing.py, in their order and shuffled.
+"""
 
 NEVER = np.iinfo(np.int64).max
 FIRST = 1 << 32
@@ -43,7 +47,7 @@ def _packed(wanted: Wanted) -> bool:
 
 
 def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
-    """Minus the pair room that the guest destroys on its best cell, or its best pair of cells."""
+    """Minus the pair room, in pCPUs, that the guest destroys on its best cell, or its best pair of cells."""
     if not _packed(wanted):
         return None
     return -(_cost(table, wanted) // FIRST).astype(np.float64)
@@ -76,7 +80,8 @@ def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
         shapes, ways = shapes[:1], [(place,) for place in range(width)]
     left = {shape: _left(table, shape) for shape in set(shapes)}
     before = [np.maximum(table.cells.blocks[:, place], 0) for place in range(width)]
-    after = {shape: _blocks(*free) for shape, free in left.items()} if paired else {}
+    bits = table.cells.grain_bits
+    after = {shape: _blocks(*free, bits) for shape, free in left.items()} if paired else {}
     room = _pair_room(before)
     least = np.full(table.size, NEVER)
     for way in ways:
@@ -87,7 +92,7 @@ def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
             blocks = list(before)
             for place, shape in taken:
                 blocks[place] = after[shape][:, place]
-            cost = cost + (room - _pair_room(blocks)) * FIRST
+            cost = cost + ((room - _pair_room(blocks)) << bits) * FIRST
         np.minimum(least, cost, out=least, where=does)
     least[least == NEVER] = 0
     return least
@@ -101,9 +106,10 @@ def _left(table: HostTable, shape: Shape) -> tuple[Grid, Grid]:
     return np.maximum(pcpus, 0), np.maximum(shares, 0)
 
 
-def _blocks(pcpus: Grid, shares: Grid) -> Grid:
+def _blocks(pcpus: Grid, shares: Grid, bits: Grid) -> Grid:
     """``packing.blocks_in`` over all hosts at once, kind × place × host."""
-    return np.stack([np.minimum(pcpus // size, shares // (size * each)) for size, each in BLOCKS])
+    grains, shared = pcpus >> bits, shares >> bits
+    return np.stack([np.minimum(grains // size, shared // (size * each)) for size, each in BLOCKS])
 
 
 def _pair_room(blocks: list[Grid]) -> Grid:
@@ -119,23 +125,25 @@ def _pair_room(blocks: list[Grid]) -> Grid:
 def _kin(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """1 where the guest is in no group's way: hosts with members of an affinity group are left to the others.
 
-    2 more, for the first of an affinity group, where more guests of its size fit: the others must come after it.
+    2 more for each step of ``KIN``, for the first of an affinity group: the others must come after it, and nobody
+    knows how many.  In steps, because small groups need no empty host.
     """
     group = wanted.group if wanted.group is not None and wanted.group.policy == "affinity" else None
     if not _packed(wanted) or (group is not None and group.hosts):
         return None
     alone = np.asarray(table.kin == 0, dtype=np.float64)
-    return alone if group is None else alone + 2 * _has_room_for_kin(table, wanted.guest)
+    return alone if group is None else alone + 2 * _room_for_kin(table, wanted.guest)
 
 
-def _has_room_for_kin(table: HostTable, guest: GuestTopology) -> Mask:
+def _room_for_kin(table: HostTable, guest: GuestTopology) -> Grid:
+    """How many steps of ``KIN`` each host reaches with guests like this one, itself counted."""
     memory, shape, count = memory_of(table.cells, guest), guest.shapes[0], len(guest.cells)
     if memory is None or count > table.cells.width:
-        return np.zeros(table.size, dtype=np.bool_)
+        return np.zeros(table.size, dtype=np.int64)
     held = np.minimum(table.cells.free // (shape.dedicated + shape.extra), memory // shape.memory_kib)
     held = np.maximum(held, 0)
     guests = held.sum(axis=1) if count == 1 else np.sort(held, axis=1)[:, -count]
-    return np.asarray(guests * count >= KIN_CELLS, dtype=np.bool_)
+    return np.searchsorted(KIN, guests, side="right")
 
 
 def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
