@@ -70,7 +70,7 @@ WORKERS ?= 2
 test: install
 	@$(VENV)/bin/python -m pytest -n $(WORKERS)
 
-BENCHMARKS = topology place packing domain verify repin schedule daemon
+BENCHMARKS = topology place packing churn domain verify repin schedule daemon
 
 bench: install
 	@status=0; for name in $(BENCHMARKS); do \

@@ -7,7 +7,9 @@ group never share a server, nor do members of one fault-domain group with differ
 one server: always ("hard", Nova's affinity filter), or while it has room ("soft").
 
 Room is the number of further guests of a two-cell flavor that would fit after the list: for the list's three commonest
-two-cell flavors, and averaged over all of them by how often they are asked for.
+two-cell flavors, and averaged over all of them by how often they are asked for.  A rule that rejects more has less
+placed and so more room; "room, equal load" is the mean when the guests placed had as many vCPUs as with the rule that
+placed the fewest.
 
     python benchmarks/packing.py [--lists C1,C3] [--groups hard|soft] [--format table|json] [--data DIR]
 """
@@ -21,182 +23,45 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from packing_rules import OURS, ROOT, RULES, Guest, Product, State
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from msgspec.structs import replace  # noqa: E402
-
-from agent.core.cpuset import CpuSet  # noqa: E402
-from agent.core.facts import HostFacts  # noqa: E402
-from agent.core.request import Flavor, Request  # noqa: E402
-from agent.core.usage import CellUsage, PageUse, Usage  # noqa: E402
-from agent.core.wire import InstanceStatus  # noqa: E402
-from agent.inspection.synthetic import parse_synthetic  # noqa: E402
-from agent.scheduler.cloud import Cloud  # noqa: E402
-from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers  # noqa: E402
-from agent.scheduler.select import select  # noqa: E402
-from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord  # noqa: E402
-from agent.scheduler.wanted import Meanings, Wanted  # noqa: E402
-from agent.settings.scheduling import SchedulingSettings  # noqa: E402
-
-OURS = "ours"
 PCPUS = 136
 GIB_PER_VCPU = 2
 """What the largest cells have free, and about the servers' memory a vCPU (1.85 GiB); flavors have 2 or 4."""
 
+EVERY = 100
+"""Room is measured after so many guests again and again, to know it at equal load."""
 
-class Guest(NamedTuple):
+Row = dict[str, float | int | str]
+
+
+class Load(NamedTuple):
+    """So many vCPUs of guests placed, and the mean room then."""
+
     vcpus: int
-    gib: int
-    cells: int
-    strategy: str
-    group: str
-    domain: str
+    room: float
 
 
-class State:
-    """Free vCPUs and GiB, one row a server and one column a cell."""
-
-    def __init__(self, folder: Path) -> None:
-        rows = _rows(folder / "servers.csv.gz")
-        self.vcpus = np.array([[int(row["CPU1"]), int(row["CPU2"])] for row in rows])
-        self.gib = np.array([[int(row["RAM1"]), int(row["RAM2"])] for row in rows])
-
-    def fits(self, guest: Guest) -> np.ndarray:
-        """Server × cell for a one-cell guest; for a two-cell guest, both columns say whether both cells fit."""
-        fits = (self.vcpus >= guest.vcpus // guest.cells) & (self.gib >= guest.gib // guest.cells)
-        return fits if guest.cells == 1 else np.repeat(fits.all(axis=1)[:, None], 2, axis=1)
-
-    def take(self, guest: Guest, server: int, cell: int) -> None:
-        cells = [cell] if guest.cells == 1 else [0, 1]
-        self.vcpus[server, cells] -= guest.vcpus // guest.cells
-        self.gib[server, cells] -= guest.gib // guest.cells
-
-    def room(self, vcpus: int, gib: int) -> int:
-        return int(np.minimum(self.vcpus // (vcpus // 2), self.gib // (gib // 2)).min(axis=1).sum())
-
-
-Choice = tuple[int, int]
-Rule = Callable[[State, Guest, np.ndarray], Choice]
-
-
-def first_fit(state: State, guest: Guest, fits: np.ndarray) -> Choice:
-    """The first server in the file, its first cell."""
-    return divmod(int(fits.argmax()), 2)
-
-
-def best_fit_cell(state: State, guest: Guest, fits: np.ndarray) -> Choice:
-    """The cell (for two-cell guests, the server) with the fewest free vCPUs, then the least free memory."""
-    if guest.cells == 2:
-        return best_fit_server(state, guest, fits)
-    return _least(fits, state.vcpus, state.gib)
-
-
-def best_fit_server(state: State, guest: Guest, fits: np.ndarray) -> Choice:
-    """The server with the fewest free vCPUs, then its cell with the fewest."""
-    vcpus, gib = (np.repeat(both.sum(axis=1)[:, None], 2, axis=1) for both in (state.vcpus, state.gib))
-    return _least(fits, vcpus, gib, state.vcpus)
-
-
-def nova(sign: int) -> Rule:
-    """Nova's RAM and CPU weighers at their default sizes, the cell by its NUMA strategy; -1 spread, 1 pack."""
-
-    def rule(state: State, guest: Guest, fits: np.ndarray) -> Choice:
-        passing = np.flatnonzero(fits.any(axis=1))
-        gib, vcpus = state.gib[passing].sum(axis=1), state.vcpus[passing].sum(axis=1)
-        span = vcpus.max() - vcpus.min()
-        weight = gib / max(gib.max(), 1) + (vcpus - vcpus.min()) / max(span, 1)
-        server = int(passing[(sign * weight).argmin()])
-        cells = [cell for cell in (0, 1) if fits[server, cell]]
-        return server, min(cells, key=lambda cell: (sign * state.vcpus[server, cell], sign * state.gib[server, cell]))
-
-    return rule
-
-
-class Product:
-    """The scheduler as it is delivered: its filters, weighers and default multipliers, then the exact fit.
-
-    Every server is a host with two cells of ``PCPUS`` pCPUs and as many times ``GIB_PER_VCPU``, of which others hold
-    what the file does not call free.  What a group forbids is left out before, as for every other rule.
-    """
-
-    def __init__(self, state: State, groups: set[str]) -> None:
-        self.settings, self.cloud, self.meanings = SchedulingSettings(), Cloud(), Meanings()
-        self.filters = chosen_filters(self.settings, all_filters(()))
-        self.weighers = chosen_weighers(self.settings, all_weighers(()))
-        memory_gib = PCPUS * GIB_PER_VCPU
-        model = parse_synthetic(f"socket:2 core:{PCPUS} memory:{memory_gib}GiB")
-        self.names = [f"server-{number:04}" for number in range(len(state.vcpus))]
-        for name, vcpus, gib in zip(self.names, state.vcpus.tolist(), state.gib.tolist(), strict=True):
-            held = tuple(
-                CellUsage(
-                    cell.id,
-                    pinned=CpuSet(sorted(cell.cpus)[free:]),
-                    memory_kib=(memory_gib - free_gib) << 20,
-                    pages=(PageUse(4, (memory_gib - free_gib) << 18),),
-                )
-                for cell, free, free_gib in zip(model.cells, vcpus, gib, strict=True)
-            )
-            record = HostRecord(
-                name=name, model="m", topology=replace(model, hostname=name), facts=HostFacts(disk_gb=1 << 20),
-                agent=False, last_seen_s=1.0, foreign=Usage(held), foreign_vcpus=2 * PCPUS - sum(vcpus),
-                foreign_ram_mb=(2 * memory_gib - sum(gib)) << 10,
-            )  # fmt: skip
-            self.cloud.put_host(record, ())
-        self.cloud.set_groups(GroupRecord(name=name, policy="affinity") for name in groups)
-        self.placed = 0
-
-    def __call__(self, state: State, guest: Guest, fits: np.ndarray, group: str | None) -> Choice:
-        specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": guest.cells}
-        flavor = Flavor(guest.vcpus, guest.gib << 10, name=f"{guest.vcpus}x{guest.gib}", extra_specs=specs)
-        apart = tuple(self.names[server] for server in np.flatnonzero(~fits.any(axis=1)).tolist())
-        request = Request(flavor, name=f"g{self.placed}", ignore_hosts=apart)
-        wanted = Wanted(
-            request=request,
-            meant=self.meanings.of(request),
-            group=None if group is None else self.cloud.group(group),
-        )
-        found = select(
-            self.cloud.table, wanted, filters=self.filters, weighers=self.weighers, settings=self.settings,
-            fit=self.cloud.fit,
-        ).placement  # fmt: skip
-        if found is None:
-            raise SystemExit(f"packing: the scheduler refuses {guest}, which {int(fits.sum())} cells could take")
-        self.cloud.put_instance(
-            InstanceRecord(
-                id=request.name, name=request.name, status=InstanceStatus.ACTIVE, host=found.host, request=request,
-                placement=found, group=group, created_s=0.0, updated_s=0.0,
-            )
-        )  # fmt: skip
-        self.placed += 1
-        server, cell = self.names.index(found.host), found.cells[0].host_cell
-        if not fits[server, cell]:
-            raise SystemExit(f"packing: the scheduler puts {guest} on {found.host}, cell {cell}, which cannot take it")
-        return server, cell
-
-
-RULES: dict[str, Rule] = {
-    "first-fit": first_fit,
-    "best-fit (cell)": best_fit_cell,
-    "best-fit (server)": best_fit_server,
-    "Nova spread": nova(-1),
-    "Nova pack": nova(1),
-}
-
-
-def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[str, float | int | str]:
-    state = State(folder)
-    product = Product(state, {guest.group for guest in guests}) if name == OURS else None
+def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> tuple[Row, list[Load]]:
+    """One rule's row of the table, and its room as the load grew."""
+    state = _servers(folder)
+    product = None
+    if name == OURS:
+        groups = {guest.group for guest in guests if guest.strategy == "affinity"}
+        product = Product(state, pcpus=PCPUS, memory_gib=PCPUS * GIB_PER_VCPU, groups=groups)
+    wide = Counter((guest.vcpus, guest.gib) for guest in guests if guest.cells == 2)
+    loads: list[Load] = []
+    placed = 0
     homes: dict[tuple[str, str], dict[int, set[str]]] = {}
     rejected = [0, 0]
     start = time.thread_time()
-    for guest in guests:
+    for number, guest in enumerate(guests):
+        if number % EVERY == 0:
+            loads.append(Load(placed, _mean_room(state, wide)))
         fits = state.fits(guest)
         kin = homes.setdefault((guest.strategy, guest.group), {}) if guest.strategy else {}
         if guest.strategy == "anti-affinity":
@@ -215,24 +80,34 @@ def replay(folder: Path, guests: list[Guest], name: str, *, hard: bool) -> dict[
         else:
             server, cell = product(state, guest, fits, guest.group if hard and guest.strategy == "affinity" else None)
         state.take(guest, server, cell)
+        placed += guest.vcpus
         if guest.strategy:
             kin.setdefault(server, set()).add(guest.domain)
     spent = time.thread_time() - start
-    wide = Counter((guest.vcpus, guest.gib) for guest in guests if guest.cells == 2)
-    common = {f"room {v}x{g}": state.room(v, g) for (v, g), _ in wide.most_common(3)}
-    mean = sum(state.room(v, g) * count for (v, g), count in wide.items()) / max(sum(wide.values()), 1)
-    return {
+    loads.append(Load(placed, _mean_room(state, wide)))
+    row: Row = {
         "rule": name,
         "rejected": sum(rejected),
         "one-cell": rejected[0],
         "two-cell": rejected[1],
-        **common,
-        "room, mean": round(mean, 1),
+        **{f"room {v}x{g}": state.room(v, g) for (v, g), _ in wide.most_common(3)},
+        "room, mean": round(loads[-1].room, 1),
         "us/request": round(spent / len(guests) * 1e6),
     }
+    return row, loads
 
 
-def verdict(rows: list[dict[str, float | int | str]]) -> str:
+def compare(folder: Path, guests: list[Guest], *, hard: bool) -> list[Row]:
+    """Every rule's row, ours last; with the room that each had at the load of the rule that placed the fewest."""
+    answers = [replay(folder, guests, name, hard=hard) for name in (*RULES, OURS)]
+    least = min(loads[-1].vcpus for _, loads in answers)
+    for row, loads in answers:
+        vcpus, rooms = zip(*loads, strict=True)
+        row["room, equal load"] = round(float(np.interp(least, vcpus, rooms)), 1)
+    return [row for row, _ in answers]
+
+
+def verdict(rows: list[Row]) -> str:
     """Ours beside the best of the simple rules, each taken at its best figure."""
     simple, mine = rows[:-1], rows[-1]
     parts = []
@@ -242,13 +117,16 @@ def verdict(rows: list[dict[str, float | int | str]]) -> str:
     return "ours against the best simple rule in each column: " + ", ".join(parts)
 
 
-def _least(fits: np.ndarray, *keys: np.ndarray) -> Choice:
-    """The fitting (server, cell) with the least keys, compared from the left; then the lowest numbers."""
-    candidates = np.flatnonzero(fits)
-    for key in keys:
-        values = key.ravel()[candidates]
-        candidates = candidates[values == values.min()]
-    return divmod(int(candidates[0]), 2)
+def _mean_room(state: State, wide: Counter[tuple[int, int]]) -> float:
+    return sum(state.room(v, g) * count for (v, g), count in wide.items()) / max(sum(wide.values()), 1)
+
+
+def _servers(folder: Path) -> State:
+    rows = _rows(folder / "servers.csv.gz")
+    return State(
+        np.array([[int(row["CPU1"]), int(row["CPU2"])] for row in rows]),
+        np.array([[int(row["RAM1"]), int(row["RAM2"])] for row in rows]),
+    )
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -282,7 +160,7 @@ def main() -> int:
     for path in lists:
         guests = _guests(path)
         for groups in args.groups or ("hard", "soft"):
-            rows = [replay(args.data, guests, name, hard=groups == "hard") for name in (*RULES, OURS)]
+            rows = compare(args.data, guests, hard=groups == "hard")
             answers.append({"list": path.name, "groups": groups, "guests": len(guests), "rules": rows})
             if args.format == "table":
                 print(f"\n{path.name}, {len(guests)} guests, affinity {groups}")
@@ -293,7 +171,7 @@ def main() -> int:
     return 0
 
 
-def _table(rows: list[dict[str, float | int | str]]) -> str:
+def _table(rows: list[Row]) -> str:
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join(
