@@ -15,6 +15,7 @@ from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Misfit, Placement, Reason
 from agent.core.usage import Usage
+from agent.core.wire import InstanceStatus
 from agent.placement.engine import fit
 from agent.placement.layout import Layout
 from agent.placement.room import Room, measure_room
@@ -271,6 +272,7 @@ class Cloud:
                 enabled=record.enabled,
                 last_seen_s=self._last_seen_s(record),
                 kin=sum(self._must_be_joined(instance) for instance in host.instances.values()),
+                io_ops=_under_way(host, without=without) if record.agent else 0,
             )
         )
 
@@ -319,6 +321,12 @@ class Cloud:
         group = self._group_of.pop(id, None)
         if group is not None:
             self._members[group].pop(id, None)
+
+
+def _under_way(host: _Host, *, without: str) -> int:
+    """How many guests the host's agent builds or takes away."""
+    others = (one for one in host.instances.values() if one.id != without)
+    return sum(one.status is not InstanceStatus.ACTIVE for one in others) + len(host.leaving)
 
 
 def _names(host: _Host) -> dict[str, CpuSet]:

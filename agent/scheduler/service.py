@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from agent.core.errors import BadInput, DoesNotFit
+from agent.core.errors import BadInput, CellwrightError, DoesNotFit
 from agent.core.request import Request
 from agent.core.wire import Assignment, Confirmation, InstanceStatus, Outcome
 from agent.placement.language import parse_guest
@@ -28,9 +28,19 @@ class Scheduler(Departures):
     """One scheduler process."""
 
     def create_many(self, request: Request, names: Sequence[str], *, project: str, least: int) -> list[InstanceRecord]:
-        """Schedule instances alike but for their names; when fewer than ``least`` fit, none stays on a host."""
+        """Schedule instances alike but for their names; when fewer than ``least`` fit, none stays on a host.
+
+        What is refused midway (a quota that others used up meanwhile) leaves nothing behind.
+        """
         with self.lock:
-            made = [self.create(replace(request, name=name), project=project) for name in names]
+            made: list[InstanceRecord] = []
+            try:
+                for name in names:
+                    made.append(self.create(replace(request, name=name), project=project))
+            except CellwrightError:
+                for one in made:
+                    self.delete(one.id)
+                raise
             placed = sum(one.host is not None for one in made)
             if placed >= least or placed == 0:
                 return made

@@ -47,6 +47,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     """One host as the table takes it in: sizes in MiB and GiB as in Nova, times in seconds since the epoch.
 
     ``devices`` are the PCI devices that no guest has; ``kin`` counts members of affinity groups: others must join them.
+    ``io_ops`` counts the guests that are being built or are leaving.
     """
 
     name: str
@@ -63,6 +64,7 @@ class HostRow(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
     last_seen_s: float = 0.0
     kin: int = 0
+    io_ops: int = 0
 
 
 class HostKind(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ class HostTable:
             facts.limits.cpu_allocation_ratio or 1.0,
             facts.limits.ram_allocation_ratio or 1.0,
             facts.disk_allocation_ratio,
-            int(facts.stats.get("io_workload", 0)),
+            int(facts.stats.get("io_workload", host.io_ops)),
             int(facts.stats.get("num_instances", len(host.instances))),
             int(facts.stats.get("failed_builds", 0)),
             facts.hypervisor_version,

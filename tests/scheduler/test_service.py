@@ -192,6 +192,31 @@ def test_a_forced_host_that_refuses_is_not_asked_again(scheduler: Scheduler) -> 
     assert refused.reason == "osdev-01: no such pages"
 
 
+def test_guests_under_way_are_operations_of_a_host_that_has_an_agent(scheduler: Scheduler) -> None:
+    for name in ("osdev-01", "osdev-02"):
+        scheduler.put_host(trial_host(name, agent=True))
+
+    def under_way() -> list[float]:
+        return [float(scheduler.cloud.table.io_ops[scheduler.cloud.table.row_of[f"osdev-0{n}"]]) for n in (1, 2, 3)]
+
+    first, second = (scheduler.create(ask(f"vm-{n}", force_host="osdev-01")) for n in range(2))
+    scheduler.create(ask("trial", force_host="osdev-03"))
+    assert under_way() == [2, 0, 0], "nobody builds on a host without an agent"
+    for one in (first, second):
+        scheduler.confirm("osdev-01", Confirmation(instance=one.id, outcome=Outcome.VERIFIED))
+    assert under_way() == [0, 0, 0]
+    scheduler.move(first.id, request=replace(first.request, force_host=None), host="osdev-02")
+    assert under_way() == [1, 1, 0], "it leaves the one and comes to the other"
+    scheduler.delete(second.id)
+    assert under_way() == [2, 1, 0]
+
+
+def test_several_of_which_one_is_refused_leave_nothing_behind(scheduler: Scheduler) -> None:
+    with pytest.raises(BadInput, match="no name for a guest"):
+        scheduler.create_many(ask(""), ["one", "two", "a/b"], project="", least=1)
+    assert not any(scheduler.cloud.instances(host.name) for host in scheduler.cloud.hosts())
+
+
 def test_affinity_binds_to_the_others_of_the_group_alone(scheduler: Scheduler) -> None:
     for number in range(1, 6):
         scheduler.put_host(trial_host(f"osdev-0{number}", agent=True))

@@ -59,6 +59,7 @@ class Worker:
         self._state_file = state_file
         self._boot_id = boot_id
         self._reader = GuestReader()
+        self._failed_builds = 0
         self._stale = False
         self._say = Say()
         self._interrupts = Interrupts(tools, self._say, Root())
@@ -98,6 +99,7 @@ class Worker:
 
     def _read_guests(self, host: HostTopology, facts: HostFacts) -> None:
         self.guests = self._reader.read(self.tools.libvirt, host, digest_of(host))
+        facts = msgspec.structs.replace(facts, stats={**facts.stats, "failed_builds": str(self._failed_builds)})
         self.view = view_of(host, facts, self.guests, self.settings)
         self._stale = False
 
@@ -240,6 +242,10 @@ class Worker:
         )
         if confirmation is not None:
             log_outcome(confirmation, domain)
+            if confirmation.outcome is Outcome.FAILED:
+                self._failed_builds += 1
+            elif confirmation.outcome is Outcome.VERIFIED:
+                self._failed_builds = 0
         return confirmation, domain
 
     def _confirm(self, confirmation: Confirmation) -> bool:
