@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
+from agent.cli.connect import say
 from agent.cli.rows import add_format_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
@@ -116,8 +117,18 @@ def _create(client: Client, args: Namespace) -> int:
         print_one(made[0], args)
     else:
         print_rows(made, args, columns=COLUMNS)
+        _say_what_is_missing(made, count)
     placed = sum(row["host"] is not None for row in made)
     return FAILED if placed < (len(made) if args.min is None else least) else 0
+
+
+def _say_what_is_missing(made: list[dict[str, Any]], count: int) -> None:
+    """On stderr: how many the quota left out, and each reason why others are on no host."""
+    if len(made) < count:
+        say(f"{count - len(made)} of {count} are not made: the project's quota leaves no more")
+    for reason in dict.fromkeys(row["reason"] for row in made if row["host"] is None):
+        names = [row["name"] for row in made if row["host"] is None and row["reason"] == reason]
+        say(f"{', '.join(names[:3])}{' …' * (len(names) > 3)}: {reason}")
 
 
 def _explain(client: Client, args: Namespace) -> int:

@@ -260,7 +260,8 @@ def test_a_host_without_an_agent_is_what_its_topology_says(run: Run, ask: Callab
 @pytest.mark.usefixtures("furnished")
 def test_several_at_once_and_what_the_exit_code_says(run: Run, ask: Callable[..., Any]) -> None:
     words = (*CREATE, "--hint", "group=apart")
-    assert run(*words, "--max", "3", "a").code == 3
+    done = run(*words, "--max", "3", "a")
+    assert (done.code, "a-3: no host of " in done.err) == (3, True)
     rows = {row["name"]: row["status"] for row in ask("instance", "list") if row["name"].startswith("a-")}
     assert sorted(rows.values()) == ["ERROR", "SCHEDULED", "SCHEDULED"]
     assert run("instance", "delete", *rows).code == 0
