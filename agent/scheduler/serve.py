@@ -24,6 +24,7 @@ from agent.core.address import parse_listen
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.notify import notify
 from agent.scheduler.api.app import create_app
+from agent.scheduler.api.heads import BoundedHeads
 from agent.scheduler.api.heartbeat import Heartbeats
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
@@ -123,8 +124,13 @@ def _bind(listen: str) -> socket.socket:
 def _server(settings: Settings, app: Litestar) -> _Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen, what="listen address")
+    if service.tls_key is not None and service.tls_certificate is None:
+        raise BadInput(
+            f"tls_key {service.tls_key} without tls_certificate; allowed: both, or a certificate with its key"
+        )
     config = uvicorn.Config(
         Heartbeats(app),
+        http=BoundedHeads,
         host=address,
         port=port,
         ssl_certfile=service.tls_certificate,

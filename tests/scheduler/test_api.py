@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import socket
 import subprocess
 import threading
 import time
@@ -123,6 +125,30 @@ def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> No
     answered, said = raw(service, "POST", "/v1/groups", body, **headers)
     assert answered == status
     assert word in said.decode().lower()
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 60_000 + b"\r\n\r\n", [200]),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000, [431]),
+        (b"GET /healthz HTTP/1.1\r\n" + b"X: yyyyyyyyyy\r\n" * 6_000, [431]),
+        (b"GET /" + b"z" * 70_000, [431]),
+        (b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000, [405]),
+        ((b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 500 + b"\r\n\r\n") * 300, [200] * 300),
+    ],
+    ids=["a long header", "too long a header", "too many", "too long an address", "a long body", "a pipeline"],
+)
+def test_heads_are_bounded(service: Service, sent: bytes, statuses: list[int]) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        sending = threading.Thread(target=connection.sendall, args=(sent,), daemon=True)
+        sending.start()
+        answers = b""
+        while len(found := re.findall(rb"HTTP/1.1 (\d+)", answers)) < len(statuses):
+            more = connection.recv(1 << 16)
+            assert more, answers[-300:]
+            answers += more
+    assert list(map(int, found)) == statuses
 
 
 def test_documents_of_another_version(service: Service) -> None:

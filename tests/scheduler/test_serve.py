@@ -45,3 +45,8 @@ def test_a_certificate_that_is_none(tmp_path: Path, content: str | None) -> None
         file.write_text(content)
     with pytest.raises(BadInput, match=f"^tls_certificate {file} and tls_key {file}: "):
         serve(settings(tmp_path, tls_certificate=str(file), tls_key=str(file)))
+
+
+def test_a_key_without_its_certificate(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^tls_key key\.pem without tls_certificate"):
+        serve(settings(tmp_path, tls_key="key.pem"))
