@@ -63,6 +63,7 @@ def change(
         before=before,
         uuid=before.uuid or uuid,
         detail=detail,
+        undoes=tuple(one.id for one in undoes),
         moves_pages=moves_pages,
     )
     try:
@@ -71,9 +72,9 @@ def change(
         put_back(libvirt, entry)
         journal.end(entry, Outcome.PUT_BACK, after=None)
         raise
-    journal.end(entry, Outcome.DONE, after=read_state(libvirt, name), undoes=tuple(one.id for one in undoes))
-    journal.mark(undoes, Outcome.UNDONE)
-    journal.mark(tuple(journal.entry(number) for one in undoes for number in one.undoes), Outcome.DONE)
+    after = read_state(libvirt, name)
+    _mark_undone(journal, entry, undone=True)
+    journal.end(entry, Outcome.DONE, after=after)
 
 
 def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) -> None:
@@ -103,6 +104,7 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
             say(f"{what}, and could not be put back, which the next verb tries again: {why}")
         else:
             say(f"{what}: {entry.domain} is again as it was before")
+            _mark_undone(journal, entry, undone=False)
             journal.end(entry, Outcome.PUT_BACK, after=found)
 
 
@@ -133,6 +135,17 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
         moves_pages=moved or oldest.moves_pages,
     ):
         put_back(libvirt, oldest, moved=moved)
+
+
+def _mark_undone(journal: Journal, entry: Entry, *, undone: bool) -> None:
+    """What an undo took back is undone, and what that had undone stands again; or all is marked as before the undo."""
+    if not entry.undoes:
+        return
+    kept = {one.id: one for one in journal.entries()}
+    taken = [kept[number] for number in entry.undoes if number in kept]
+    again = [kept[number] for one in taken for number in one.undoes if number in kept]
+    journal.mark(taken, Outcome.UNDONE if undone else Outcome.DONE)
+    journal.mark(again, Outcome.DONE if undone else Outcome.UNDONE)
 
 
 def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None]) -> None:

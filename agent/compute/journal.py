@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -103,6 +103,7 @@ class Journal:
         before: GuestState,
         uuid: str | None,
         detail: str = "",
+        undoes: tuple[int, ...] = (),
         moves_pages: bool = False,
     ) -> Entry:
         """Write down what is about to change; it is on disk when this returns."""
@@ -114,6 +115,7 @@ class Journal:
             uuid=uuid,
             detail=detail,
             begun_at=_now(),
+            undoes=undoes,
             before=before,
             moves_pages=moves_pages,
         )
@@ -143,13 +145,13 @@ class Journal:
         self._write(changed)
         return changed
 
-    def end(self, entry: Entry, outcome: Outcome, *, after: GuestState | None, undoes: tuple[int, ...] = ()) -> Entry:
+    def end(self, entry: Entry, outcome: Outcome, *, after: GuestState | None) -> Entry:
         """Write down how the change ended."""
-        ended = msgspec.structs.replace(entry, outcome=outcome, after=after, undoes=undoes, ended_at=_now())
+        ended = msgspec.structs.replace(entry, outcome=outcome, after=after, ended_at=_now())
         self._write(ended)
         return ended
 
-    def mark(self, entries: tuple[Entry, ...], outcome: Outcome) -> None:
+    def mark(self, entries: Iterable[Entry], outcome: Outcome) -> None:
         """Entries whose change was taken back, or stands again."""
         for entry in entries:
             self._write(msgspec.structs.replace(entry, outcome=outcome))

@@ -42,7 +42,7 @@ def read_guest(
         return ObservedGuest(name=name, pid=pid, uuid=uuid, state=state, not_checked=(why,))
     for helper in (helpers or {}).get(pid, []):
         threads = (*threads, _as_helper(read_thread(root, helper, helper)))
-    not_checked = tuple(why for thread in threads for why in thread.not_checked if why != "gone")
+    not_checked = tuple(why for thread in threads for why in thread.not_checked)
     seen = None
     if memory:
         seen = read_memory(root, pid)

@@ -17,6 +17,9 @@ from agent.core.observation import ObservedThread, Role
 from agent.inspection.cgroup import parse_cgroups
 from agent.inspection.files import Root
 
+READINGS = 3
+"""How often the threads of a process are read before one that ends meanwhile is given up."""
+
 SCHEDULERS = {0: "other", 1: "fifo", 2: "rr", 3: "batch", 5: "idle", 6: "deadline", 7: "ext"}
 """Scheduling policies by number (include/uapi/linux/sched.h)."""
 
@@ -107,16 +110,24 @@ def find_role(name: str, *, main: bool, cgroup: str | None = None) -> tuple[Role
 
 
 def read_threads(root: Root, pid: int) -> tuple[ObservedThread, ...] | None:
-    """Every thread of the process, by tid; None when there is no such process (any more)."""
-    names = root.names(f"proc/{pid}/task")
-    if names is None:
-        return None
-    tids = sorted(int(name) for name in names if name.isdecimal())
-    return tuple(read_thread(root, pid, tid) for tid in tids)
+    """Every thread of the process, by tid; None when there is no such process (any more).
+
+    When one ends while it is read, all are read again: workers come and go.  What is left after that is in
+    ``not_checked`` of the thread, as everything that could not be read.
+    """
+    for _ in range(READINGS):
+        names = root.names(f"proc/{pid}/task")
+        if names is None:
+            return None
+        tids = sorted(int(name) for name in names if name.isdecimal())
+        threads = tuple(read_thread(root, pid, tid) for tid in tids)
+        if not any(_ended(thread.tid) in thread.not_checked for thread in threads):
+            break
+    return threads
 
 
 def read_thread(root: Root, pid: int, tid: int) -> ObservedThread:
-    """One thread; what could not be read is None and said in ``not_checked``, ``gone`` when the thread ended."""
+    """One thread; what could not be read is None and said in ``not_checked``."""
     folder = f"proc/{pid}/task/{tid}"
     status = root.parsed(f"{folder}/status", parse_status)
     stat = root.parsed(f"{folder}/stat", parse_stat)
@@ -124,7 +135,7 @@ def read_thread(root: Root, pid: int, tid: int) -> ObservedThread:
     wait_ns = root.parsed(f"{folder}/schedstat", parse_schedstat)
     missing = [name for name, value in (("status", status), ("stat", stat), ("cgroup", in_cgroup)) if value is None]
     if missing and root.names(folder) is None:
-        missing = ["gone"]
+        missing = [_ended(tid)]
     elif missing:
         missing = [f"{name} of thread {tid} could not be read" for name in missing]
     name = status.name if status else ""
@@ -144,3 +155,7 @@ def read_thread(root: Root, pid: int, tid: int) -> ObservedThread:
         cgroup=cgroup,
         not_checked=tuple(missing),
     )
+
+
+def _ended(tid: int) -> str:
+    return f"thread {tid} ended while it was read"

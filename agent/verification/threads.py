@@ -10,10 +10,9 @@ from agent.verification.expectation import expect_mask, expect_scheduler, expect
 
 
 def check_threads(wanted: Placement, guest: ObservedGuest) -> tuple[ThreadCheck, ...]:
-    """One check for every thread that did not end while it was read; vCPUs first, then I/O threads, then the others."""
+    """One check for every thread; vCPUs first, then I/O threads, then the others."""
     order = [Role.VCPU, Role.IOTHREAD, *(role for role in Role if role not in (Role.VCPU, Role.IOTHREAD))]
-    threads = [thread for thread in guest.threads if "gone" not in thread.not_checked]
-    threads.sort(key=lambda thread: (order.index(thread.role), thread.number or 0, thread.tid))
+    threads = sorted(guest.threads, key=lambda thread: (order.index(thread.role), thread.number or 0, thread.tid))
     return tuple(_check_thread(wanted, guest, thread) for thread in threads)
 
 

@@ -1,10 +1,8 @@
-"""The verbs that change a host, as their user calls them: output, exit codes, and what a kill leaves."""
+"""The verbs that change a host, as their user calls them: output and exit codes."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import msgspec
 import pytest
 
 from agent.compute.driver import Driver
-from agent.compute.journal import Journal, Outcome
 from agent.core.codec import encode
 from agent.core.policy import CpuPolicy
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
@@ -217,33 +214,3 @@ def test_pin_a_stopped_foreign_domain_and_unpin_it(
         assert "vcpupin" in libvirt.xml(name, config=True)
         assert cellwright("unpin", name).stdout == f"{name} is unpinned, as before pin\n"
         assert libvirt.xml(name, config=True) == before
-
-
-@pytest.mark.parametrize("delay_s", [0.25, 0.4, 0.55, 0.8])
-def test_kill_9_leaves_before_or_after_and_the_journal_says_which(
-    cellwright: Callable[..., "subprocess.CompletedProcess[str]"],
-    name: str,
-    tmp_path: Path,
-    delay_s: float,
-    libvirt_uri: str,
-) -> None:
-    argv = [*COMMAND, "create", *CREATE, "--state-dir", str(tmp_path)]
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert process.stdin is not None
-    process.stdin.write(request(name).encode())
-    process.stdin.close()
-    time.sleep(delay_s)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    # libvirtd finishes the call that it was in; the next verb that changes anything puts the guest back
-    next_verb = cellwright("repair", name)
-    entries = [entry for entry in Journal(tmp_path / "journal").entries() if entry.domain == name]
-    there = name in virsh("list", "--all", "--name").split()
-    if not entries:
-        assert not there
-    elif entries[0].outcome is Outcome.DONE:
-        assert virsh("domstate", name).strip() == "running"
-    else:
-        assert entries[0].outcome is Outcome.PUT_BACK
-        assert "was interrupted" in next_verb.stderr
-        assert not there

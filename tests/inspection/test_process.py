@@ -70,20 +70,27 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, lost: str, said: str) -> No
     assert any(said in why for why in guest.not_checked)
 
 
-def test_a_thread_that_ended_meanwhile_is_gone_and_no_gap(tmp_path: Path) -> None:
-    files = qemu()
-    write(tmp_path, files)
+@pytest.mark.parametrize(
+    ("listings", "said"), [(1, ()), (2, ()), (99, ("thread 4999 ended while it was read",))], ids=["1", "2", "always"]
+)
+def test_threads_are_read_again_when_one_ended_meanwhile_and_what_ends_always_is_said(
+    tmp_path: Path, listings: int, said: tuple[str, ...]
+) -> None:
+    write(tmp_path, qemu())
 
     class Racing(Root):
-        """Lists a thread that ends before its files are read."""
+        """Lists, so many times, a thread that ends before its files are read."""
+
+        listed = 0
 
         def names(self, path: str) -> list[str] | None:
             found = super().names(path)
-            return [*found, "4999"] if found and path.endswith("/task") else found
+            self.listed += path.endswith("/task")
+            return [*found, "4999"] if found and path.endswith("/task") and self.listed <= listings else found
 
     guest = read_guest(Racing(str(tmp_path)), "db", PID)
-    assert guest.threads[-1].not_checked == ("gone",)
-    assert guest.not_checked == ()
+    assert guest.not_checked == said
+    assert (4999 in {thread.tid for thread in guest.threads}) == bool(said)
 
 
 @pytest.mark.parametrize(("pid", "said"), [(None, "not known"), (77, "process 77 is gone")])

@@ -136,13 +136,6 @@ def test_a_thread_that_could_not_be_read_is_not_good() -> None:
     assert (verdict.ok, verdict.proven, verdict.threads[0].ok) == (True, False, None)
 
 
-def test_a_thread_that_ended_meanwhile_is_left_out() -> None:
-    guest = with_thread(observed(), 4003, not_checked=("gone",), allowed=None)
-    verdict = verdict_of(guest)
-    assert 4003 not in {check.tid for check in verdict.threads}
-    assert verdict.proven
-
-
 def test_a_guest_that_has_no_vcpu_threads_yet_is_not_proven_and_not_wrong() -> None:
     guest = observed()
     starting = msgspec.structs.replace(guest, threads=tuple(one for one in guest.threads if one.role is not Role.VCPU))
