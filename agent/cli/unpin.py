@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from agent.cli.connect import add_connect_options, changing
+
+if TYPE_CHECKING:
+    from agent.compute.driver import Driver
+    from agent.compute.journal import Journal
+    from agent.core.cpuset import CpuSet
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -24,19 +30,27 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Unpin the domain."""
-    from agent.compute.unpin import apply_unpin, pin_entries
+    from agent.compute.unpin import apply_unpin
     from agent.inspection.host import read_host
 
+    online = read_host().online
     with changing(args) as (libvirt, journal):
         libvirt.domain(args.domain)
         if args.dry_run:
-            from agent.cli.undo import render_undo
-
-            entries = pin_entries(libvirt, journal, args.domain)
-            print(
-                render_undo(libvirt, entries) if entries else f"{args.domain}: our pins would be taken out of its XML"
-            )
+            sys.stdout.write(render(libvirt, journal, args.domain, online))
             return 0
-        how = apply_unpin(libvirt, journal, args.domain, online=read_host().online, force=args.force)
+        how = apply_unpin(libvirt, journal, args.domain, online=online, force=args.force)
     sys.stdout.write(f"{args.domain} is unpinned, {how}\n")
     return 0
+
+
+def render(libvirt: Driver, journal: Journal, name: str, online: CpuSet) -> str:
+    """What unpinning would change."""
+    from agent.cli.difference import render_difference
+    from agent.cli.undo import render_undo
+    from agent.compute.unpin import pin_entries, plan_unpin
+
+    if entries := pin_entries(libvirt, journal, name):
+        return render_undo(libvirt, entries) + "\n"
+    plan = plan_unpin(libvirt, name, online=online)
+    return render_difference(name, plan.before.config, plan.config, plan.changes())

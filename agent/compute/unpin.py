@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agent.compute.change import PIN_VERBS, change, undo, undoable
 from agent.compute.driver import Driver
-from agent.compute.guest_state import Masks, apply_masks, read_state
+from agent.compute.guest_state import GuestState, Masks, apply_masks, read_state
 from agent.compute.journal import Entry, Journal
+from agent.compute.masks import MaskChange, mask_changes
 from agent.compute.settle import settle_threads
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.domain.metadata import NAMESPACE
-from agent.domain.parse import parse_domain
+from agent.domain.parse import parse_domain, parse_intent
 from agent.domain.render import strip_domain
+
+
+class Unpinning(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a domain that is unpinned by its metadata alone; ``config`` None: nothing of ours is in it."""
+
+    before: GuestState
+    config: str | None
+    masks: Masks
+
+    def changes(self) -> tuple[MaskChange, ...]:
+        """The running guest's threads whose masks will differ."""
+        return mask_changes(self.before.masks, self.masks) if self.before.running else ()
 
 
 def pin_entries(libvirt: Driver, journal: Journal, name: str) -> tuple[Entry, ...]:
@@ -23,34 +38,45 @@ def pin_entries(libvirt: Driver, journal: Journal, name: str) -> tuple[Entry, ..
     return tuple(kept)
 
 
+def plan_unpin(libvirt: Driver, name: str, *, online: CpuSet) -> Unpinning:
+    """The domain without anything of ours, as its metadata remembers it; BadInput when nothing of ours is in it.
+
+    Running threads may then use every pCPU that this configuration allows them.
+    """
+    before = read_state(libvirt, name)
+    source = f"domain {name}"
+    config = before.config
+    if config is not None and parse_intent(config, source=source) is not None:
+        config = strip_domain(config, source=source)
+    elif before.metadata is None:
+        raise BadInput(f"domain {name}: nothing of ours is in it, and the journal has no pin of it")
+    bare = None if config is None else parse_domain(config, source=source)
+    anywhere = (bare.emulator if bare is not None else CpuSet()) or online
+    pins = {vcpu: cpus for cell in (bare.cells if bare else ()) for vcpu, cpus in cell.pins.items()}
+    masks = Masks(
+        vcpus={vcpu: pins.get(vcpu) or anywhere for vcpu in before.masks.vcpus},
+        emulator=anywhere,
+        iothreads=dict.fromkeys(before.masks.iothreads, anywhere),
+    )
+    return Unpinning(before=before, config=None if config == before.config else config, masks=masks)
+
+
 def apply_unpin(libvirt: Driver, journal: Journal, name: str, *, online: CpuSet, force: bool = False) -> str:
     """Unpin the domain; says how it was done.
 
     With a journal the configuration, byte for byte, and every mask are those from before the first pin.  Without one,
-    or for a guest that we created, the configuration is what our metadata remembers of it, and running threads may use
-    every pCPU that this configuration allows them.
+    or for a guest that we created, they are those of ``plan_unpin``.
     """
     entries = pin_entries(libvirt, journal, name)
     if entries:
         undo(libvirt, journal, entries, verb="unpin", force=force)
         return "as before " + entries[0].verb
-    before = read_state(libvirt, name)
-    if before.config is None and before.metadata is None:
-        raise BadInput(f"domain {name}: nothing of ours is in it, and the journal has no pin of it")
-    config = None if before.config is None else strip_domain(before.config, source=f"domain {name}")
-    bare = parse_domain(config, source=f"domain {name}") if config is not None else None
-    anywhere = (bare.emulator if bare is not None else CpuSet()) or online
-    pins = {vcpu: cpus for cell in (bare.cells if bare else ()) for vcpu, cpus in cell.pins.items()}
-    wanted = Masks(
-        vcpus={vcpu: pins.get(vcpu) or anywhere for vcpu in before.masks.vcpus},
-        emulator=anywhere,
-        iothreads=dict.fromkeys(before.masks.iothreads, anywhere),
-    )
+    plan = plan_unpin(libvirt, name, online=online)
     with change(libvirt, journal, verb="unpin", name=name):
-        if config is not None:
-            libvirt.define(config, name=name)
-        if before.running:
-            apply_masks(libvirt, name, wanted=wanted, now=before.masks)
+        if plan.config is not None:
+            libvirt.define(plan.config, name=name)
+        if plan.before.running:
+            apply_masks(libvirt, name, wanted=plan.masks, now=plan.before.masks)
             libvirt.set_metadata(name, NAMESPACE, None, live=True, config=False)
-            settle_threads(libvirt, name, helpers=anywhere)
+            settle_threads(libvirt, name, helpers=plan.masks.emulator)
     return "as its own XML says"

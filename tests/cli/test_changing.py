@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.cli.unpin import render as render_unpin
 from agent.compute.driver import Driver
+from agent.compute.journal import Journal
 from agent.core.codec import encode
 from agent.core.policy import CpuPolicy
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
@@ -202,7 +204,7 @@ def test_xml_that_libvirt_refuses_is_passed_on_with_the_element(
 
 
 def test_pin_a_stopped_foreign_domain_and_unpin_it(
-    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str, libvirt_uri: str
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str, tmp_path: Path, libvirt_uri: str
 ) -> None:
     with Driver(libvirt_uri) as libvirt:
         libvirt.define(tiny_xml(name), name=name)
@@ -212,5 +214,8 @@ def test_pin_a_stopped_foreign_domain_and_unpin_it(
         assert libvirt.xml(name, config=True) == before
         assert cellwright("pin", name, "--request", "-", stdin=request(name)).returncode == 0
         assert "vcpupin" in libvirt.xml(name, config=True)
+        for folder in ("journal", "lost"):  # by what the journal has, and by what the metadata remembers
+            shown = render_unpin(libvirt, Journal(tmp_path / folder), name, HOST.online)
+            assert "-    <vcpupin vcpu=" in shown, folder
         assert cellwright("unpin", name).stdout == f"{name} is unpinned, as before pin\n"
         assert libvirt.xml(name, config=True) == before

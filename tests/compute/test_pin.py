@@ -88,6 +88,20 @@ def test_unpin_without_a_journal_goes_by_what_the_metadata_remembers(
     assert "vcpupin" not in (after.config or "")
 
 
+def test_a_live_pin_is_unpinned_without_a_journal_and_the_configuration_stays(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str], tmp_path: Path
+) -> None:
+    name = foreign("live")
+    before = read_state(libvirt, name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, config=False))
+    other = Journal(tmp_path / "other")
+    with other.lock():
+        apply_unpin(libvirt, other, name, online=HOST.online)
+        assert read_state(libvirt, name) == before
+        with pytest.raises(BadInput, match="nothing of ours is in it"):
+            apply_unpin(libvirt, other, name, online=HOST.online)
+
+
 def test_threads_that_pin_calls_forget_follow_the_emulator(
     libvirt: Driver, journal: Journal, foreign: Callable[..., str]
 ) -> None:
