@@ -19,6 +19,7 @@ from agent.cli.connect import add_connect_options, changing, say
 
 if TYPE_CHECKING:
     from agent.compute.move_pages import Moved
+    from agent.core.placement import Placement
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -72,12 +73,25 @@ def run(args: Namespace) -> int:
         )
         if args.dry_run:
             sys.stdout.write(render_difference(args.domain, plan.before.config, plan.config, plan.changes()))
+            sys.stdout.write(render_moves(intent.placement, answer, rate))
             return 0
         apply_migration(libvirt, journal, plan, intent.placement, mib_per_s=rate, progress=show)
     print_answer(answer, args.format, verb="is placed on")
     if answer.cache_shares or answer.bandwidth_shares:
         say("its parts of caches and bandwidth move when it is started again: libvirt sets them at the start alone")
     return 0
+
+
+def render_moves(old: Placement, new: Placement, mib_per_s: int) -> str:
+    """Whose memory would move where."""
+    from agent.core.units import format_kib
+
+    return "".join(
+        f"  guest cell {was.guest_cell}: its memory, {format_kib(was.memory_kib)} at most, would move from cell"
+        f" {was.host_cell} to {then.host_cell}, {mib_per_s} MiB a second at most\n"
+        for was, then in zip(old.cells, new.cells, strict=True)
+        if was.host_cell != then.host_cell
+    )
 
 
 def check_rate(mib_per_s: int) -> int:

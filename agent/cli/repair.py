@@ -6,8 +6,9 @@ where the kernel can make them.  Reading pages walks the page tables of QEMU (se
 
 Without a name, every running guest is looked at.  Foreign guests are never touched.  What cannot be repaired, or must
 not (a pCPU that is offline, a slice that holds other guests), is left alone, and the reason is said.  `cellwright undo`
-takes a repair back.  Exit codes: 0 nothing had drifted or everything is repaired, 4 something is left (with --dry-run:
-had drifted), 1 a named guest is not running, 2 there is none of that name, 5 libvirt is not reachable.
+takes a repair back, but for pages that were on a cell which the guest may not use: the kernel takes none there.
+Exit codes: 0 nothing had drifted or everything is repaired, 4 something is left (with --dry-run: had drifted), 1 a
+named guest is not running, 2 there is none of that name, 5 libvirt is not reachable.
 
 With --irqs it moves interrupts off the pCPUs that guests own instead, until `cellwright undo` or the next boot; 4 then
 says that some interrupt cannot be moved.  The agent does the same all the time with [agent] irq_steering = true.

@@ -10,7 +10,6 @@ libvirt-python's own signatures are wrong for the pin calls: masks are tuples of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +18,7 @@ import libvirt
 
 from agent.compute.domains import Domain, Lifecycle, NoSuchDomain, Refused, RefusedXml, State
 from agent.compute.process import read_pid
+from agent.compute.refusals import find_element, with_hint
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, Unreachable
 
@@ -54,16 +54,6 @@ _EVENTS = {
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: "pmsuspended",
     libvirt.VIR_DOMAIN_EVENT_CRASHED: "crashed",
 }
-
-_HINTS = {
-    "Cannot set scheduler parameters": "the kernel gives the guest's cgroup no real-time budget, as with cgroup version"
-    " 1 and CONFIG_RT_GROUP_SCHED; with cgroup version 2, or without that option, it does",
-    "cannot limit locked memory": "libvirtd may not raise that limit (CAP_SYS_RESOURCE), as in a container; real-time"
-    " vCPUs and hw:locked_memory need it",
-    "Resource control is not supported": "cw:cachetune and cw:memorytune (<cachetune>, <memorytune>) need a CPU with"
-    " Intel RDT or AMD QoS, and resctrl mounted before libvirtd starts: mount -t resctrl resctrl /sys/fs/resctrl",
-}
-"""What some of libvirt's messages mean for a placement."""
 
 _GONE = {
     libvirt.VIR_ERR_NO_CONNECT,
@@ -209,7 +199,7 @@ class Driver:
             if why.code == libvirt.VIR_ERR_INVALID_ARG and "unsupported flags" in str(why):
                 self._ask(lambda conn: conn.defineXML(xml), "define")  # test:///default has no schema check
             elif why.code in _XML_REFUSED:
-                raise RefusedXml(name, str(why), _element(str(why))) from why
+                raise RefusedXml(name, str(why), find_element(str(why))) from why
             else:
                 raise Refused(f"domain {name}: define: {why}") from why
 
@@ -413,11 +403,6 @@ class _CallFailed(Refused):
         self.code = why.get_error_code()
 
 
-def with_hint(message: str) -> str:
-    """A message of libvirt, and what it means for a placement where we know."""
-    return message + next((f"; {hint}" for said, hint in _HINTS.items() if said in message), "")
-
-
 def _xml_of(handle: Any) -> str | None:
     """What a handle's domain is; None when it went away."""
     try:
@@ -430,20 +415,6 @@ def _xml_of(handle: Any) -> str | None:
 
 def _text(why: libvirt.libvirtError) -> str:
     return " ".join(str(why).split())
-
-
-def _element(message: str) -> str | None:
-    """The XML element that a message of libvirt or of its schema check names."""
-    patterns = (
-        r"extra content: ([\w:-]+)",
-        r"[Ee]xtra element ([\w:-]+)",
-        r"[Ee]lement '?<?([\w:-]+)",
-        r"machine (type) '",
-        r"(cachetune|memorytune) is only supported",
-        r"<([\w:-]+)[ />]",
-    )
-    found = (re.search(pattern, message) for pattern in patterns)
-    return next((match.group(1) for match in found if match), None)
 
 
 def _version(number: int) -> str:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.placement import (
-    REALTIME,
-    BandwidthShare,
-    CacheShare,
-    CpuTopology,
-    CpuTune,
-    PlacedCell,
-    PlacedDevice,
-    Placement,
-    Schedule,
-    Schedules,
-)
+from agent.core.placement import CpuTopology, PlacedCell, PlacedDevice, Placement
 from agent.core.policy import CpuPolicy, MemPolicy
 from agent.domain.document import Element, parse_xml
 from agent.domain.metadata import Intent, read_intent
@@ -35,6 +24,7 @@ from agent.domain.scalars import (
     pci_of,
     vcpu_count,
 )
+from agent.domain.tuning import parse_bandwidth_shares, parse_cache_shares, parse_schedules, parse_tune
 
 if TYPE_CHECKING:  # a topology is only handed in
     from agent.core.topology import HostTopology
@@ -79,7 +69,7 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
         number = parse_count(pin.get("iothread"), f"{source}: <iothreadpin>", most=MOST_THREADS)
         iothreads[number] = parse_cpus(pin.get("cpuset"), f"{source}: <iothreadpin>")
     cells = _cells(root, vcpus, anywhere, host, source)
-    realtime, schedules = _schedules(root, vcpus, iothreads, source)
+    realtime, schedules = parse_schedules(root, vcpus, iothreads, source)
     return Placement(
         host="",
         name=root.findtext("name") or "",
@@ -91,15 +81,10 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
         realtime=realtime,
         mempolicy=_mempolicy(root, source) if cells else None,
         cpu_topology=_topology(root, vcpus, source),
-        tune=CpuTune(
-            *(
-                None if (text := root.findtext(f"cputune/{tag}")) is None else _signed(text, f"{source}: <{tag}>")
-                for tag in ("shares", "period", "quota")
-            )
-        ),
+        tune=parse_tune(root, source),
         schedules=schedules,
-        cache_shares=_cache_shares(root, source),
-        bandwidth_shares=_bandwidth_shares(root, source),
+        cache_shares=parse_cache_shares(root, source),
+        bandwidth_shares=parse_bandwidth_shares(root, source),
         locked=root.find("memoryBacking/locked") is not None,
         devices=_devices(root, host, source),
     )
@@ -242,65 +227,6 @@ def _topology(root: Element, vcpus: int, source: str) -> CpuTopology:
     return CpuTopology(size["sockets"] * size["dies"], size["clusters"] * size["cores"], size["threads"])
 
 
-def _schedules(root: Element, vcpus: int, iothreads: Iterable[int], source: str) -> tuple[CpuSet, Schedules]:
-    """The vCPUs under fifo or rr, and how every thread that has an element is scheduled."""
-    by_vcpu = _by_number(root, "vcpusched", "vcpus", CpuSet(range(vcpus)), source)
-    by_iothread = _by_number(root, "iothreadsched", "iothreads", CpuSet(iothreads), source)
-    emulator = [_schedule(node, source) for node in root.iterfind("cputune/emulatorsched")]
-    realtime = CpuSet(vcpu for vcpu, schedule in by_vcpu.items() if schedule.priority)
-    other = {vcpu: schedule for vcpu, schedule in by_vcpu.items() if schedule != REALTIME}
-    return realtime, Schedules(other, by_iothread, next(iter(emulator), None))
-
-
-def _by_number(root: Element, tag: str, threads: str, everyone: CpuSet, source: str) -> dict[int, Schedule]:
-    """The schedule of each vCPU or I/O thread that the guest has; an element without numbers means all of them."""
-    found: dict[int, Schedule] = {}
-    for node in root.iterfind(f"cputune/{tag}"):
-        schedule, listed = _schedule(node, source), node.get(threads)
-        numbers = everyone if listed is None else parse_cpus(listed, f"{source}: <{tag}>") & everyone
-        if schedule is not None:
-            found |= dict.fromkeys(numbers, schedule)
-    return dict(sorted(found.items()))
-
-
-def _schedule(node: Element, source: str) -> Schedule | None:
-    kind = node.get("scheduler")
-    if kind not in ("fifo", "rr", "batch", "idle"):
-        return None
-    text = node.get("priority", "0") if kind in ("fifo", "rr") else "0"
-    priority = parse_count(text, f"{source}: <{node.tag}>", most=99)
-    return msgspec.convert({"scheduler": kind, "priority": priority}, Schedule)
-
-
-def _cache_shares(root: Element, source: str) -> tuple[CacheShare, ...]:
-    return tuple(
-        msgspec.convert(
-            {
-                "vcpus": parse_cpus(part.get("vcpus"), f"{source}: <cachetune>"),
-                "cache": parse_count(cache.get("id"), f"{source}: <cache>"),
-                "size_kib": parse_memory_kib(cache.get("size"), cache.get("unit"), f"{source}: <cache>"),
-                "level": parse_count(cache.get("level"), f"{source}: <cache>"),
-                "type": cache.get("type", "both"),
-            },
-            CacheShare,
-        )
-        for part in root.iterfind("cputune/cachetune")
-        for cache in part.iterfind("cache")
-    )
-
-
-def _bandwidth_shares(root: Element, source: str) -> tuple[BandwidthShare, ...]:
-    return tuple(
-        BandwidthShare(
-            parse_cpus(part.get("vcpus"), f"{source}: <memorytune>"),
-            parse_count(node.get("id"), f"{source}: <memorytune>"),
-            parse_count(node.get("bandwidth"), f"{source}: <memorytune>"),
-        )
-        for part in root.iterfind("cputune/memorytune")
-        for node in part.iterfind("node")
-    )
-
-
 def _devices(root: Element, host: HostTopology | None, source: str) -> tuple[PlacedDevice, ...]:
     known = {device.pci: cell.id for cell in (host.cells if host else ()) for device in cell.devices if device.pci}
     found = []
@@ -311,12 +237,6 @@ def _devices(root: Element, host: HostTopology | None, source: str) -> tuple[Pla
             pci = f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
             found.append(PlacedDevice(pci, known.get(pci)))
     return tuple(found)
-
-
-def _signed(text: str, where: str) -> int:
-    """``<quota>`` is -1 for "no limit"."""
-    body = text.strip()
-    return -parse_count(body[1:], where) if body.startswith("-") else parse_count(body, where)
 
 
 def _pinning(placement: Placement, iothreads: Mapping[int, CpuSet]) -> tuple[object, ...]:

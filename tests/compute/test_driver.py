@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.compute.domains import NoSuchDomain, Refused, RefusedXml, State
-from agent.compute.driver import Driver, with_hint
+from agent.compute.driver import Driver
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, Unreachable
 from tests.compute.guests import name_of, remove, tiny_xml, virsh
@@ -106,22 +106,6 @@ def test_shares_of_caches_are_refused_for_a_guest_that_is_emulated(libvirt: Driv
     assert caught.value.element == "cachetune"
 
 
-@pytest.mark.parametrize(
-    ("said", "hint"),
-    [
-        ("unsupported configuration: Resource control is not supported on this host", "resctrl mounted before"),
-        ("Cannot set scheduler parameters for pid 7: Operation not permitted", "no real-time budget"),
-        ("cannot limit locked memory to 67108864: Operation not permitted", "CAP_SYS_RESOURCE"),
-        ("internal error: something else", ""),
-    ],
-)
-def test_what_a_message_of_libvirt_means_is_said_behind_it(said: str, hint: str) -> None:
-    text = with_hint(said)
-    assert text.startswith(said)
-    assert hint in text
-    assert bool(hint) is (text != said)
-
-
 @pytest.mark.parametrize("libvirt", ["qemu:///system"], indirect=True)
 def test_a_restarted_daemon_is_connected_to_again(libvirt: Driver) -> None:
     """Cutting our connection is what a restarted libvirtd does to us."""
@@ -154,7 +138,7 @@ def test_nobody_answering_says_how_to_start_it() -> None:
 
 def test_libvirt_prints_nothing_of_its_own_on_stderr(libvirt_uri: str) -> None:
     code = f"""
-from agent.compute.driver import Driver, with_hint
+from agent.compute.driver import Driver
 from agent.core.errors import CellwrightError
 try:
     Driver({libvirt_uri!r}).xml("no-such-guest")

@@ -27,6 +27,7 @@ def test_threads_and_pages_move_to_the_other_cell_and_back(lab: Machine) -> None
         pins = guest.read_vcpus()
         shown = lab.run("cellwright", "migrate-cells", guest.name, "--to", str(new), "--dry-run").stdout
         assert "vcpu 0" in shown
+        assert f"its memory, 128 MiB at most, would move from cell {old} to {new}" in shown
         assert (guest.read_vcpus(), guest.read_cells().keys()) == (pins, before.keys())
         lab.run("cellwright", "migrate-cells", guest.name, "--to", str(new))
         for cpus in guest.read_vcpus().values():
