@@ -2,15 +2,17 @@
 
 Times are CPU times, children included, so that a busy machine does not decide.
 
-1. Summing: a generated numa_maps of many areas, by perl, by numastat and by ours, each as a whole process; and ours
-   inside one.  numastat reads nothing but /proc, so the file is mounted over a process's own (as root, in a mount
-   namespace that ends with numastat).
+1. Summing: a generated numa_maps, by perl, by numastat and by ours, each as a whole process, and ours inside one, as
+   the agent has it; once as large as the kernel lets a process have it (vm.max_map_count), once six times that.  perl
+   sums every key, and so do ours; numastat sums pages by cell alone, and so do ours for the comparison with it.
+   numastat reads nothing but /proc, so the file is mounted over a process's own (as root, in a mount namespace that
+   ends with numastat).
 2. Live processes with few and with very many areas: `numastat -p PID` against reading and summing its numa_maps, whole
    processes both; what of that is the kernel's page-table walk, and what is the start of a program that has nothing to
    read; and the rest by megabyte.
 3. --quick: masks, cgroups and scheduling of the threads of a live process.
 
-    python benchmarks/verify.py [--areas 200000] [--rounds 5]
+    python benchmarks/verify.py [--areas N …] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ printf "%-18s %14u (%8.2f GB)\n", $_, $sum{$_}, $sum{$_} * 4096 / 1024 ** 3 fore
 
 OURS = """
 import sys
-from agent.inspection.numa_maps import sum_numa_maps
-print(sum_numa_maps(open(sys.argv[1], "rb").read()))
+from agent.inspection import numa_maps
+print(getattr(numa_maps, sys.argv[2])(open(sys.argv[1], "rb").read()))
 """
 
 LIVE = """
@@ -72,15 +74,16 @@ MOUNTED = 'mount --bind "$1" "/proc/$2/numa_maps" && exec numastat -p "$2"'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--areas", type=int, default=400_000)
+    parser.add_argument("--areas", type=int, nargs="+", default=[65_000, 400_000])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cells = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
-    with tempfile.NamedTemporaryFile(suffix=".numa_maps") as file:
-        data = generate(options.areas, cells)
-        file.write(data)
-        file.flush()
-        summing(data, file.name, options.rounds)
+    for areas in options.areas:
+        with tempfile.NamedTemporaryFile(suffix=".numa_maps") as file:
+            data = generate(areas, cells)
+            file.write(data)
+            file.flush()
+            summing(data, file.name, options.rounds)
     most = int(Path("/proc/sys/vm/max_map_count").read_text()) - 2000
     live(3000, 256, options.rounds)
     live(min(60_000, most), 16, options.rounds)
@@ -118,22 +121,26 @@ def generate(areas: int, cells: int) -> bytes:
 def summing(data: bytes, path: str, rounds: int) -> None:
     megabytes = len(data) / 1e6
     jobs: dict[str, Callable[[], object]] = {
-        "ours, in one process": lambda: sum_numa_maps(data),
-        "ours, pages by cell alone": lambda: sum_pages(data),
-        "ours, whole process": lambda: run(sys.executable, "-c", OURS, path),
-        "perl, whole process": lambda: run("perl", "-e", PERL, path),
+        "every key: ours": lambda: run(*ours("sum_numa_maps", path)),
+        "every key: perl": lambda: run("perl", "-e", PERL, path),
+        "every key: ours, inside": lambda: sum_numa_maps(data),
+        "pages by cell: ours": lambda: run(*ours("sum_pages", path)),
+        "pages by cell: ours, inside": lambda: sum_pages(data),
     }
     if shutil.which("numastat") and shutil.which("unshare") and os.geteuid() == 0:
         pid = str(os.getpid())
-        jobs["numastat -p, whole process"] = lambda: run("unshare", "-m", "sh", "-c", MOUNTED, "sh", path, pid)
+        jobs["pages by cell: numastat -p"] = lambda: run("unshare", "-m", "sh", "-c", MOUNTED, "sh", path, pid)
     times = dict(zip(jobs, interleaved(rounds, *jobs.values()), strict=True))
     print(f"summing a numa_maps of {megabytes:.1f} MB, {len(data.splitlines())} areas (median of {rounds})")
     for what, taken in times.items():
-        print(f"  {what:<28} {megabytes / taken:8.1f} MB/s")
-    ours = times["ours, whole process"]
-    for peer in ("perl, whole process", "numastat -p, whole process"):
-        if peer in times:
-            print(f"  {peer.partition(',')[0]} / ours, whole processes: {times[peer] / ours:.2f}")
+        peer = times.get("every key: perl" if what.startswith("every") else "pages by cell: numastat -p")
+        ratio = f"   peer / this {peer / taken:.2f}" if peer and "ours" in what else ""
+        print(f"  {what:<28} {megabytes / taken:8.1f} MB/s{ratio}")
+
+
+def ours(function: str, path: str) -> tuple[str, ...]:
+    """A process that does nothing else."""
+    return sys.executable, "-c", OURS, path, function
 
 
 def live(areas: int, kib: int, rounds: int) -> None:
@@ -149,10 +156,10 @@ def live(areas: int, kib: int, rounds: int) -> None:
         pid = str(process.pid)
         maps = f"/proc/{pid}/numa_maps"
         data = Path(maps).read_bytes()
-        ours, empty, sums, pages, kernel, numastat, started, quick = interleaved(
+        whole, empty, sums, pages, kernel, numastat, started, quick = interleaved(
             rounds,
-            lambda: run(sys.executable, "-c", OURS, maps),
-            lambda: run(sys.executable, "-c", OURS, os.devnull),
+            lambda: run(*ours("sum_pages", maps)),
+            lambda: run(*ours("sum_pages", os.devnull)),
             lambda: sum_numa_maps(data),
             lambda: sum_pages(data),
             lambda: Path(maps).read_bytes(),
@@ -165,9 +172,9 @@ def live(areas: int, kib: int, rounds: int) -> None:
     theirs = max(numastat - started - kernel, 1e-9)
     print(f"a live process of {len(data.splitlines())} areas, {megabytes:.2f} MB of numa_maps (median of {rounds})")
     print(f"  the kernel, making it       {kernel * 1e3:8.1f} ms")
-    print(f"  ours, whole process         {ours * 1e3:8.1f} ms, of which starting {empty * 1e3:.1f} ms")
+    print(f"  ours, whole process         {whole * 1e3:8.1f} ms, of which starting {empty * 1e3:.1f} ms")
     print(f"  numastat -p, whole process  {numastat * 1e3:8.1f} ms, of which starting {started * 1e3:.1f} ms")
-    print(f"  numastat / ours             {numastat / ours:8.2f}")
+    print(f"  numastat / ours             {numastat / whole:8.2f}")
     inside = kernel + pages
     print(f"  ours inside the agent       {inside * 1e3:8.1f} ms, numastat / this {numastat / inside:.2f}")
     rates = [f"{what} {megabytes / spent:.0f}" for what, spent in (("ours", sums), ("pages by cell alone", pages))]

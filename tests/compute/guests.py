@@ -33,4 +33,4 @@ def virsh(*words: str, check: bool = True, stdin: str = "") -> str:
 def remove(name: str) -> None:
     """Take the guest away whatever state it is in."""
     virsh("destroy", name, check=False)
-    virsh("undefine", "--nvram", name, check=False)
+    virsh("undefine", "--nvram", "--managed-save", name, check=False)

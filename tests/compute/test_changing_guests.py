@@ -1,6 +1,11 @@
 """Guests that change while they are read, and guests that would come back differently: said, and never called good."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,28 +14,9 @@ from agent.compute.prove import NotRunning, verify_host
 from agent.compute.start import check_started
 from agent.core.errors import CellwrightError
 from agent.domain.render import render_domain
-from tests.compute.guests import URI, remove, virsh
+from tests.compute.changing import Changing
+from tests.compute.guests import remove, virsh
 from tests.compute.placements import FIRST, SECOND, dedicated
-
-
-class Changing(Driver):
-    """A libvirt under which something happens to the guest right before one of our calls is answered."""
-
-    def __init__(self, moment: str, happens: Callable[[], object]) -> None:
-        super().__init__(URI)
-        self.moment, self.happens = moment, happens
-
-    def _meanwhile(self, call: str) -> None:
-        if call == self.moment:
-            self.moment = ""
-            self.happens()
-
-    def xml(self, name: str, *, config: bool = False) -> str:
-        self._meanwhile("config" if config else "xml")
-        found = super().xml(name, config=config)
-        if config:  # the last call before /proc is read
-            self._meanwhile("processes")
-        return found
 
 
 @pytest.fixture
@@ -43,23 +29,44 @@ def guest(libvirt: Driver, names: Callable[[str], str]) -> str:
     return name
 
 
+def stop(name: str) -> None:
+    virsh("destroy", name)
+
+
+def save(name: str) -> None:
+    """QEMU migrates the guest to a file, and ends."""
+    virsh("managedsave", name)
+
+
+def crash(name: str) -> None:
+    """QEMU ends by itself, and libvirt has seen it."""
+    os.kill(int(Path(f"/run/libvirt/qemu/{name}.pid").read_text()), signal.SIGSEGV)
+    until = time.monotonic() + 30
+    while virsh("domstate", name).strip() == "running":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
-    ("moment", "leaves_nothing", "said"),
+    ("moment", "leave", "said"),
     [
-        ("xml", True, "it ended while it was read"),  # as when it migrates away
-        ("config", True, "it ended while it was read"),
-        ("xml", False, "is gone"),  # it stays defined: crashed, or stopped
-        ("processes", False, "is gone"),
+        ("xml", remove, "it ended while it was read"),
+        ("config", remove, "it ended while it was read"),
+        ("xml", stop, "is gone"),  # it stays defined
+        ("processes", stop, "is gone"),
+        ("processes", crash, "is gone"),
+        ("processes", save, "is gone"),
     ],
 )
 def test_a_guest_that_goes_away_while_it_is_read_is_never_proven(
-    guest: str, moment: str, leaves_nothing: bool, said: str
+    guest: str, moment: str, leave: Callable[[str], Any], said: str
 ) -> None:
-    with Changing(moment, lambda: remove(guest) if leaves_nothing else virsh("destroy", guest)) as changing:
+    with Changing(moment, lambda: leave(guest)) as changing:
         verdict = verify_host(changing, names=[guest])
     assert not verdict.proven
     gaps = [*verdict.not_checked, *(gap for one in verdict.guests for gap in one.not_checked)]
     assert any(said in gap for gap in gaps), gaps
+    assert not any(one.proven for one in verdict.guests)
 
 
 @pytest.mark.parametrize("moment", ["xml", "processes"])
