@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -35,11 +36,11 @@ def check_pins(guest: Guest) -> list[int]:
     return cpus
 
 
-def check_memory(guest: Guest, lab: Machine) -> None:
+def check_memory(guest: Guest, lab: Machine, *, mode: str = "bind") -> None:
     """All memory of each guest cell is on its host cell, bound to it, and its vCPUs belong to that cell."""
     cells = [cell["host_cell"] for cell in guest.placement["cells"]]
     memory = guest.read_memory()
-    assert {policy: set(pages) for policy, pages in memory.items()} == {f"bind:{cell}": {cell} for cell in cells}
+    assert {policy: set(pages) for policy, pages in memory.items()} == {f"{mode}:{cell}": {cell} for cell in cells}
     for cell in guest.placement["cells"]:
         for pin in cell["pins"].values():
             assert parse_cpus(pin) <= read_cell_cpus(lab, cell["host_cell"])
@@ -66,33 +67,77 @@ def test_require_on_two_cells_takes_a_core_and_memory_of_each(lab: Machine) -> N
         assert guest.verify()["proven"]
 
 
+def check_restrictive(guest: Guest, cell: int) -> None:
+    """The cgroups alone keep its memory on the cell; no mapping has a policy."""
+    assert guest.read_memory() == {}
+    kib = guest.read_cells()
+    assert kib[1 - cell] * 20 < kib[cell]
+    assert kib[cell] >= 128 * 1024
+
+
 def test_isolate_keeps_the_sibling_idle_and_the_emulator_apart(lab: Machine) -> None:
+    """Its memory is restrictive, which libvirt itself moves when the guest changes its cell."""
     specs = {
         "hw:cpu_policy": "dedicated",
         "hw:cpu_thread_policy": "isolate",
         "hw:emulator_threads_policy": "isolate",
+        "hw:numa_nodes": "1",
+        "hw:numa_mempolicy": "restrictive",
     }
     with started(lab, make_request("isolate", 1, specs)) as guest:
         cpus = check_pins(guest)
-        check_memory(guest, lab)
+        cell = guest.placement["cells"][0]["host_cell"]
+        check_restrictive(guest, cell)
         core = read_siblings(lab, cpus[0])
         assert core - set(cpus) <= parse_cpus(guest.placement["reserved"])
         assert guest.read_others() == parse_cpus(guest.placement["emulator"])
         assert guest.read_others().isdisjoint(core)
         assert guest.verify()["proven"]
+        lab.run("cellwright", "migrate-cells", "isolate", "--to", str(1 - cell))
+        check_restrictive(guest, 1 - cell)
+        assert guest.read_vcpus()[0] < read_cell_cpus(lab, 1 - cell)
 
 
-def test_shared_floats_over_the_shared_pcpus_of_its_cell(lab: Machine) -> None:
+@pytest.fixture
+def sets(lab: Machine) -> Iterator[None]:
+    """The operator has set pCPUs apart: a core of each cell is shared, the other is for those who own theirs."""
     lab.write("/etc/cellwright/cellwright.toml", SETS)
-    try:
-        with started(lab, make_request("shared", 2, {"hw:numa_nodes": "1"})) as guest:
-            cell = guest.placement["cells"][0]["host_cell"]
-            floats = {0: {0, 1}, 1: {4, 5}}[cell]
-            assert guest.read_vcpus() == {0: floats, 1: floats}
-            check_memory(guest, lab)
-            assert guest.verify()["proven"]
-    finally:
-        lab.run("rm", "/etc/cellwright/cellwright.toml")
+    yield
+    lab.run("rm", "/etc/cellwright/cellwright.toml")
+
+
+SHARED = {0: {0, 1}, 1: {4, 5}}
+
+
+@pytest.mark.usefixtures("sets")
+def test_shared_floats_over_the_shared_pcpus_of_its_cell(lab: Machine) -> None:
+    specs = {"hw:numa_nodes": "1", "hw:numa_mempolicy": "interleave"}
+    with started(lab, make_request("shared", 2, specs)) as guest:
+        floats = SHARED[guest.placement["cells"][0]["host_cell"]]
+        assert guest.read_vcpus() == {0: floats, 1: floats}
+        check_memory(guest, lab, mode="interleave")
+        assert guest.verify()["proven"]
+
+
+@pytest.mark.usefixtures("sets")
+def test_mixed_owns_some_pcpus_and_shares_the_others_with_its_emulator(lab: Machine) -> None:
+    specs = {
+        "hw:cpu_policy": "mixed",
+        "hw:cpu_dedicated_mask": "0,3",
+        "hw:emulator_threads_policy": "share",
+        "hw:numa_nodes": "2",
+        "hw:numa_mempolicy": "preferred",
+    }
+    with started(lab, make_request("mixed", 4, specs)) as guest:
+        first, second = (cell["host_cell"] for cell in guest.placement["cells"])
+        vcpus = guest.read_vcpus()
+        assert (vcpus[1], vcpus[2]) == (SHARED[first], SHARED[second])
+        for vcpu, cell in ((0, first), (3, second)):
+            assert len(vcpus[vcpu]) == 1
+            assert vcpus[vcpu] < read_cell_cpus(lab, cell) - SHARED[cell]
+        assert guest.read_others() == SHARED[0] | SHARED[1]
+        check_memory(guest, lab, mode="prefer")
+        assert guest.verify()["proven"]
 
 
 def test_huge_pages_come_from_the_chosen_cell_s_pool(lab: Machine) -> None:
