@@ -26,7 +26,7 @@ NAME = name_of("killed")
 WORDS = {"unpin": (NAME,), "undo": (), "adopt": (NAME,), "repair": (NAME,)}
 STEPS = [
     *(("unpin", "Driver.define", 1), ("unpin", "Driver.pin_vcpus", 1), ("unpin", "Journal.mark", 2)),
-    *(("undo", "Driver.pin_emulator", 1), ("undo", "Journal.mark", 1), ("undo", "Journal.end", 1)),
+    *(("undo", "Driver.define", 1), ("undo", "Journal.mark", 1), ("undo", "Journal.end", 1)),
     *(("adopt", "Driver.set_metadata", 1), ("adopt", "Journal.end", 1)),
     *(("repair", "Driver.pin_vcpus", 1), ("repair", "Journal.end", 1)),
 ]
