@@ -123,15 +123,6 @@ CASES = {
         "4 KiB pages asked for by name: no huge pages; memory is only preferred there",
         guest(cell(0, 0, PAIRS, page_kib=4), emulator="0", mempolicy=MemPolicy.PREFERRED),
     ),
-    "preferred-on-two-cells": Case(
-        "memory preferred on a cell for each guest cell: no policy for the process, which could prefer one alone",
-        guest(
-            cell(0, 1, {0: "18", 1: "54"}),
-            cell(1, 0, {2: "0", 3: "36"}),
-            emulator="0,18,36,54",
-            mempolicy=MemPolicy.PREFERRED,
-        ),
-    ),
     "interleave": Case(
         "memory interleaved, weight and bandwidth as asked, pages locked",
         guest(

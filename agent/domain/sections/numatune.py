@@ -17,16 +17,14 @@ from agent.domain.layout import DOMAIN_ORDER, put, swap
 def write_numatune(domain: Element, placement: Placement) -> None:
     """``<memory>`` with the union of the cells and one ``<memnode>`` a guest cell, strict unless asked otherwise.
 
-    Preferred memory of several cells has no ``<memory>``: before 9.3 libvirt starts no process that prefers more than
-    one ("only supports single node").  A floating guest has no wish about memory: whatever the domain says stays.
+    A floating guest has no wish about memory: whatever the domain says stays.
     """
     if not placement.cells:
         return
-    mode = placement.mempolicy or MemPolicy.STRICT
+    mode = str(placement.mempolicy or MemPolicy.STRICT)
     new = etree.Element("numatune")
     union = CpuSet(cell.host_cell for cell in placement.cells)
-    if mode is not MemPolicy.PREFERRED or len(union) == 1:
-        etree.SubElement(new, "memory", mode=mode, nodeset=str(union))
+    etree.SubElement(new, "memory", mode=mode, nodeset=str(union))
     for cell in sorted(placement.cells, key=lambda cell: cell.guest_cell):
         etree.SubElement(new, "memnode", cellid=str(cell.guest_cell), mode=mode, nodeset=str(cell.host_cell))
     old = domain.find("numatune")
