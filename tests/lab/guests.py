@@ -69,11 +69,14 @@ class Guest:
         return set().union(*(cpus for _, name, cpus in self.read_threads() if not name.startswith("CPU ")))
 
     def read_memory(self) -> dict[str, Counter[int]]:
-        """Policy → KiB by cell, of the mappings that have a policy of their own or are huge: the guest's memory."""
+        """Policy → KiB by cell, of anonymous areas that have a policy, and of huge ones: the guest's memory.
+
+        Under ``interleave`` and ``prefer`` the whole process has a policy, so QEMU's own memory is among them.
+        """
         found: dict[str, Counter[int]] = {}
         for line in self.lab.read(f"/proc/{self.pid}/numa_maps").splitlines():
             policy = line.split()[1]
-            if policy == "default" and " huge " not in line:
+            if " huge " not in line and (policy == "default" or " anon=" not in line):
                 continue
             page_kib = int(re.search(r"kernelpagesize_kB=(\d+)", line)[1]) if "kernelpagesize" in line else 0  # type: ignore[index]
             for cell, pages in re.findall(r" N(\d+)=(\d+)", line):

@@ -28,6 +28,7 @@ from typing import Any
 
 from tests.lab.archive import render_cpu_order
 from tests.lab.image import LabFailed, build_image
+from tests.lab.payload import TARGET, list_modules
 from tests.lab.topologies import TOPOLOGIES, LabTopology
 
 QEMU = "qemu-system-x86_64"
@@ -43,6 +44,7 @@ CONNECT = (
 SETTLE = "systemctl is-system-running --wait; virsh list"
 BARE_SETTLE = "modprobe virtio_net"
 BOOT_LIMIT_S = 300
+INSIDE = f"/{TARGET}"
 PAYLOAD_DISK = "/dev/vdb"
 PAYLOAD_LIMIT = 256 << 20  # the disk's size, whatever is on it: a saved machine remembers it
 
@@ -101,6 +103,7 @@ class Machine:
         self.name = name
         self.logs = {"qemu": folder / "qemu.log", "console": folder / "console"}
         self.lost = ""
+        self.imported = False
         self._argv = argv
         self._switch_on(restored)
 
@@ -159,8 +162,13 @@ class Machine:
         env: Mapping[str, str] = MappingProxyType({}),
         status: int | None = 0,
     ) -> Done:
-        """Run a command as root; an exit status other than ``status`` is an AssertionError, unless that is None."""
+        """Run a command as root; an exit status other than ``status`` is an AssertionError, unless that is None.
+
+        ``cellwright`` and Python scripts (``….py``) begin with the agent imported; ``shell`` starts the real command.
+        """
         request = {"do": "run", "argv": argv, "stdin": stdin, "timeout_s": timeout_s, "env": dict(env)}
+        if self.imported and (argv[0] == "cellwright" or argv[0].endswith(".py")):
+            request["script"] = f"{INSIDE}/agent/__main__.py" if argv[0] == "cellwright" else argv[0]
         reply, _ = self.ask(request, limit_s=timeout_s + 60)
         done = Done(argv, reply["status"], reply["stdout"], reply["stderr"])
         assert status is None or done.status == status, str(done)
@@ -184,6 +192,12 @@ class Machine:
         """Put a small file there: the port takes about 1 MB/s."""
         self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat >"$1"', "sh", path, stdin=text)
 
+    def import_agent(self) -> None:
+        """Let the porter import what commands import, once for all of them: under emulation that takes seconds."""
+        folders = [INSIDE, f"{INSIDE}/site-packages"]
+        self.ask({"do": "import", "folders": folders, "modules": list_modules()}, limit_s=BOOT_LIMIT_S)
+        self.imported = True
+
     def connect(self) -> None:
         """Up with the network on which 10.0.2.2 is the computer that runs the tests; its loopback answers."""
         self.shell(CONNECT)
@@ -197,6 +211,7 @@ class Machine:
         self.shell("systemctl poweroff", status=None)
         self.process.wait(BOOT_LIMIT_S)
         self.stop()
+        self.imported = False
         self._switch_on()
         self.wait_until_ready()
         self.set_clock()
@@ -255,6 +270,8 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
             with running(topology, image, disk, restored=incoming, payload=payload) as machine:
                 machine.set_clock()
                 machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
+                if not topology.bare:
+                    machine.import_agent()
                 yield machine
 
 

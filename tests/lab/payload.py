@@ -19,6 +19,9 @@ TARGET = "opt/cellwright"
 HALT = bytes(0x10000 - 16) + bytes.fromhex("faf4ebfd") + bytes(12)
 """Firmware that stops at once (cli; hlt; jump back): a guest whose BIOS runs takes a whole pCPU under emulation."""
 FOLDERS = ("agent", "templates")
+ROOMS = ("core", "inspection", "placement", "domain", "verification", "picture", "settings", "compute")
+UNUSED = ("zstandard/_cffi", "lxml/objectify", "lxml/html", "lxml/includes")
+"""The larger parts of packages that nothing of ours imports."""
 
 
 def pack_checkout() -> bytes:
@@ -30,7 +33,7 @@ def pack_checkout() -> bytes:
         for package in sorted(find_packages()):
             for file in distribution(package).files or ():
                 path = Path(str(file.locate()))
-                if ".." not in file.parts and path.is_file():
+                if ".." not in file.parts and not str(file).startswith(UNUSED) and path.is_file():
                     tar.add(path, f"{TARGET}/site-packages/{file}")
         with tempfile.TemporaryDirectory() as folder:
             install_system(Path(folder), *PACKAGER)
@@ -40,6 +43,12 @@ def pack_checkout() -> bytes:
         firmware.size, firmware.mode = len(HALT), 0o644
         tar.addfile(firmware, io.BytesIO(HALT))
     return whole.getvalue()
+
+
+def list_modules() -> list[str]:
+    """The modules of ours that commands on a host import."""
+    paths = sorted(path for room in ROOMS for path in (ROOT / "agent" / room).rglob("*.py"))
+    return ["agent.cli.main", *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)]
 
 
 def find_packages() -> set[str]:

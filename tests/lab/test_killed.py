@@ -19,7 +19,6 @@ pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
 KILLED = -9
 REQUEST = make_request("crash", 2, {"hw:cpu_policy": "dedicated"})
 BASE = "/tmp/crash.xml"
-PATH = {"PYTHONPATH": "/opt/cellwright:/opt/cellwright/site-packages"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,8 +38,7 @@ def unpinned(lab: Machine, files: None) -> Guest:
 
 def run_killed(lab: Machine, method: str, *words: str, nth: int = 1) -> None:
     """The command dies when it is about to call ``method`` for the nth time."""
-    command = ("python3", "-P", "/tmp/killed.py", method, str(nth), *words)
-    done = lab.run(*command, stdin=json.dumps(REQUEST), env=PATH, status=None)
+    done = lab.run("/tmp/killed.py", method, str(nth), *words, stdin=json.dumps(REQUEST), status=None)
     assert done.status == KILLED, str(done)
 
 
@@ -146,9 +144,8 @@ def test_a_killed_repair_of_pages_leaves_them_where_they_were(lab: Machine, plac
 def test_libvirtd_restarts_under_us_and_the_verb_is_carried_out(
     lab: Machine, unpinned: Guest, method: str, words: tuple[str, ...]
 ) -> None:
-    env = {**PATH, "INSTEAD": "systemctl restart libvirtd.service"}
-    command = ("python3", "-P", "/tmp/killed.py", method, "1", *words)
-    lab.run(*command, stdin=json.dumps(REQUEST), env=env)
+    env = {"INSTEAD": "systemctl restart libvirtd.service"}
+    lab.run("/tmp/killed.py", method, "1", *words, stdin=json.dumps(REQUEST), env=env)
     lab.run("cellwright", "verify", "crash", "--quick")
     if words[0] == "pin":
         lab.run("cellwright", "unpin", "crash")
@@ -158,10 +155,9 @@ def test_libvirtd_restarts_while_a_guest_starts_and_nothing_half_started_is_left
     """A start may not be repeated: libvirt could have begun it.  So the create fails, says why, and cleans up."""
     request = make_request("other", 2, {"hw:cpu_policy": "dedicated"})
     lab.write("/tmp/other.xml", render_base(request))
-    env = {**PATH, "INSTEAD": "systemctl restart libvirtd.service"}
+    env = {"INSTEAD": "systemctl restart libvirtd.service"}
     words = ("create", "--request", "-", "--domain", "/tmp/other.xml")
-    command = ("python3", "-P", "/tmp/killed.py", "Driver.start", "1", *words)
-    done = lab.run(*command, stdin=json.dumps(request), env=env, status=5)
+    done = lab.run("/tmp/killed.py", "Driver.start", "1", *words, stdin=json.dumps(request), env=env, status=5)
     assert "was restarted during: start" in done.stderr
     assert "Traceback" not in done.stderr
     assert "other" not in lab.run("virsh", "-q", "list", "--all", "--name").stdout.split()
