@@ -43,8 +43,8 @@ def run_killed(lab: Machine, method: str, *words: str, nth: int = 1) -> None:
 
 
 def recover(lab: Machine) -> str:
-    """Any verb that changes something puts back first what was interrupted, and says so."""
-    return lab.run("cellwright", "repair").stderr
+    """Any verb that would change something puts back first what was interrupted, and says so."""
+    return lab.run("cellwright", "undo", "999999", status=2).stderr
 
 
 def last_outcome(lab: Machine) -> tuple[str, str]:
