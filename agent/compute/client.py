@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -112,6 +112,8 @@ def _exchange(
     connection.request(method, path, body=data, headers=headers)
     response = connection.getresponse()
     answer = response.read(LARGEST_ANSWER)
+    if response.length:  # the other end died between its headers and the end of its answer
+        raise IncompleteRead(answer, response.length)
     return response.status, {name.lower(): value for name, value in response.getheaders()}, answer
 
 

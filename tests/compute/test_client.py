@@ -11,13 +11,17 @@ from agent.core.errors import BadInput, Unreachable
 
 
 class Server(ThreadingHTTPServer):
-    """Counts connections and calls; ``drops`` closes a connection when its answer is sent, without a word."""
+    """Counts connections and calls; ``drops`` closes a connection when its answer is sent, without a word.
+
+    ``keeps_back`` bytes of the answer are never sent.
+    """
 
     daemon_threads = True
     connections = 0
     calls = 0
     drops = False
     says = b"{}"
+    keeps_back = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.calls += 1
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.server.says)))
+        self.send_header("Content-Length", str(len(self.server.says) + self.server.keeps_back))
         self.end_headers()
         self.wfile.write(self.server.says)
         self.close_connection = self.server.drops
@@ -98,6 +102,13 @@ def test_a_scheduler_that_is_gone_is_said_and_found_again() -> None:
 def test_a_server_that_is_no_scheduler_is_told_from_one(server: Server) -> None:
     server.says = b"<html>It works!</html>"
     with pytest.raises(Unreachable, match=r"^http://127.0.0.1:\d+ answers, and is no scheduler: "):
+        client_of(server, keep=False).call("GET", "/x")
+
+
+@pytest.mark.parametrize("says", [b"", b'{"host": "k'])
+def test_an_answer_that_breaks_off_is_none(server: Server, says: bytes) -> None:
+    server.says, server.keeps_back, server.drops = says, 5, True
+    with pytest.raises(Unreachable, match=rf"does not answer: IncompleteRead\({len(says)} bytes read, 5 more expected"):
         client_of(server, keep=False).call("GET", "/x")
 
 
