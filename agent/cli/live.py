@@ -12,6 +12,7 @@ from agent.cli.hosts import SOURCES, add_settings_options, load_host, load_setti
 from agent.core.codec import decode_answer
 from agent.core.errors import BadInput, Unreachable
 from agent.core.placement import Misfit, Placement
+from agent.core.request import Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from agent.compute.driver import Driver
 
 
-def add_wanted_options(parser: ArgumentParser, *, settings: str = "--config") -> None:
+def add_wanted_options(parser: ArgumentParser, *, settings: str = "--config", required: bool = True) -> None:
     """Add what is wanted: a request to place here, or a placement that was made for this host; and the settings."""
-    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted = parser.add_mutually_exclusive_group(required=required)
     wanted.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON on stdin")
     wanted.add_argument("--placement", metavar="FILE", help="an answer of `cellwright place` for this host")
     add_limits_option(parser)
@@ -34,7 +35,8 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
     """Where the wanted guest goes among the guests that run, those in ``without`` not counted.
 
     A placement that was made elsewhere is taken as it is once it is known to be for this host, to name pCPUs and cells
-    that the host has, and to own no pCPU that another guest owns.
+    that the host has, and to own no pCPU that another guest owns.  Where nothing is said, domain ``name`` is wanted as
+    it is, each vCPU on a pCPU of its own.
     """
     from agent.compute.usage import guests_of, read_claimants, sum_usage
 
@@ -49,12 +51,33 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
     from agent.placement import place
     from agent.placement.language import check_request
 
-    request = load_request(args.request)
+    claims = None
+    if args.request is None and name is not None:
+        request, claims = _as_it_is(libvirt, name, host)
+    else:
+        request = load_request(args.request)
     if name is not None:
         request = msgspec.structs.replace(request, name=name)
     check_request(request)
     answer = place(host, sum_usage(claimants), request, limits_of(args), guests=guests_of(claimants))
-    return answer if isinstance(answer, Misfit) or not libvirt.uri.endswith("/session") else _without_shares(answer)
+    if isinstance(answer, Misfit):
+        return answer
+    if claims is not None:
+        from agent.domain.wish import keep_own
+
+        answer = keep_own(answer, claims)
+    return _without_shares(answer) if libvirt.uri.endswith("/session") else answer
+
+
+def _as_it_is(libvirt: Driver, name: str, host: HostTopology) -> tuple[Request, Placement]:
+    """What a domain wants by its own XML, and what it has beside pins."""
+    from agent.domain.document import parse_xml
+    from agent.domain.parse import parse_elements
+    from agent.domain.wish import wish_of
+
+    source = f"domain {name}"
+    root = parse_xml(libvirt.xml(name), source=source)
+    return wish_of(root, name=name, source=source), parse_elements(root, host=host, source=source)
 
 
 def _without_shares(placement: Placement) -> Placement:

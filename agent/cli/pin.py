@@ -1,6 +1,8 @@
 """Place an existing domain, of ours or not, and pin it there: the running guest, its configuration, or both.
 
-Without --live and --config it is what is current: the running guest, or the configuration of one that does not run.
+Without --request and --placement the domain stays as it is, and each of its vCPUs gets a pCPU of its own.  Without
+--live and --config it is what is current: the running guest, or the configuration of one that does not run.
+
 What other running guests hold counts as used.  When any step fails everything is put back; `cellwright unpin` takes
 the pins away again.  Exit codes: 0 done, 1 it failed and was put back, 2 bad input, 3 it does not fit, 5 libvirt is not
 reachable.
@@ -20,7 +22,7 @@ from agent.cli.live import add_wanted_options, decide
 def configure(parser: ArgumentParser) -> None:
     """Which domain, onto what, and how far."""
     parser.add_argument("domain", metavar="DOMAIN", help="name of an existing domain")
-    add_wanted_options(parser, settings="--settings")
+    add_wanted_options(parser, settings="--settings", required=False)
     parser.add_argument("--live", action="store_true", help="the running guest")
     parser.add_argument("--config", dest="to_config", action="store_true", help="what its next start uses")
     parser.add_argument("--current", action="store_true", help="the running guest if it runs, else its configuration")

@@ -90,7 +90,9 @@ def parse_elements(root: Element, *, host: HostTopology | None = None, source: s
     )
 
 
-class _GuestCell(msgspec.Struct, frozen=True):
+class GuestCell(msgspec.Struct, frozen=True):
+    """A guest cell as ``<numa>`` has it."""
+
     id: int
     vcpus: CpuSet
     memory_kib: int
@@ -111,9 +113,9 @@ def _cells(
     union, by_cell = _memory_cells(root, source)
     if not pinned and not by_cell and len(union) != 1:
         return ()
-    sizes = _page_sizes(root, host, source)
+    sizes = page_sizes(root, host, source)
     placed = []
-    for cell in _guest_cells(root, vcpus, source):
+    for cell in guest_cells(root, vcpus, source):
         own = {vcpu: pins[vcpu] for vcpu in cell.vcpus}
         alone = CpuSet(vcpu for vcpu, cpus in own.items() if len(cpus) == 1)
         bound = by_cell.get(cell.id, union)
@@ -133,13 +135,14 @@ def _cells(
     return tuple(placed)
 
 
-def _guest_cells(root: Element, vcpus: int, source: str) -> list[_GuestCell]:
+def guest_cells(root: Element, vcpus: int, source: str) -> list[GuestCell]:
+    """The guest's cells by id, one where it has no ``<numa>``; vCPUs that none names are the first's, as in QEMU."""
     everyone = CpuSet(range(vcpus))
     cells = []
     for index, node in enumerate(root.iterfind("cpu/numa/cell")):
         where = f"{source}: <cell> {index}"
         cells.append(
-            _GuestCell(
+            GuestCell(
                 parse_count(node.get("id", str(index)), where, most=MOST_THREADS),
                 parse_cpus(node.get("cpus"), where) & everyone,
                 parse_memory_kib(node.get("memory"), node.get("unit"), where),
@@ -150,9 +153,9 @@ def _guest_cells(root: Element, vcpus: int, source: str) -> list[_GuestCell]:
             )
         )
     if not cells:
-        return [_GuestCell(0, everyone, memory_kib(root, source=source), {})]
+        return [GuestCell(0, everyone, memory_kib(root, source=source), {})]
     left = everyone - CpuSet(vcpu for cell in cells for vcpu in cell.vcpus)
-    cells[0] = _GuestCell(cells[0].id, cells[0].vcpus | left, cells[0].memory_kib, cells[0].distances)
+    cells[0] = GuestCell(cells[0].id, cells[0].vcpus | left, cells[0].memory_kib, cells[0].distances)
     return sorted(cells, key=lambda cell: cell.id)
 
 
@@ -187,7 +190,7 @@ def _policy(alone: CpuSet, vcpus: CpuSet) -> CpuPolicy:
     return CpuPolicy.DEDICATED if alone == vcpus else CpuPolicy.MIXED
 
 
-def _page_sizes(root: Element, host: HostTopology | None, source: str) -> dict[int | None, int]:
+def page_sizes(root: Element, host: HostTopology | None, source: str) -> dict[int | None, int]:
     """Huge page size by guest cell; None is for the cells that no ``<page nodeset>`` names."""
     pages = root.find("memoryBacking/hugepages")
     if pages is None:

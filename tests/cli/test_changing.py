@@ -127,6 +127,15 @@ def test_what_does_not_fit_is_answered_with_3(
     assert (done.returncode, json.loads(done.stdout)["misfits"][0]["code"]) == (3, "not-enough-memory")
 
 
+def test_a_domain_is_pinned_as_it_is_where_nothing_else_is_asked(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str
+) -> None:
+    virsh("define", "/dev/stdin", stdin=tiny_xml(name))
+    shown = cellwright("pin", name, "--dry-run")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "+    <vcpupin vcpu='0' cpuset='" in shown.stdout
+
+
 def floating(name: str) -> bytes:
     """A placement that goes with whatever guests run here: one vCPU on any pCPU of the cell."""
     pins = dict.fromkeys((0, 1), HOST.online)
