@@ -20,9 +20,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     file system whose size is reported.  ``textfile`` is for node_exporter.
 
     ``irq_steering`` keeps interrupts off the pCPUs that guests own.  ``cpu_power_management`` and its fellows are
-    Nova's: dedicated pCPUs on which no guest may run go offline (``cpu_state``) or get the low governor (``governor``);
-    pCPU 0 is left alone.  The scheduler is told of all; the command's own verbs see those that run.  Both are undone
-    when they are switched off.
+    Nova's, in a nova.conf too: dedicated pCPUs on which no guest may run go offline (``cpu_state``) or get the low
+    governor (``governor``); pCPU 0 is left alone.  The scheduler is told of all; the command's own verbs see those that
+    run.  Both are undone when they are switched off.
     """
 
     scheduler: str = "http://127.0.0.1:8774"

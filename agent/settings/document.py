@@ -23,7 +23,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     The keys are Nova's own where Nova has them (nova.conf reference, ``[DEFAULT]`` and ``[compute]``).
     ``reserved_memory_mb`` is per cell, MiB; ``reserved_host_memory_mb`` is of the whole host: as in Nova it lessens
     what a scheduler sees of the host and never what a cell offers.  ``nova_conf`` names a nova.conf to read below this
-    file.
+    file: its options of this section's names, and ``[libvirt] cpu_power_…`` for ``[agent]``.
     """
 
     vcpu_pin_set: CpuSet | None = None

@@ -18,13 +18,13 @@ Options = dict[tuple[str, str], list[str]]
 
 
 def parse_nova_conf(text: str, source: str) -> Layer:
-    """CPU sets, ratios, reservations and packing of a nova.conf; all other options are passed over.
+    """CPU sets, ratios, reservations, packing and CPU power of a nova.conf; all other options are passed over.
 
     BadInput names ``source``, the option, what was found and what is allowed.
     """
     options = _options(text, source)
-    host: dict[str, Any] = {}
-    for (section, option), (key, read) in _READ.items():
+    tree: dict[str, dict[str, Any]] = {}
+    for (section, option), (ours, key, read) in _READ.items():
         texts = options.get((section, option))
         if texts is None:
             continue
@@ -33,8 +33,8 @@ def parse_nova_conf(text: str, source: str) -> Layer:
         except BadInput as why:
             raise BadInput(f"{source}: [{section}] {option}: {why}") from why
         if value is not None:
-            host[key] = value
-    return layer({"host": host}, source)
+            tree.setdefault(ours, {})[key] = value
+    return layer(tree, source)
 
 
 def _options(text: str, source: str) -> Options:
@@ -88,13 +88,23 @@ def _count(texts: list[str]) -> int:
     return int(texts[-1])
 
 
-def _packing(texts: list[str]) -> str:
+def _switch(texts: list[str]) -> bool:
     word = texts[-1].lower()
     if word in ("true", "1", "yes", "on"):
-        return "pack"
+        return True
     if word in ("false", "0", "no", "off"):
-        return "spread"
+        return False
     raise BadInput(f"found {_short(texts[-1])}; allowed: true or false")
+
+
+def _packing(texts: list[str]) -> str:
+    return "pack" if _switch(texts) else "spread"
+
+
+def _strategy(texts: list[str]) -> str:
+    if texts[-1] not in ("cpu_state", "governor"):
+        raise BadInput(f"found {_short(texts[-1])}; allowed: cpu_state or governor")
+    return texts[-1]
 
 
 def _huge_pages(texts: list[str]) -> list[dict[str, int]]:
@@ -110,14 +120,18 @@ def _reserved(text: str) -> dict[str, int]:
     return {"cell": int(parts["node"]), "size_kib": parse_size_kib(parts["size"]), "count": int(parts["count"])}
 
 
-_READ: dict[tuple[str, str], tuple[str, Callable[[list[str]], Any]]] = {
-    ("DEFAULT", "vcpu_pin_set"): ("vcpu_pin_set", _text),
-    ("compute", "cpu_dedicated_set"): ("cpu_dedicated_set", _text),
-    ("compute", "cpu_shared_set"): ("cpu_shared_set", _text),
-    ("DEFAULT", "cpu_allocation_ratio"): ("cpu_allocation_ratio", _ratio),
-    ("DEFAULT", "ram_allocation_ratio"): ("ram_allocation_ratio", _ratio),
-    ("compute", "packing_host_numa_cells_allocation_strategy"): ("packing", _packing),
-    ("DEFAULT", "reserved_host_memory_mb"): ("reserved_host_memory_mb", _count),
-    ("DEFAULT", "reserved_huge_pages"): ("reserved_huge_pages", _huge_pages),
+_READ: dict[tuple[str, str], tuple[str, str, Callable[[list[str]], Any]]] = {
+    ("DEFAULT", "vcpu_pin_set"): ("host", "vcpu_pin_set", _text),
+    ("compute", "cpu_dedicated_set"): ("host", "cpu_dedicated_set", _text),
+    ("compute", "cpu_shared_set"): ("host", "cpu_shared_set", _text),
+    ("DEFAULT", "cpu_allocation_ratio"): ("host", "cpu_allocation_ratio", _ratio),
+    ("DEFAULT", "ram_allocation_ratio"): ("host", "ram_allocation_ratio", _ratio),
+    ("compute", "packing_host_numa_cells_allocation_strategy"): ("host", "packing", _packing),
+    ("DEFAULT", "reserved_host_memory_mb"): ("host", "reserved_host_memory_mb", _count),
+    ("DEFAULT", "reserved_huge_pages"): ("host", "reserved_huge_pages", _huge_pages),
+    ("libvirt", "cpu_power_management"): ("agent", "cpu_power_management", _switch),
+    ("libvirt", "cpu_power_management_strategy"): ("agent", "cpu_power_management_strategy", _strategy),
+    ("libvirt", "cpu_power_governor_low"): ("agent", "cpu_power_governor_low", _text),
+    ("libvirt", "cpu_power_governor_high"): ("agent", "cpu_power_governor_high", _text),
 }
-"""(section, option) of nova.conf → the key of ``[host]``, and how its texts are read."""
+"""(section, option) of nova.conf → our section and key, and how its texts are read."""

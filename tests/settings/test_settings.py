@@ -9,6 +9,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.policy import PackingPolicy
 from agent.core.usage import Limits, ReservedPages
+from agent.settings.agent import AgentSettings
 from agent.settings.document import Host, Settings
 from agent.settings.load import read_settings
 from agent.settings.merge import merge
@@ -46,6 +47,24 @@ def test_nova_conf_with_repeated_options_continued_lines_and_both_signs() -> Non
         reserved_host_memory_mb=4096,
         reserved_huge_pages=(ReservedPages(0, 2048, 64), ReservedPages(1, 1 << 20, 1)),
     )
+
+
+def test_nova_conf_says_how_idle_pcpus_save_power() -> None:
+    text = """[libvirt]
+virt_type = kvm
+cpu_power_management = True
+cpu_power_management_strategy = governor
+cpu_power_governor_low = conservative
+cpu_power_governor_high = schedutil
+"""
+    found = merge([parse_nova_conf(text, "nova.conf")])
+    assert found.settings.agent == AgentSettings(
+        cpu_power_management=True,
+        cpu_power_management_strategy="governor",
+        cpu_power_governor_low="conservative",
+        cpu_power_governor_high="schedutil",
+    )
+    assert found.origins["agent.cpu_power_management"] == "nova.conf"
 
 
 def test_every_key_of_toml_reaches_the_limits() -> None:
@@ -160,6 +179,8 @@ def test_refused_toml(text: str, said: str) -> None:
         ("[DEFAULT]\ncpu_allocation_ratio = nan", "nova.conf: Expected `float` > 0.0"),
         ("[DEFAULT]\nreserved_host_memory_mb = -1", "allowed: a whole number of MiB"),
         ("[compute]\npacking_host_numa_cells_allocation_strategy = maybe", "allowed: true or false"),
+        ("[libvirt]\ncpu_power_management = 2", "[libvirt] cpu_power_management: found '2'; allowed: true or false"),
+        ("[libvirt]\ncpu_power_management_strategy = sleep", "found 'sleep'; allowed: cpu_state or governor"),
         ("[DEFAULT\n", "line 1: '[DEFAULT' is no section; allowed: [name]"),
         ("vcpu_pin_set\n", "line 1: 'vcpu_pin_set' is no option; allowed: key = value"),
     ],
