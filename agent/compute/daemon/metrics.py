@@ -110,7 +110,7 @@ def write_textfile(path: Path, text: str) -> None:
 
 
 def _block(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> str:
-    lines = [f"cellwright_{name}{_labels(labels)} {value:g}" for labels, value in samples]
+    lines = [f"cellwright_{name}{_labels(labels)} {value}" for labels, value in samples]  # every digit of a counter
     return "\n".join([f"# HELP cellwright_{name} {help_text}", f"# TYPE cellwright_{name} {kind}", *lines]) + "\n"
 
 

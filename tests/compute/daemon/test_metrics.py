@@ -68,6 +68,16 @@ def test_prometheus_reads_them(text: str) -> None:
     assert upkeep == [2, 3, 1]
 
 
+def test_large_numbers_keep_every_digit(text: str) -> None:
+    """A page count or a counter that is rounded stands still for hours and then jumps."""
+    pools = {(cell.id, pool.size_kib): pool.free for cell in host("osdev-01").cells for pool in cell.pages}
+    assert max(free or 0 for free in pools.values()) > 10_000_000
+    found = read(text)["cellwright_free_pages"]
+    assert {(int(dict(key)["cell"]), int(dict(key)["page_kib"])): value for key, value in found.items()} == {
+        key: free for key, free in pools.items() if free is not None
+    }
+
+
 def test_every_name_has_help_and_type(text: str) -> None:
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert names == {line.split()[2] for line in text.splitlines() if line.startswith("# HELP")}
