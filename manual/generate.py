@@ -63,9 +63,15 @@ and
 need: install it as
 .I /etc/systemd/system/cellwright\\-agent.service.d/host.conf""",
     "standalone": """.TP
+.B SIGHUP
+reads the settings of the agent again
+.TP
 .B SIGTERM
 ends both halves; guests run on""",
     "scheduler": """.TP
+.B SIGHUP
+reads filters, weighers, their parameters, and the TLS certificate again; other settings want a restart
+.TP
 .B SIGTERM
 answers what was asked, lets waiting agents go, and ends""",
 }

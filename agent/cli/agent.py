@@ -129,19 +129,14 @@ def serve(worker: Worker, link: Link, args: Namespace) -> int:
     from random import Random
 
     from agent.compute.daemon.confine import confine_process
-    from agent.compute.daemon.service import Manager, Service
-    from agent.core.notify import notify
+    from agent.compute.daemon.service import Service
+    from agent.core.notify import manager_of
 
-    watchdog_us = os.environ.get("WATCHDOG_USEC", "")
-    manager = Manager(
-        tell=partial(notify, os.environ.get("NOTIFY_SOCKET")),
-        watchdog_s=int(watchdog_us) / 1e6 if watchdog_us.isdecimal() else None,
-    )
     service = Service(
         worker,
         link,
         read_settings=partial(read_agent_settings, args),
-        manager=manager,
+        manager=manager_of(os.environ),
         random=Random(),
         confine=confine_process,
     )

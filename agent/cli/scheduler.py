@@ -1,6 +1,7 @@
 """Run the central scheduler.
 
 One scheduler keeps its data in SQLite; several share one PostgreSQL, and each stays right when another is killed.
+SIGHUP reads filters, weighers, their parameters, and the TLS certificate again; other settings want a restart.
 
 Backup: sqlite3 FILE "VACUUM INTO 'backup.db'" while it runs, or pg_dump -Fc.  Restore: put the copy in place of the
 file, or pg_restore into an empty database, then start.  A newer cellwright upgrades the database when it starts, with
@@ -12,8 +13,12 @@ keeps those too.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from agent.cli.daemon_log import add_log_option, start_logging
+
+if TYPE_CHECKING:
+    from agent.settings.document import Settings
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -31,13 +36,21 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until told to stop."""
-    from msgspec.structs import replace
+    from functools import partial
 
     from agent.scheduler.serve import serve
-    from agent.settings.load import read_settings
 
     start_logging(args.log_level)
+    return serve(partial(read_scheduler_settings, args), insecure_loopback=args.insecure_loopback)
+
+
+def read_scheduler_settings(args: Namespace) -> Settings:
+    """The settings in force, with what the command line says."""
+    from msgspec.structs import replace
+
+    from agent.settings.load import read_settings
+
     settings = read_settings(args.config).settings
     said = {key: getattr(args, key) for key in ("listen", "database", "region", "token_file")}
     service = replace(settings.scheduler, **{key: value for key, value in said.items() if value is not None})
-    return serve(replace(settings, scheduler=service), insecure_loopback=args.insecure_loopback)
+    return replace(settings, scheduler=service)

@@ -7,6 +7,31 @@ False
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import msgspec
+
+
+class Manager(msgspec.Struct, frozen=True):
+    """The service manager's wishes: where to write, and how often it wants to hear that we live (None: never)."""
+
+    tell: Callable[..., bool]
+    watchdog_s: float | None = None
+
+    def tell_reloading(self) -> None:
+        """Say that the settings are read again, and since when; READY=1 ends it."""
+        self.tell(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+
+
+def manager_of(environment: Mapping[str, str]) -> Manager:
+    """The manager that started this process, by what it left in the environment; nobody hears where there is none."""
+    watchdog_us = environment.get("WATCHDOG_USEC", "")
+    return Manager(
+        tell=partial(notify, environment.get("NOTIFY_SOCKET")),
+        watchdog_s=int(watchdog_us) / 1e6 if watchdog_us.isdecimal() and int(watchdog_us) else None,
+    )
 
 
 def notify(address: str | None, **fields: object) -> bool:

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 import uvicorn
@@ -22,11 +21,12 @@ from litestar import Litestar
 
 from agent.core.address import parse_listen
 from agent.core.errors import BadInput, CellwrightError
-from agent.core.notify import notify
+from agent.core.notify import manager_of
 from agent.scheduler.api.app import create_app
 from agent.scheduler.api.heads import BoundedHeads
 from agent.scheduler.api.heartbeat import Heartbeats
 from agent.scheduler.news import News
+from agent.scheduler.server import Server
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import tokens
 from agent.scheduler.store.database import open_database, shown, transaction
@@ -63,11 +63,12 @@ def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
     return create_app(scheduler, service, news=news, insecure_loopback=insecure_loopback)
 
 
-def serve(settings: Settings, *, insecure_loopback: bool = False) -> int:
-    """Serve until told to stop; the answer is the exit code."""
+def serve(read_settings: Callable[[], Settings], *, insecure_loopback: bool = False) -> int:
+    """Serve until told to stop; the answer is the exit code.  On SIGHUP the settings are read again."""
+    settings = read_settings()
     with _bind(settings.scheduler.listen) as listener:
         server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
-        server.manager = os.environ.get("NOTIFY_SOCKET")
+        server.manager, server.read_settings = manager_of(os.environ), read_settings
         _allow_connections()
         server.run([listener])
     return 0 if server.started else 1
@@ -121,7 +122,7 @@ def _bind(listen: str) -> socket.socket:
         raise CellwrightError(f"the scheduler cannot listen on {listen}: {why.strerror}") from why
 
 
-def _server(settings: Settings, app: Litestar) -> _Server:
+def _server(settings: Settings, app: Litestar) -> Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen, what="listen address")
     if service.tls_key is not None and service.tls_certificate is None:
@@ -147,29 +148,7 @@ def _server(settings: Settings, app: Litestar) -> _Server:
         files = f"tls_certificate {service.tls_certificate} and tls_key {service.tls_key}"
         raise BadInput(f"{files}: {why}; allowed: readable PEM files") from why
     LOG.warning("serving on %s, database %s", service.listen, shown(service.database))
-    return _Server(config, app.state.news)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which tells its service manager when it serves and when it stops, and lets long polls go."""
-
-    def __init__(self, config: uvicorn.Config, news: News) -> None:
-        super().__init__(config)
-        self._news = news
-        self.manager: str | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            status = f"serving on {self.config.host}, port {self.config.port}"
-            notify(self.manager, READY=1, STATUS=status)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT."""
-        notify(self.manager, STOPPING=1, STATUS="stopping")
-        self._news.close()
-        super().handle_exit(sig, frame)
+    return Server(config, app.state.scheduler, service, app.state.news)
 
 
 def _allow_connections() -> None:

@@ -64,7 +64,6 @@ class State:
     ) -> None:
         self.engine = engine
         self.direct = Direct(engine)
-        self.settings = settings
         self.claim_s = claim_s
         self.cloud = Cloud()
         self.tally = Tally()
@@ -73,12 +72,17 @@ class State:
         self._new_id = new_id
         self._changed = changed
         self._timer = timer
-        self._filters = chosen_filters(settings, all_filters())
-        self._weighers = chosen_weighers(settings, all_weighers())
+        self.change_settings(settings)
         self.catalogue_number = -1
         self._meanings = Meanings()
         self._heard: dict[str, float] = {}
         self.load()
+
+    def change_settings(self, settings: SchedulingSettings) -> None:
+        """Decide by these filters, weighers and limits from now on; BadInput for a name that there is none of."""
+        filters, weighers = chosen_filters(settings, all_filters()), chosen_weighers(settings, all_weighers())
+        with self.lock:
+            self.settings, self._filters, self._weighers = settings, filters, weighers
 
     def load(self) -> None:
         """Read everything from the store, replacing what is in memory."""

@@ -12,16 +12,14 @@ from queue import Empty, SimpleQueue
 from random import Random
 from types import FrameType
 
-import msgspec
-
 from agent.compute.daemon.events import RETRY_S, Cause, watch_kernel, watch_libvirt, watch_scheduler
 from agent.compute.daemon.link import Link
 from agent.compute.daemon.metrics import write_textfile
-from agent.compute.daemon.metrics_server import serve_metrics
 from agent.compute.daemon.pulses import Pulses
 from agent.compute.daemon.view import HostView, housekeeping, report_of
 from agent.compute.daemon.worker import Worker
 from agent.core.errors import CellwrightError, Unreachable
+from agent.core.notify import Manager
 from agent.settings.document import Settings
 
 LOG = logging.getLogger("cellwright.agent")
@@ -33,13 +31,6 @@ MOST_S = {"host": 900.0, "libvirt": 300.0, "scheduler": 120.0, "metrics": 60.0}
 """How long each thread may take for one step.  A guest whose memory is allocated at its start may need minutes; the
 thread that waits for the kernel's events may wait for ever.
 """
-
-
-class Manager(msgspec.Struct, frozen=True):
-    """The service manager's wishes: where to write, and how often it wants to hear that we live (None: never)."""
-
-    tell: Callable[..., bool]
-    watchdog_s: float | None = None
 
 
 class Service:
@@ -98,6 +89,8 @@ class Service:
             beat=self._beat("scheduler"),
         )
         if self._worker.settings.agent.metrics_listen is not None:
+            from agent.compute.daemon.metrics_server import serve_metrics  # a MiB that few agents need
+
             serve_metrics(self._worker.settings.agent.metrics_listen, self.metrics, beat=self._beat("metrics"))
         self._loop()
         self._manager.tell(STOPPING=1, STATUS="stopping; guests run on")
@@ -234,7 +227,7 @@ class Service:
         return "; ".join(parts)
 
     def _reload(self) -> None:
-        self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+        self._manager.tell_reloading()
         try:
             settings = self._read_settings()
         except CellwrightError as why:

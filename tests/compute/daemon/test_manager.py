@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.compute.client import Client, path_of
 from agent.core.notify import notify
 from tests.compute.daemon.running import domain_state, wait_for, wait_status
 from tests.compute.daemon.test_agent import Agents, Names, give
@@ -74,13 +75,41 @@ def test_the_agent_tells_its_manager(agents: Agents, manager: Listener) -> None:
 
 def test_the_scheduler_tells_its_manager(tmp_path: Path, manager: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
-    service = Service(tmp_path)
+    monkeypatch.setenv("WATCHDOG_USEC", "900000")
+    service = Service(tmp_path, config="[scheduling]\n")
     service.start()
+    assert service.process is not None
     try:
         assert f"port {service.port}" in manager.until("READY")["STATUS"]
+        for _ in range(3):
+            manager.until("WATCHDOG")
+        service.json("host", "add", "kvm-1", "--synthetic", "cell:1 core:4 memory:8GiB")
+        assert decided(service) == "SCHEDULED"
+        text = '[scheduling]\nfilters = ["IsolatedHosts"]\nisolated_hosts = ["kvm-1"]\n[scheduler]\nregion = "other"\n'
+        (tmp_path / "cellwright.toml").write_text(text)
+        service.process.send_signal(signal.SIGHUP)
+        assert int(manager.until("RELOADING")["MONOTONIC_USEC"]) > 0
+        manager.until("READY")
+        assert decided(service) == "ERROR"
+        (tmp_path / "cellwright.toml").write_text('[scheduling]\nfilters = ["Nonsense"]\n')
+        service.process.send_signal(signal.SIGHUP)
+        manager.until("RELOADING")
+        manager.until("READY")
+        assert decided(service) == "ERROR"
+        log = (tmp_path / "log").read_text()
+        assert "[scheduler] region: changed at the next start" in log
+        assert "settings not read again" in log
+        assert "Nonsense" in log
     finally:
         service.stop()
     manager.until("STOPPING")
+
+
+def decided(service: Service) -> str:
+    """What becomes of an instance now."""
+    request = {"name": "one", "flavor": {"name": "f", "vcpus": 1, "ram_mb": 64}}
+    made = Client(service.url, service.token).call("POST", path_of("instances"), request)[0]
+    return str(made["status"])
 
 
 def test_lines_for_the_journal_have_a_priority(agents: Agents) -> None:

@@ -12,8 +12,9 @@ import pytest
 from agent.compute.daemon import service as module
 from agent.compute.daemon.guests import Guests
 from agent.compute.daemon.pulses import Pulses
-from agent.compute.daemon.service import Manager, Service
+from agent.compute.daemon.service import Service
 from agent.core.errors import Unreachable
+from agent.core.notify import Manager
 from agent.settings.document import Settings
 
 
