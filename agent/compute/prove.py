@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from agent.compute.domains import Domain, NoSuchDomain
 from agent.compute.driver import Driver
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.observation import HostObservation
-from agent.core.verdict import Verdict
+from agent.core.verdict import GuestVerdict, Verdict
 from agent.domain.parse import parse_domain, parse_intent
 from agent.inspection.files import Root
 from agent.inspection.interrupts import read_irqs
-from agent.inspection.process import has_process, read_cpus, read_guest, read_helpers, read_neighbours
+from agent.inspection.process import (
+    has_process,
+    read_cpus,
+    read_guest,
+    read_helpers,
+    read_neighbours,
+    with_memory,
+)
 from agent.verification.expectation import Expectation
 from agent.verification.verdict import check_host
 
@@ -54,10 +63,36 @@ def observe_threads(
     return observation, expectations
 
 
+def verify_pages(libvirt: Driver, *, before: HostObservation | None = None) -> Verdict:
+    """Judge every running guest with its memory, which is read of one guest at a time.
+
+    What the kernel tells of a guest's pages is much, and little of it is in the verdict.
+    """
+    observation, expectations = observe_host(libvirt, memory=False, must_run=False)
+    root = Root()
+    judged: list[GuestVerdict] = []
+    for guest in observation.guests:
+        others = (other for other in observation.guests if other is not guest)
+        alone = msgspec.structs.replace(observation, guests=(with_memory(root, guest), *others))
+        judged += check_host(expectations, alone, names=[guest.name], before=before).guests
+    nobody = check_host(expectations, observation, names=())
+    return msgspec.structs.replace(
+        nobody,
+        ok=all(guest.ok for guest in judged),
+        proven=nobody.proven and all(guest.proven for guest in judged),
+        guests=tuple(judged),
+    )
+
+
 def observe_host(
-    libvirt: Driver, *, names: Collection[str] | None = None, quick: bool = False, must_run: bool = True
+    libvirt: Driver,
+    *,
+    names: Collection[str] | None = None,
+    quick: bool = False,
+    memory: bool = True,
+    must_run: bool = True,
 ) -> tuple[HostObservation, dict[str, Expectation]]:
-    """What is, and what should be.  Every running guest is in it; the memory only of those in ``names``.
+    """What is, and what should be.  Every running guest is in it; the memory only of those in ``names``, or of none.
 
     A guest that goes away while it is read, or whose XML makes no sense, is named in ``not_checked`` when it was asked
     for.  With ``must_run``, a guest of ``names`` that does not run from the start is an error.
@@ -69,7 +104,7 @@ def observe_host(
     observation = read_observation(
         Root(),
         [domain for domain in domains if domain.name in expectations],
-        memory_of=() if quick else names,
+        memory_of=names if memory and not quick else (),
         quick=quick,
         not_checked=tuple(f"{name}: {why}" for name, why in sorted(untold.items()) if names is None or name in names),
     )
@@ -88,21 +123,24 @@ def read_expectations(
     for domain in domains:
         source = f"domain {domain.name}"
         try:
-            xml = libvirt.xml(domain.name)
-            configured = parse_domain(xml, source=source)
-            intent = parse_intent(xml, source=source)
-            later = next_start and intent is not None and domain.persistent
-            expectations[domain.name] = Expectation(
-                placement=intent.placement if intent else configured,
-                foreign=intent is None,
-                configured=configured,
-                next_start=parse_domain(libvirt.xml(domain.name, config=True), source=source) if later else None,
-            )
+            expectation = expectation_of(libvirt.xml(domain.name), source=source)
+            if next_start and domain.persistent and not expectation.foreign:
+                later = parse_domain(libvirt.xml(domain.name, config=True), source=source)
+                expectation = msgspec.structs.replace(expectation, next_start=later)
+            expectations[domain.name] = expectation
         except NoSuchDomain:
             untold[domain.name] = "it ended while it was read"
         except BadInput as why:
             untold[domain.name] = str(why)
     return expectations, untold
+
+
+def expectation_of(xml: str, *, source: str) -> Expectation:
+    """What a running guest should be, from its live XML; BadInput when that makes no sense."""
+    configured = parse_domain(xml, source=source)
+    intent = parse_intent(xml, source=source)
+    placement = intent.placement if intent else configured
+    return Expectation(placement=placement, foreign=intent is None, configured=configured)
 
 
 def read_observation(

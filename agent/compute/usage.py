@@ -18,7 +18,8 @@ from agent.core.placement import PlacedCell, Placement
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
 from agent.core.verdict import Finding
-from agent.domain.parse import parse_domain, parse_intent
+from agent.domain.document import parse_xml
+from agent.domain.parse import parse_domain, parse_elements, parse_intent
 from agent.verification.expectation import Expectation
 from agent.verification.neighbours import find_owners
 
@@ -53,8 +54,14 @@ def claimant_of(name: str, xml: str, host: HostTopology) -> Claimant:
     if intent is not None and pins_of(asked) == pins_of(intent.placement):
         # its memory may have moved since it was started, which libvirt's XML does not follow
         return Claimant(name=name, foreign=False, placement=_on_host(intent.placement, host))
-    placement = _on_host(asked, host)
-    return Claimant(name=name, foreign=intent is None, placement=_with_narrow_masks(placement, host))
+    return Claimant(name=name, foreign=intent is None, placement=_with_narrow_masks(_on_host(asked, host), host))
+
+
+def claimant_of_elements(name: str, xml: str, host: HostTopology) -> Claimant:
+    """The same of a guest whose metadata of ours was damaged: what libvirt's own elements say."""
+    source = f"domain {name}"
+    asked = parse_elements(parse_xml(xml, source=source), host=host, source=source)
+    return Claimant(name=name, foreign=True, placement=_with_narrow_masks(_on_host(asked, host), host))
 
 
 def pins_of(placement: Placement) -> dict[int, CpuSet]:

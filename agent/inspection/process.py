@@ -42,22 +42,29 @@ def read_guest(
         return ObservedGuest(name=name, pid=pid, uuid=uuid, state=state, not_checked=(why,))
     for helper in (helpers or {}).get(pid, []):
         threads = (*threads, _as_helper(read_thread(root, helper, helper)))
-    not_checked = tuple(why for thread in threads for why in thread.not_checked)
-    seen = None
-    if memory:
-        seen = read_memory(root, pid)
-        if seen is None:
-            not_checked = (*not_checked, _why_no_memory(root, pid))
-    return ObservedGuest(
+    guest = ObservedGuest(
         name=name,
         pid=pid,
         uuid=uuid,
         state=state,
         threads=threads,
         cgroups=read_cgroups(root, pid, threads),
-        memory=seen,
-        not_checked=not_checked,
+        not_checked=tuple(why for thread in threads for why in thread.not_checked),
     )
+    return with_memory(root, guest) if memory else guest
+
+
+def with_memory(root: Root, guest: ObservedGuest) -> ObservedGuest:
+    """A guest that was read without its memory, and with it; one that has no process stays as it is."""
+    if guest.pid is None or not guest.threads:
+        return guest
+    import msgspec
+
+    seen = read_memory(root, guest.pid)
+    if seen is None:
+        not_checked = (*guest.not_checked, _why_no_memory(root, guest.pid))
+        return msgspec.structs.replace(guest, not_checked=not_checked)
+    return msgspec.structs.replace(guest, memory=seen)
 
 
 def read_memory(root: Root, pid: int) -> ObservedMemory | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Set
 
 import msgspec
 
+from agent.compute.daemon.guests import Guests
 from agent.compute.driver import Driver
-from agent.compute.prove import observe_host, observe_threads
+from agent.compute.prove import observe_threads, read_observation, verify_pages
 from agent.core.observation import HostObservation
 from agent.core.verdict import Drift, Finding, Verdict
 from agent.inspection.files import Root
@@ -51,23 +52,26 @@ class Prover:
         """Read every guest anew at the next look, whether or not a mask changed: run delays are read only then."""
         self._closely = True
 
-    def check_masks(self, pids: Mapping[str, int | None]) -> tuple[Drift, ...]:
+    def check_masks(self, guests: Guests) -> tuple[Drift, ...]:
         """Look at every thread of these guests, read those anew of which one has moved, and judge.
 
         A guest without a known process is not looked at: libvirt's events tell when that changes.
         """
-        root = Root()
+        root, pids = Root(), guests.pids
         masks = {name: read_masks(root, pid) or {} for name, pid in pids.items() if pid is not None}
         moved = {name for name, now in masks.items() if has_moved(self._masks.get(name), now, pids[name])}
         gone = self._masks.keys() - masks.keys()
-        self._masks = masks
-        if self._seen is None or self._closely:
-            observation, self._expectations = observe_host(self._libvirt, quick=True, must_run=False)
-            self._closely = False
-        elif moved or gone:
-            observation = self._read_again(self._seen, moved, gone)
-        else:
+        first, self._masks = self._seen is None, masks
+        observation = self._seen
+        if observation is None or self._closely:
+            known = [domain for domain in guests.running if domain.name in guests.expectations]
+            not_checked = tuple(why for name, why in guests.wrong.items() if name in pids)
+            observation = read_observation(root, known, quick=True, not_checked=not_checked)
+            self._expectations, self._closely = guests.expectations, False
+        elif not moved and not gone:
             return ()
+        if not first and (moved or gone):  # libvirt is asked again: somebody may have told it so
+            observation = self._read_again(observation, moved, gone)
         judged = check_host(self._expectations, observation, quick=True, before=self._seen)
         drift = find_drift(self.quick, judged)
         self._seen, self.quick = observation, judged
@@ -85,8 +89,7 @@ class Prover:
     def check_pages(self) -> tuple[tuple[Drift, ...], float]:
         """Read and judge pages, neighbours and interrupts too; the second answer is the CPU time it took, seconds."""
         started = time.thread_time()
-        observation, expectations = observe_host(self._libvirt, must_run=False)
-        judged = check_host(expectations, observation, before=self._seen)
+        judged = verify_pages(self._libvirt, before=self._seen)
         drift = [one for one in find_drift(self.full, judged) if one.finding is not None and one.finding.tid is None]
         self.full = judged
         return self.counted(tuple(drift)), time.thread_time() - started

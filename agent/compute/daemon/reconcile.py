@@ -48,7 +48,7 @@ WITHOUT_SCHEDULER = (Todo.START, Todo.PROVE, Todo.STOPPED)
 
 
 class OwnDomain(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain that was made for an instance; ``placement`` is the one in its metadata."""
+    """A domain that was made for an instance; ``placement`` is the one in its metadata, None when that tells none."""
 
     instance: str
     name: str
@@ -107,7 +107,8 @@ def _decide(
     verified = verified and not assignment.unconfirmed  # the scheduler placed it anew, if only where it was
     if domain is None:
         return Todo.LOST if verified else Todo.CREATE
-    if not same_place(domain.placement, assignment.placement):
+    placed = domain.placement or (known.placement if known else None)  # somebody may have taken our metadata away
+    if not same_place(placed, assignment.placement):
         return Todo.REPLACE
     if domain.running:
         return None if verified else Todo.PROVE

@@ -61,6 +61,7 @@ class Worker:
         self._reader = GuestReader()
         self._failed_builds = 0
         self._stale = False
+        self._wrong: set[str] = set()
         self._say = Say()
         self._interrupts = Interrupts(tools, self._say, Root())
         self._idle_pcpus = IdlePcpus(tools, self._say, Root())
@@ -102,6 +103,11 @@ class Worker:
         facts = msgspec.structs.replace(facts, stats={**facts.stats, "failed_builds": str(self._failed_builds)})
         self.view = view_of(host, facts, self.guests, self.settings)
         self._stale = False
+        for name in self._wrong - self.guests.wrong.keys():
+            self._say.once(f"domain {name}", "")
+        self._wrong = set(self.guests.wrong)
+        for name, why in self.guests.wrong.items():
+            self._say.once(f"domain {name}", why)
 
     # ---------------------------------------------------------------- assignments
 
@@ -109,15 +115,10 @@ class Worker:
         """Make the host what the scheduler wants, or while it does not take our reports, what we remember."""
         self._put_back()
         assignments = self._pull() if accepted else None
-        self.read_guests()
+        if self._stale or self._plan(assignments):
+            self.read_guests()  # nothing is done by what was so a while ago
         self._note_boot()
-        actions = plan(
-            assignments,
-            self.guests.own,
-            self.state,
-            boot_id=self._boot_id,
-            resume=self.settings.agent.resume_guests_on_boot,
-        )
+        actions = self._plan(assignments)
         for action in actions:
             self.progress()
             try:
@@ -132,11 +133,16 @@ class Worker:
         if any(action.todo not in (Todo.STOPPED, Todo.ORPHAN) for action in actions):
             self.read_guests()
 
+    def _plan(self, assignments: tuple[Assignment, ...] | None) -> tuple[Action, ...]:
+        resume = self.settings.agent.resume_guests_on_boot
+        return plan(assignments, self.guests.own, self.state, boot_id=self._boot_id, resume=resume)
+
     def _put_back(self) -> None:
         """A change that was begun and not ended comes first: what is decided next goes by what is there."""
         if not self._interrupted:
             return
         try:
+            self._stale = True
             carry_out.put_back_interrupted(self.tools)
         except Unreachable:
             raise
@@ -280,7 +286,7 @@ class Worker:
 
     def prove_masks(self) -> None:
         """Compare every mask with the last judgement; log and repair what drifted."""
-        self._drifted(self.prover.check_masks(self.guests.pids))
+        self._drifted(self.prover.check_masks(self.guests))
 
     def prove_pages(self) -> float:
         """Read pages too; the CPU seconds that it took."""

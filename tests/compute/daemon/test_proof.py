@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 
 from agent.compute.daemon import proof
+from agent.compute.daemon.guests import GuestReader
 from agent.compute.daemon.proof import Prover, has_moved
+from agent.compute.daemon.view import digest_of
 from agent.compute.driver import Driver
 from agent.compute.journal import Journal
 from agent.compute.pin import apply_pin, plan_pin
+from agent.core.verdict import Drift
+from agent.inspection.host import read_host
 from tests.compute.guests import virsh
 from tests.compute.placements import FIRST, SECOND, dedicated
 
@@ -45,21 +49,27 @@ def test_only_a_guest_that_moved_is_read_again(
     observe_threads = proof.observe_threads
     monkeypatch.setattr(proof, "observe_threads", observe)
     prover = Prover(libvirt)
-    pids = {one: libvirt.domain(one).pid for one in (still, name)}
-    prover.check_masks(pids)
+    host = read_host()
+
+    def look() -> tuple[Drift, ...]:
+        return prover.check_masks(guests)
+
+    guests = GuestReader().read(libvirt, host, digest_of(host))
+    look()
     assert prover.quick is not None
-    assert prover.check_masks(pids) == ()
+    assert look() == ()
     assert read == []
     virsh("vcpupin", name, "0", str(SECOND), "--live")
-    (drift,) = prover.check_masks(pids)
+    (drift,) = look()
     assert (drift.change, drift.guest) == ("appeared", name)
     assert drift.finding is not None
     assert "virsh" in (drift.finding.cause or "")
     assert read == [[name]]
     virsh("vcpupin", name, "0", str(FIRST), "--live")
-    (drift,) = prover.check_masks(pids)
+    (drift,) = look()
     assert drift.change == "cleared"
     virsh("destroy", name)
-    changes = {one.change for one in prover.check_masks({still: pids[still]})}
+    guests = GuestReader().read(libvirt, host, digest_of(host))
+    changes = {one.change for one in look()}
     assert changes == {"stopped"}
     assert still in {guest.name for guest in prover.quick.guests}
