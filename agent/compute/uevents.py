@@ -1,24 +1,23 @@
 """What the kernel tells of its devices as it happens (uevents): a pCPU, memory or a cell that comes or goes.
 
-Source: Documentation/core-api/cpu_hotplug.rst; drivers/base/core.c for ``online`` and ``offline``; lib/kobject_uevent.c
-for the messages.  The socket is Python's own: a netlink library would be a fifth of the agent's memory for this alone.
+Heard through pyroute2's uevent socket.  Source: Documentation/core-api/cpu_hotplug.rst; drivers/base/core.c for
+``online`` and ``offline``; lib/kobject_uevent.c for the messages.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from errno import ENOBUFS, EPERM
 from queue import Empty, SimpleQueue
 
 import msgspec
 
-NETLINK_KOBJECT_UEVENT = 15
 KERNEL_GROUP = 1
 """The multicast group of the kernel's own messages; udev's come on another."""
 
-LONGEST = 16384
 _CPU = re.compile(r"cpu(\d+)")
 
 
@@ -36,32 +35,43 @@ class KernelEvent(msgspec.Struct, frozen=True):
         return int(found[1]) if found and self.subsystem == "cpu" and self.action in ("online", "offline") else None
 
 
+MISSED = KernelEvent("", "missed", "")
+"""Events came faster than they were read, and are lost: anything may have come or gone."""
+
+
 def read_events(*, listening: Callable[[], None] = lambda: None) -> Iterator[KernelEvent]:
-    """Yield events for ever; ``listening`` is called when none is missed any more.
+    """Yield events for ever, MISSED for those that were lost; ``listening`` is called when none is missed any more.
 
     Raises OSError where the kernel does not let this process listen.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT) as kernel:
-        kernel.bind((0, KERNEL_GROUP))
-        listening()
-        while True:
-            message, sender = kernel.recvfrom(LONGEST)
-            if sender[0] == 0 and (event := parse_event(message)) is not None:  # 0 is the kernel
-                yield event
+    from pyroute2 import UeventSocket  # a fifth of a second, for those who listen
+
+    while True:
+        kernel = UeventSocket()
+        try:
+            kernel.bind(groups=KERNEL_GROUP)
+            listening()
+            while True:
+                yield from map(event_of, kernel.get())
+        except KeyError as why:  # pyroute2's word for every bind that the kernel refuses
+            raise OSError(EPERM, f"no netlink socket for kernel events: {why}") from why
+        except OSError as why:
+            if why.errno != ENOBUFS:
+                raise
+            yield MISSED
+        finally:
+            with suppress(OSError):  # a socket that overflowed fails at everything, at this too
+                kernel.close()
 
 
-def parse_event(message: bytes) -> KernelEvent | None:
-    """``ACTION@PATH`` and KEY=VALUE texts with NULs between them; None for what is no event of the kernel's own.
+def event_of(message: Mapping[str, str]) -> KernelEvent:
+    """One message of the kernel: its KEY=VALUE texts.
 
-    >>> parse_event(b"offline@/devices/system/cpu/cpu3\\0ACTION=offline\\0SUBSYSTEM=cpu\\0")
+    >>> event_of({"ACTION": "offline", "DEVPATH": "/devices/system/cpu/cpu3", "SUBSYSTEM": "cpu"})
     KernelEvent(subsystem='cpu', action='offline', device='cpu3')
     """
-    head, *rest = message.decode("utf-8", "replace").split("\0")
-    action, at, path = head.partition("@")
-    if not at:
-        return None
-    fields = dict(text.partition("=")[::2] for text in rest)
-    return KernelEvent(fields.get("SUBSYSTEM", ""), action, path.rpartition("/")[2])
+    path = message.get("DEVPATH", "")
+    return KernelEvent(message.get("SUBSYSTEM", ""), message.get("ACTION", ""), path.rpartition("/")[2])
 
 
 class PcpuEvents:

@@ -6,30 +6,30 @@ from queue import SimpleQueue
 
 import pytest
 
-from agent.compute.uevents import KernelEvent, parse_event, read_events
+from agent.compute.uevents import MISSED, KernelEvent, event_of, read_events
+
+UEVENT = Path("/sys/devices/system/cpu/cpu0/uevent")
+"""Writing to it has the kernel tell of the device (Documentation/ABI/testing/sysfs-uevent)."""
 
 MESSAGES = {
-    b"offline@/devices/system/cpu/cpu12\0ACTION=offline\0SUBSYSTEM=cpu\0SEQNUM=1\0": ("cpu", "offline", "cpu12", 12),
-    b"add@/devices/system/memory/memory40\0ACTION=add\0SUBSYSTEM=memory\0": ("memory", "add", "memory40", None),
-    b"change@/devices/system/cpu/cpu1\0SUBSYSTEM=cpu\0": ("cpu", "change", "cpu1", None),
-    b"online@/devices/x\0": ("", "online", "x", None),
+    "a pCPU goes": ({"ACTION": "offline", "DEVPATH": "/devices/system/cpu/cpu12", "SUBSYSTEM": "cpu"}, 12),
+    "a pCPU comes": ({"ACTION": "online", "DEVPATH": "/devices/system/cpu/cpu0", "SUBSYSTEM": "cpu"}, 0),
+    "something of a pCPU": ({"ACTION": "change", "DEVPATH": "/devices/system/cpu/cpu1", "SUBSYSTEM": "cpu"}, None),
+    "memory": ({"ACTION": "add", "DEVPATH": "/devices/system/memory/memory40", "SUBSYSTEM": "memory"}, None),
+    "another's cpu3": ({"ACTION": "online", "DEVPATH": "/devices/x/cpu3", "SUBSYSTEM": "x"}, None),
+    "nothing": ({}, None),
 }
 
 
-@pytest.mark.parametrize(("message", "event"), MESSAGES.items(), ids=[str(one) for one in MESSAGES.values()])
-def test_messages(message: bytes, event: tuple[str, str, str, int | None]) -> None:
-    found = parse_event(message)
-    assert found == KernelEvent(*event[:3])
-    assert found.pcpu == event[3]
-
-
-@pytest.mark.parametrize("message", [b"", b"libudev\0\xfe\xed\xca\xfe", b"\xff\xff"])
-def test_what_is_no_event_of_the_kernel(message: bytes) -> None:
-    assert parse_event(message) is None
+@pytest.mark.parametrize(("message", "pcpu"), MESSAGES.values(), ids=MESSAGES)
+def test_messages(message: dict[str, str], pcpu: int | None) -> None:
+    found = event_of(message)
+    assert (found.subsystem, found.action) == (message.get("SUBSYSTEM", ""), message.get("ACTION", ""))
+    assert found.device == message.get("DEVPATH", "").split("/")[-1]
+    assert found.pcpu == pcpu
 
 
 def test_an_event_of_this_machine() -> None:
-    """Writing to a device's ``uevent`` has the kernel tell of it (Documentation/ABI/testing/sysfs-uevent)."""
     seen: SimpleQueue[KernelEvent] = SimpleQueue()
     ready = threading.Event()
 
@@ -41,5 +41,15 @@ def test_an_event_of_this_machine() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     assert ready.wait(10)
-    Path("/sys/devices/system/cpu/cpu0/uevent").write_text("change\n")
+    UEVENT.write_text("change\n")
     assert seen.get(timeout=10) == KernelEvent("cpu", "change", "cpu0")
+
+
+def test_lost_events_are_told_and_later_ones_heard() -> None:
+    """More than the socket holds, before the first is read; then one, as soon as it is listened to again."""
+    counts = iter([5000, 1])
+    events = read_events(listening=lambda: [UEVENT.write_text("change\n") for _ in range(next(counts))] and None)
+    while next(events) != MISSED:
+        pass
+    assert next(events).device == "cpu0"
+    events.close()

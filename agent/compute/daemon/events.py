@@ -10,7 +10,7 @@ from random import Random
 
 from agent.compute.daemon.link import Link
 from agent.compute.driver import Driver
-from agent.compute.uevents import read_events
+from agent.compute.uevents import MISSED, read_events
 from agent.core.errors import CellwrightError, Unreachable
 
 LOG = logging.getLogger("cellwright.agent")
@@ -62,7 +62,7 @@ def watch_kernel(tell: Tell) -> None:
     """Tell of every CPU or memory that comes or goes, for ever; without the right to listen it says so and ends."""
     try:
         for event in read_events():
-            if event.subsystem in SUBSYSTEMS:
+            if event.subsystem in SUBSYSTEMS or event == MISSED:
                 tell(Cause.HARDWARE)
     except OSError as why:
         LOG.warning("no kernel events (%s): hot-plug is seen at the next reading of the topology", why.strerror or why)
