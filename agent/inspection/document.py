@@ -47,12 +47,15 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     parts = [facts.cpus for facts in kernel_cells]
     cores = read_cores(root, cpus.online, parts, unknown, last_try=last_try) if cpus else None
     info = read_cpuinfo(root, whole=cores is None)
+    has_folders = cpus is not None
     if cpus is None:
         cpus = _cpus_of(root, info, kernel_cells)
         unknown += ["offline"]
     unknown += cpus.unknown
     if cores is None:
         cores = _cores_of(info, cpus.online, unknown)
+    # without CPU folders the tree is a part of one, and the siblings are not known to be none
+    siblings_known = has_folders or all(core.core is not None for core in cores)
     caches = read_caches(root, cores)
     if not caches:
         unknown.append("caches")
@@ -92,7 +95,7 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         unknown.append("dies")
     if any(core.core is None for core in cores):
         unknown.append("core ids")
-    threads = max(core.cpus.bit_count() for core in cores)
+    threads = max(core.cpus.bit_count() for core in cores) if siblings_known else None
     return {
         "schema": "cellwright.topology/1",
         "hostname": hostname or "unknown",
@@ -109,9 +112,9 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         "dies": _count(
             {(core.socket, core.die) for core in cores} if all(c.die is not None for c in cores) else {None}
         ),
-        "cores": len(cores),
+        "cores": len(cores) if siblings_known else None,
         "threads_per_core": threads,
-        "smt": threads > 1,
+        "smt": None if threads is None else threads > 1,
         "cells": by_position,
         "outside_cells": [_core(core, core.cpus & outside) for core in cores if core.cpus & outside],
         "dedicated_set": None,

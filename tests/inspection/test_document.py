@@ -73,6 +73,7 @@ def test_without_cpu_folders_the_lists_tell_which_cpus_there_are(
     assert str(host.online) == online
     assert "offline" in host.unknown
     assert "siblings (no topology folder: each pCPU counts as a core)" in host.unknown
+    assert (host.cores, host.threads_per_core, host.smt) == (None, None, None)
     cells = [cell.cpus & host.online for cell in host.cells]
     assert cells == (
         [CpuSet.parse("0-1,4-5"), CpuSet.parse("2-3,6-7") & host.online] if "node/" in files else [host.online]
