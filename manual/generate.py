@@ -33,6 +33,14 @@ POLICIES = {
     "numa_mempolicy": policy.MemPolicy,
     "pci_numa_affinity_policy": policy.PciAffinity,
 }
+ENVIRONMENT = """.TP
+.B CELLWRIGHT_SCHEDULER
+the scheduler that the cluster verbs and the agent ask, where
+.B \\-\\-scheduler
+does not say
+.TP
+.B CELLWRIGHT_TOKEN
+the token for it"""
 FILES = """.TP
 .I /etc/cellwright/cellwright.toml
 the settings; see
@@ -181,7 +189,8 @@ def _main_page() -> str:
     lines += [".SH SYNOPSIS", ".B cellwright", ".I VERB", "[options]", ".SH VERBS"]
     for verb, line in VERBS.items():
         lines += [".TP", f".BR cellwright\\-{_escape(verb)} ({8 if verb in DAEMONS else 1})", _escape(line)]
-    lines += [".SH EXIT STATUS", _sentence(EXIT_CODES), ".SH FILES", FILES]
+    lines += [".SH EXIT STATUS", _sentence(EXIT_CODES), ".SH ENVIRONMENT", ENVIRONMENT, ".SH FILES", FILES]
+    lines += [".SH SEE ALSO", ".BR cellwright.toml (5),\n.BR cellwright\\-request (5)"]
     return "\n".join(lines) + "\n"
 
 
