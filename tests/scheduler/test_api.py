@@ -220,6 +220,7 @@ def test_another_region_is_redirected(tmp_path_factory: pytest.TempPathFactory) 
             Client(there.url, there.token).call("POST", path_of("tokens"), {**both, "subject": "another"})
         made = here.json(*words)
         assert (made["host"], made["status"]) == ("far", "SCHEDULED")
+        assert here.json(*words, "--dry-run")["placement"]["host"] == "far"
         assert [row["name"] for row in there.json("instance", "list")] == ["vm"]
         assert here.json("instance", "list") == []
         refused = here.run("instance", "create", "--flavor", "tiny", "--region", "nowhere", "x")

@@ -1,21 +1,33 @@
 """The runs of the published article, on its five hosts, with the commands a user would type."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from agent.compute.client import Client, path_of
+from agent.core.codec import to_tree
+from agent.core.facts import HostFacts
+from agent.core.wire import HostReport
+from agent.inspection.synthetic import parse_synthetic
 from tests.hosts import NAMED
 from tests.scheduler.conftest import Service
 
 HOSTS = tuple(f"osdev-0{number}" for number in range(1, 6))
+RACKS = {"11": HOSTS[:2], "12": HOSTS[2:3], "21": HOSTS[3:4], "22": HOSTS[4:]}
+"""Zone and rack → its hosts."""
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    service = Service(tmp_path_factory.mktemp("cloud"))
+    folder = tmp_path_factory.mktemp("cloud")
+    service = Service(folder)
     service.start()
+    topology = folder / "topology.json"
+    topology.write_text(service.run("topology", "--synthetic", NAMED["osdev-01"], "--format", "json").stdout)
     for host in HOSTS:
-        service.json("host", "add", host, "--synthetic", NAMED["osdev-01"])
+        service.json("host", "add", host, "--topology", str(topology))
     service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", "m.tiny")
     yield service
     service.stop()
@@ -39,17 +51,17 @@ def test_fast_and_slow_io(cloud: Service) -> None:
 
 
 def test_zones_with_racks(cloud: Service) -> None:
-    for zone, hosts in (("az01", HOSTS[:3]), ("az02", HOSTS[3:])):
-        cloud.json("aggregate", "create", "--zone", zone, f"rack-{zone}")
+    for address, hosts in RACKS.items():
+        cloud.json("aggregate", "create", "--zone", f"az0{address[0]}", f"rack-{address}")
         for host in hosts:
-            cloud.json("aggregate", "add-host", f"rack-{zone}", host)
+            cloud.json("aggregate", "add-host", f"rack-{address}", host)
     assert {row["name"]: row["hosts"] for row in cloud.json("zone", "list")} == {"az01": 3, "az02": 2}
     for zone, hosts in (("az01", HOSTS[:3]), ("az02", HOSTS[3:])):
         made = make(cloud, f"in-{zone}", "--availability-zone", zone)
         assert made["host"] in hosts
         assert made["zone"] == zone
     assert make(cloud, "exact", "--availability-zone", "az02:osdev-05")["host"] == "osdev-05"
-    twice = cloud.run("aggregate", "add-host", "rack-az01", "osdev-05")
+    twice = cloud.run("aggregate", "add-host", "rack-11", "osdev-05")
     assert twice.returncode == 2
     assert "zone az02 already" in twice.stderr
 
@@ -71,21 +83,45 @@ def test_eight_apart_on_five_hosts_are_five_and_three_errors(cloud: Service) -> 
     assert "5 by ServerGroupAntiAffinity" in told.stdout
 
 
+def test_eight_apart_are_five_active_once_their_agents_have_verified_them(tmp_path: Path) -> None:
+    service = Service(tmp_path, config="[scheduling]\nservice_down_time_s = 100000\n")
+    service.start()
+    agents = {host: Client(service.url, service.run("host", "token", host).stdout.strip()) for host in HOSTS}
+    for host, agent in agents.items():
+        topology = replace(parse_synthetic(NAMED["osdev-01"]), hostname=host)
+        report = HostReport(hostname=host, digest="d", topology=topology, facts=HostFacts(disk_gb=100))
+        agent.call("POST", path_of("agents", host, "report"), to_tree(report))
+    service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", "m.tiny")
+    service.json("group", "create", "--policy", "anti-affinity", "apart")
+    for number in range(8):
+        make(service, f"apart-{number}", "--hint", "group=apart")
+    for outcome, status in (("building", "BUILDING"), ("verified", "ACTIVE")):
+        for host, agent in agents.items():
+            for one in agent.call("GET", path_of("agents", host, "assignments"))["assignments"]:
+                said = {"instance": one["instance"], "outcome": outcome}
+                agent.call("POST", path_of("agents", host, "confirmations"), said)
+        statuses = [row["status"] for row in service.json("instance", "list")]
+        assert Counter(statuses) == {status: 5, "ERROR": 3}
+    service.stop()
+
+
 def test_three_together_land_on_one_host(cloud: Service) -> None:
     cloud.json("group", "create", "--policy", "affinity", "together")
     assert len({make(cloud, f"together-{n}", "--hint", "group=together")["host"] for n in range(3)}) == 1
 
 
 def test_flavors_by_address(cloud: Service) -> None:
-    for number, host in enumerate(HOSTS, 1):
-        cloud.json("aggregate", "create", f"addr-{number}")
-        cloud.json("aggregate", "set", "--property", f"addr={number}{number}", f"addr-{number}")
-        cloud.json("aggregate", "add-host", f"addr-{number}", host)
-    for number in (1, 2):
-        flavor = f"m.addr{number}{number}"
+    for address, hosts in RACKS.items():
+        cloud.json("aggregate", "set", "--property", f"addr={address}", f"rack-{address}")
+        flavor = f"m.addr{address}"
         cloud.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--disk", "1", flavor)
-        cloud.json("flavor", "set", "--property", f"addr={number}{number}", flavor)
-        assert make(cloud, f"addr-{number}", flavor=flavor)["host"] == HOSTS[number - 1]
+        cloud.json("flavor", "set", "--property", f"addr={address}", flavor)
+        made = make(cloud, f"addr-{address}", flavor=flavor)
+        assert made["host"] in hosts
+        assert made["zone"] == f"az0{address[0]}"
+    wrong = make(cloud, "wrong", "--availability-zone", "az02", flavor="m.addr11")
+    assert wrong["status"] == "ERROR"
+    assert "AggregateInstanceExtraSpecs removed 2 of 2 (wants aggregates with addr=11)" in wrong["reason"]
 
 
 def test_quota_of_cores(cloud: Service) -> None:
