@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from agent.inspection.files import Root  # noqa: E402
-from agent.inspection.numa_maps import sum_numa_maps, sum_pages  # noqa: E402
+from agent.inspection.numa_maps import sum_numa_maps  # noqa: E402
+from agent.inspection.numa_sums import sum_areas  # noqa: E402
 from agent.inspection.threads import read_threads  # noqa: E402
 
 PERL = r"""
@@ -51,8 +52,9 @@ printf "%-18s %14u (%8.2f GB)\n", $_, $sum{$_}, $sum{$_} * 4096 / 1024 ** 3 fore
 
 OURS = """
 import sys
-from agent.inspection import numa_maps
-print(getattr(numa_maps, sys.argv[2])(open(sys.argv[1], "rb").read()))
+sys.path.insert(0, sys.argv[3])
+from agent.inspection.numa_sums import KEYS, sum_areas
+print(sum_areas(open(sys.argv[1], "rb").read(), keys=KEYS if sys.argv[2] == "every key" else ()))
 """
 
 LIVE = """
@@ -121,11 +123,11 @@ def generate(areas: int, cells: int) -> bytes:
 def summing(data: bytes, path: str, rounds: int) -> None:
     megabytes = len(data) / 1e6
     jobs: dict[str, Callable[[], object]] = {
-        "every key: ours": lambda: run(*ours("sum_numa_maps", path)),
+        "every key: ours": lambda: run(*ours("every key", path)),
         "every key: perl": lambda: run("perl", "-e", PERL, path),
-        "every key: ours, inside": lambda: sum_numa_maps(data),
-        "pages by cell: ours": lambda: run(*ours("sum_pages", path)),
-        "pages by cell: ours, inside": lambda: sum_pages(data),
+        "every key: ours, inside": lambda: sum_numa_maps(Path(path).read_bytes()),
+        "pages by cell: ours": lambda: run(*ours("pages", path)),
+        "pages by cell: ours, inside": lambda: sum_areas(Path(path).read_bytes(), keys=()),
     }
     if shutil.which("numastat") and shutil.which("unshare") and os.geteuid() == 0:
         pid = str(os.getpid())
@@ -138,9 +140,9 @@ def summing(data: bytes, path: str, rounds: int) -> None:
         print(f"  {what:<28} {megabytes / taken:8.1f} MB/s{ratio}")
 
 
-def ours(function: str, path: str) -> tuple[str, ...]:
-    """A process that does nothing else."""
-    return sys.executable, "-c", OURS, path, function
+def ours(what: str, path: str) -> tuple[str, ...]:
+    """A process that does nothing else, begun as the command is."""
+    return sys.executable, "-SP", "-c", OURS, path, what, str(ROOT)
 
 
 def live(areas: int, kib: int, rounds: int) -> None:
@@ -158,10 +160,10 @@ def live(areas: int, kib: int, rounds: int) -> None:
         data = Path(maps).read_bytes()
         whole, empty, sums, pages, kernel, numastat, started, quick = interleaved(
             rounds,
-            lambda: run(*ours("sum_pages", maps)),
-            lambda: run(*ours("sum_pages", os.devnull)),
+            lambda: run(*ours("pages", maps)),
+            lambda: run(*ours("pages", os.devnull)),
             lambda: sum_numa_maps(data),
-            lambda: sum_pages(data),
+            lambda: sum_areas(data, keys=()),
             lambda: Path(maps).read_bytes(),
             lambda: run("numastat", "-p", pid),
             lambda: run("numastat", "-V"),

@@ -17,11 +17,8 @@ import msgspec
 from agent.core.errors import BadInput
 from agent.core.observation import Area, CellPages, PageSums
 from agent.inspection.files import Root
+from agent.inspection.numa_sums import find_mapmax, sum_areas
 
-_CELL = re.compile(rb" N([0-9]+)=")
-_PAGE_SIZE = re.compile(rb" kernelpagesize_kB=([0-9]+)")
-SAMPLE_BYTES = 1 << 16
-_COUNTS = (b"anon", b"dirty", b"mapped", b"swapcache", b"active", b"writeback")
 _LIST = msgspec.json.Decoder(list[int])
 _LINE = re.compile(
     rb"^([0-9a-f]+) (prefer \(many\)[^ \n]*|weighted interleave[^ \n]*|[^ \n]+)(?: (file=[^ \n]*|heap|stack))?"
@@ -38,65 +35,18 @@ def read_numa_maps(root: Root, pid: int) -> bytes | None:
 
 
 def sum_numa_maps(data: bytes) -> PageSums:
-    """The whole file in sums, fast: one search of the file for each key, not a look at each word."""
-    by_size = _split_by_page_size(data)
-    kib = {key: sum(size * sum(_numbers(part, key)) for size, part in by_size.items()) for key in _COUNTS}
-    return PageSums(
-        cells=_sum_pages(by_size),
-        anon_kib=kib[b"anon"],
-        dirty_kib=kib[b"dirty"],
-        mapped_kib=kib[b"mapped"],
-        swapcache_kib=kib[b"swapcache"],
-        active_kib=kib[b"active"],
-        writeback_kib=kib[b"writeback"],
-        mapmax=max(_numbers(data, b"mapmax"), default=0),
-    )
+    """The whole file in sums."""
+    pages, kib = sum_areas(data, add=_add)
+    cells = tuple(CellPages(*key, count) for key, count in sorted(pages.items()))
+    return PageSums(cells=cells, mapmax=find_mapmax(data), **{f"{key}_kib": total for key, total in kib.items()})
 
 
-def sum_pages(data: bytes) -> tuple[CellPages, ...]:
-    """Pages by cell and page size alone: what ``numastat -p`` shows."""
-    return _sum_pages(_split_by_page_size(data))
-
-
-def _sum_pages(by_size: dict[int, bytes]) -> tuple[CellPages, ...]:
-    counted = [(cell, size, count) for size, part in by_size.items() for cell, count in _sum_cells(part)]
-    return tuple(CellPages(*one) for one in sorted(counted))
-
-
-def _sum_cells(part: bytes) -> list[tuple[int, int]]:
-    """Pages by cell.  The cells of the first lines are mostly all; whether they are is counted."""
-    cells = set(_CELL.findall(part, 0, SAMPLE_BYTES))
-    found = {cell: _numbers(part, b"N" + cell) for cell in cells}
-    counted = sum(map(len, found.values()))
-    # an N is rare elsewhere, and one letter is counted four times as fast as two
-    if counted != part.count(b"N") and counted != part.count(b" N"):
-        found |= {cell: _numbers(part, b"N" + cell) for cell in set(_CELL.findall(part)) - cells}
-    return [(int(cell), sum(numbers)) for cell, numbers in found.items()]
-
-
-def _split_by_page_size(data: bytes) -> dict[int, bytes]:
-    """The lines of each page size; mostly there is one, and then nothing is split."""
-    first = _PAGE_SIZE.search(data)
-    if first is None:
-        return {}
-    if data.count(first[0] + b"\n") == data.count(b" kernelpagesize_kB="):
-        return {int(first[1]): data}
-    lines_by_size: dict[int, list[bytes]] = {}
-    for line in data.splitlines():
-        if found := _PAGE_SIZE.search(line):
-            lines_by_size.setdefault(int(found[1]), []).append(line)
-    return {size: b"\n".join(lines) for size, lines in sorted(lines_by_size.items())}
-
-
-def _numbers(data: bytes, key: bytes) -> list[int]:
-    """Every number that ``key`` has in the file.  JSON's decoder reads a list of numbers five times faster than int."""
-    if b" " + key + b"=" not in data:
-        return []
-    found = re.findall(rb" %s=([0-9]+)" % key, data)
+def _add(numbers: list[bytes]) -> int:
+    """JSON's decoder reads a list of numbers twice as fast as int."""
     try:
-        return _LIST.decode(b"[" + b",".join(found) + b"]")
+        return sum(_LIST.decode(b"[" + b",".join(numbers) + b"]"))
     except msgspec.DecodeError as why:
-        raise BadInput(f"numa_maps: {key.decode()}: not the numbers of a kernel: {why}") from why
+        raise BadInput(f"numa_maps: not the numbers of a kernel: {why}") from why
 
 
 def parse_numa_maps(data: bytes) -> tuple[Area, ...]:

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from agent.core.errors import BadInput
 from agent.core.observation import CellPages
-from agent.inspection.numa_maps import parse_numa_maps, sum_numa_maps, sum_pages
+from agent.inspection.numa_maps import parse_numa_maps, sum_numa_maps
+from agent.inspection.numa_sums import sum_areas
 from tests.inspection.qemu import NUMA_MAPS
 
 HUGE = (
@@ -54,7 +55,7 @@ def test_huge_pages_keep_their_size() -> None:
 
 
 def test_numbers_that_no_kernel_writes_are_refused() -> None:
-    with pytest.raises(BadInput, match="N0"):
+    with pytest.raises(BadInput, match="not the numbers of a kernel"):
         sum_numa_maps(b"7f00 default anon=1 N0=007 kernelpagesize_kB=4\n")
 
 
@@ -92,7 +93,8 @@ def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
             plain[key] = plain.get(key, 0) + pages
     sums = sum_numa_maps(data)
     assert {(one.host_cell, one.page_kib): one.pages for one in sums.cells} == plain
-    assert sum_pages(data) == sums.cells
+    pages, _ = sum_areas(data, keys=())
+    assert tuple(CellPages(*key, count) for key, count in sorted(pages.items())) == sums.cells
     words = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     assert sums.anon_kib == sum(int(one.get("anon", 0)) * int(one["kernelpagesize_kB"]) for one in words)
     assert sums.mapmax == max((int(one.get("mapmax", 0)) for one in words), default=0)
