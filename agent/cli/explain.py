@@ -2,7 +2,7 @@
 
 The changes at the end are verified by placing again, the least intrusive first.  Moving a guest is among them: one that
 runs here, or one of --guests.  With --scheduler a scheduler says what it would decide now among all its hosts: what
-every filter removes, the weights, the misfits.
+every filter removes, the weights, the misfits; with --instance it says what it decided for one that it has.
 
 Exit codes: 0 it fits, 3 it does not, 2 bad input, 5 the scheduler does not answer.
 """
@@ -36,12 +36,16 @@ IN_KIB = (Code.PAGES_DO_NOT_DIVIDE, Code.NOT_ENOUGH_PAGES, Code.NOT_ENOUGH_MEMOR
 def configure(parser: ArgumentParser) -> None:
     """The options of ``cellwright explain``."""
     add_host_options(parser)
-    parser.add_argument("--request", metavar="FILE", required=True, help="a request: .json, .toml or .yaml; - is JSON")
+    about = parser.add_mutually_exclusive_group(required=True)
+    about.add_argument("--request", metavar="FILE", help="a request: .json, .toml or .yaml; - is JSON")
+    about.add_argument("--instance", metavar="INSTANCE", help="an instance of the scheduler, by id or name")
     held = parser.add_mutually_exclusive_group()
     add_usage_options(parser, beside=held)
     held.add_argument("--guests", metavar="FILE.jsonl", help="the Placement of each guest on the host, one a line")
     parser.add_argument(
-        "--scheduler", metavar="URL", help="ask a scheduler about all its hosts instead of one host here"
+        "--scheduler",
+        metavar="URL",
+        help="ask a scheduler about all its hosts instead of one host here; for --instance or CELLWRIGHT_SCHEDULER",
     )
     parser.add_argument("--token", metavar="TOKEN", help="for the scheduler; or CELLWRIGHT_TOKEN")
     parser.add_argument("--ca-file", metavar="FILE", help="the authority that signed the scheduler's certificate")
@@ -50,7 +54,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print why not; the exit code says whether it fits."""
-    if args.scheduler is not None:
+    if args.scheduler is not None or args.instance is not None:
         return _ask_scheduler(args)
     from agent.placement import place
     from agent.placement.language import check_request, parse_guest
@@ -70,15 +74,19 @@ def run(args: Namespace) -> int:
 
 
 def _ask_scheduler(args: Namespace) -> int:
-    """What the scheduler would decide now; nothing is claimed."""
-    from agent.compute.client import Client, path_of
+    """What the scheduler would decide now, or has decided; nothing is claimed."""
+    from agent.compute.client import DEFAULT_ADDRESS, Client, path_of
     from agent.core.codec import to_tree
     from agent.picture.decision import render_decision
 
-    client = Client(args.scheduler, args.token or os.environ.get("CELLWRIGHT_TOKEN"), ca_file=args.ca_file)
-    tree = to_tree(load_request(args.request))
-    asked = {key: value for key, value in tree.items() if key in NewInstance.__struct_fields__}
-    decision = client.call("POST", path_of("instances", "explain"), asked)
+    address = args.scheduler or os.environ.get("CELLWRIGHT_SCHEDULER", DEFAULT_ADDRESS)
+    client = Client(address, args.token or os.environ.get("CELLWRIGHT_TOKEN"), ca_file=args.ca_file)
+    if args.instance is not None:
+        decision = client.call("GET", path_of("instances", args.instance, "decision"))
+    else:
+        tree = to_tree(load_request(args.request))
+        asked = {key: value for key, value in tree.items() if key in NewInstance.__struct_fields__}
+        decision = client.call("POST", path_of("instances", "explain"), asked)
     sys.stdout.write(json.dumps(decision) + "\n" if args.format == "json" else render_decision(decision) + "\n")
     return DOES_NOT_FIT if decision["placement"] is None else 0
 

@@ -191,6 +191,16 @@ def test_an_instance_that_cannot_move_stays_and_the_exit_code_says_that_it_does_
     assert state(run) == before
 
 
+@pytest.mark.usefixtures("furnished")
+def test_explain_shows_a_decision_of_the_past(run: Run) -> None:
+    past = run("explain", "--instance", "vm")
+    assert past.code == 0
+    assert "chosen: h1" in past.out
+    assert past.out == run("instance", "explain", "vm").out
+    assert run(*CREATE, "--availability-zone", "moon", "nowhere").code == 3
+    assert run("explain", "--instance", "nowhere").code == 3
+
+
 def test_columns_of_an_empty_list(run: Run) -> None:
     for how in ("table", "value", "json", "csv", "yaml"):
         assert run("instance", "list", "-c", "reason", "-f", how).code == 0
