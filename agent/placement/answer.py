@@ -97,7 +97,8 @@ def _emulator(
     """Where QEMU's own threads run; ``pinned`` masks the pCPUs that vCPUs own, ``kept`` lists those beside them.
 
     ``isolate``: on the pCPU kept for them.  ``share``: on the shared set, if the host has one beside the dedicated set.
-    Else on the union of the guest's pins, without those of real-time vCPUs.
+    Else on the union of the guest's pins, without those of real-time vCPUs: also where one set serves both kinds of
+    vCPUs, and a floating one may run beside them.
     """
     if not cells:
         return layout.floating
@@ -108,13 +109,13 @@ def _emulator(
             return layout.floating
     if guest.cpu_policy is DEDICATED and not guest.realtime:
         return CpuSet.of_mask(pinned)
-    everything = patient = 0
+    everything = hurried = 0
     for cell in cells:
         for vcpu, cpus in cell.pins.items():
             everything |= cpus.mask
-            if guest.realtime and vcpu not in guest.realtime:
-                patient |= cpus.mask
-    return CpuSet.of_mask(patient or everything)
+            if vcpu in guest.realtime:
+                hurried |= cpus.mask
+    return CpuSet.of_mask(everything & ~hurried or everything)
 
 
 def _iothreads(layout: Layout, guest: GuestTopology, emulator: CpuSet, kept: list[int]) -> dict[int, CpuSet]:

@@ -166,6 +166,15 @@ def test_l3_groups_of_another_guest(
     assert (str(pins(answer)) if isinstance(answer, Placement) else None) == expected, sentence
 
 
+def test_the_emulator_keeps_off_real_time_vcpus_though_others_float_over_their_pcpus() -> None:
+    """Without sets a mixed guest's floating vCPUs share every pCPU of the cell with its dedicated ones."""
+    specs = {"hw:cpu_policy": "mixed", "hw:cpu_realtime": "yes", "hw:cpu_realtime_mask": "^0"}
+    answer = put(host("tiny"), Request(Flavor(2, 256, extra_specs=specs), name="g"))
+    (cell,) = answer.cells
+    assert cell.pins[1] <= cell.pins[0]
+    assert answer.emulator == cell.pins[0] - cell.pins[1]
+
+
 def test_the_order_of_the_input_does_not_matter() -> None:
     eight = host("eight-cells")
     wanted = request(12, 768, numa_nodes="3", cpu_thread_policy="require")
