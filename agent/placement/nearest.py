@@ -170,9 +170,19 @@ def _fewer_devices(question: Question, misfit: Misfit) -> Iterator[Change]:
 
 
 def _fewer_vcpus(question: Question, misfit: Misfit) -> Iterator[Change]:
-    """The most vCPUs that fit, with the same memory and number of cells."""
-    for vcpus in range(question.request.flavor.vcpus - 1, 0, -1):
-        yield _resized(question, f"vcpus={vcpus}", f"with {vcpus} vCPUs", vcpus=vcpus)
+    """The most vCPUs that fit, with the same memory and number of cells; cells that are spelled out become even."""
+    guest, specs = parse_guest(question.request), question.request.flavor.extra_specs
+    spelled = any(_speaks_of(key, ("numa_cpus.",)) for key in (*specs, *question.request.image.properties))
+    counted = any(_speaks_of(key, ("PCPU",)) for key in specs)
+    kept = guest.emulator_policy is EmulatorPolicy.ISOLATE
+    for vcpus in range(guest.vcpus - 1, 0, -1):
+        fewer, phrase = question, f"with {vcpus} vCPUs"
+        if spelled:
+            fewer = _with_specs(question, {"hw:numa_nodes": str(len(guest.cells))}, *NUMA_KEYS).question
+            phrase += " and even guest cells" if len(guest.cells) > 1 else ""
+        if counted:
+            fewer = _with_specs(fewer, {"resources:PCPU": str(vcpus + kept)}, "PCPU").question
+        yield _resized(fewer, f"vcpus={vcpus}", phrase, vcpus=vcpus)
 
 
 def _less_memory(question: Question, misfit: Misfit) -> Iterator[Change]:

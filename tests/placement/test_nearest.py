@@ -29,6 +29,12 @@ def pinned(*cells: str) -> Usage:
     return Usage(tuple(CellUsage(number, pinned=CpuSet.parse(cpus)) for number, cpus in enumerate(cells)))
 
 
+def counted(vcpus: int, ram_mb: int) -> Request:
+    return Request(name="g", flavor=Flavor(vcpus, ram_mb, extra_specs={"resources:PCPU": str(vcpus)}))
+
+
+SPELLED = {"hw__numa_nodes": "2", "hw__numa_cpus.0": "0-11", "hw__numa_cpus.1": "12-23"}
+SPELLED |= {"hw__numa_mem.0": "512", "hw__numa_mem.1": "512"}
 HALVES = pinned("0-17", "18-35")
 """One thread of every core of osdev-01."""
 
@@ -46,6 +52,8 @@ KNOWN: list[tuple[str, Usage, Request, str, str]] = [
     ("osdev-01", pinned("0-17,36-53"), asked(4, 1024, cw__host_cells="0"), "no cw:host_cells", "that cell is full"),
     ("tiny", pinned("0-1"), asked(3, 1024), "free pCPUs 0", "four pCPUs, two of them owned: one must go"),
     ("tiny", Usage(), asked(5, 1024), "vcpus=4", "the host has four pCPUs"),
+    ("tiny", Usage(), counted(5, 1024), "vcpus=4", "and resources:PCPU says so too"),
+    ("no-smt", Usage(), asked(24, 1024, **SPELLED), "vcpus=16", "both guest cells of 12 become as small as cells of 8"),
     ("tiny", Usage(), asked(2, 5 * 1024), "ram_mb=4096", "the host has 4 GiB"),
     ("tiny", Usage(), asked(5, 5 * 1024), "vcpus=4; ram_mb=4096", "neither pCPUs nor memory suffice"),
 ]  # fmt: skip
