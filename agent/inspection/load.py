@@ -34,6 +34,28 @@ def read_load(interval_s: float = 1.0) -> dict[int | None, Load]:
     return {None: total, **dict(zip(numbers, loads, strict=False))}
 
 
+class CpuTimes(NamedTuple):
+    """What all pCPUs together did since the boot, in seconds; ``user`` has guests and nice processes too."""
+
+    user: float
+    kernel: float
+    idle: float
+    iowait: float
+
+
+def read_times() -> CpuTimes:
+    """The times of now; interrupts count as the kernel's."""
+    times = psutil.cpu_times()
+    kernel = times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    return CpuTimes(times.user + getattr(times, "nice", 0.0), kernel, times.idle, getattr(times, "iowait", 0.0))
+
+
+def read_frequency_mhz() -> float | None:
+    """The mean frequency of the pCPUs, where the kernel tells."""
+    found = psutil.cpu_freq()
+    return None if found is None or not found.current else float(found.current)
+
+
 def _load(times: object) -> Load:
     def share(name: str) -> float:
         return float(getattr(times, name, 0.0))

@@ -17,7 +17,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     every ``pages_interval_s``, stretched so that reading them takes at most ``pages_share`` of one pCPU.  ``repair``
     lets it put back what drifted, and ``repair_pages_mib_per_s`` pages that strayed too, at most so fast (unset: not at
     all).  ``disk_dir`` holds guests' first disks, NAME.qcow2 or NAME.img, where they have one; ``guests_dir`` is the
-    file system whose size is reported.  ``textfile`` is for node_exporter.
+    file system whose size is reported.  ``textfile`` is for node_exporter.  ``compute_monitors`` is Nova's: with
+    ``cpu.virt_driver`` reports carry the host's load, anew every ``topology_interval_s``, for the Metrics weigher.
 
     ``irq_steering`` keeps interrupts off the pCPUs that guests own.  ``cpu_power_management`` and its fellows are
     Nova's, in a nova.conf too: dedicated pCPUs on which no guest may run go offline (``cpu_state``) or get the low
@@ -47,5 +48,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_power_management_strategy: Literal["cpu_state", "governor"] = "cpu_state"
     cpu_power_governor_low: str = "powersave"
     cpu_power_governor_high: str = "performance"
+    compute_monitors: tuple[Literal["cpu.virt_driver"], ...] = ()
     textfile: str | None = None
     metrics_listen: str | None = None

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -37,6 +38,9 @@ from agent.core.wire import Assignment, Confirmation, Outcome
 from agent.inspection.files import Root
 from agent.settings.document import Settings
 
+if TYPE_CHECKING:
+    from agent.compute.daemon.monitors import CpuMonitor
+
 LOG = logging.getLogger("cellwright.agent")
 
 
@@ -59,6 +63,7 @@ class Worker:
         self._state_file = state_file
         self._boot_id = boot_id
         self._reader = GuestReader()
+        self._monitor: CpuMonitor | None = None
         self._failed_builds = 0
         self._stale = False
         self._wrong: set[str] = set()
@@ -78,6 +83,11 @@ class Worker:
         """Topology, facts and guests anew."""
         host = self._read_host()
         facts = read_facts(self.tools.libvirt, self.settings, host)
+        if self.settings.agent.compute_monitors:
+            from agent.compute.daemon.monitors import CpuMonitor  # psutil takes memory that most agents need not have
+
+            self._monitor = self._monitor or CpuMonitor()
+            facts = msgspec.structs.replace(facts, metrics=self._monitor.read())
         self._read_guests(host, facts)
         self.prover.look_closely()
 

@@ -222,15 +222,15 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def has_failed(service: Service, times: int) -> bool:
-    """Whether the scheduler knows of so many builds that failed one after the other on the host."""
-    query = f'query=["=", "$failed_builds", {times}]'
-    return service.run("instance", "create", "--flavor", "float", "--hint", query, "--dry-run", "x").returncode == 0
+def is_so(service: Service, query: str) -> bool:
+    """Whether the scheduler knows this of the host."""
+    words = ("instance", "create", "--flavor", "float", "--hint", f"query={query}", "--dry-run", "x")
+    return service.run(*words).returncode == 0
 
 
 def test_a_full_disk_for_journal_and_state(service: Service, agents: Agents, names: Names, tiny_disk: Path) -> None:
     """What could not be written down first is not done; the word goes back, and the next one fits as soon as it can."""
-    agent = agents()
+    agent = agents(more='compute_monitors = ["cpu.virt_driver"]')
     text = agent.config.read_text()
     agent.config.write_text(text.replace(f"{agent.folder}/state", str(tiny_disk)))
     (tiny_disk / "agent.json").write_text((agent.folder / "state/agent.json").read_text())
@@ -244,11 +244,12 @@ def test_a_full_disk_for_journal_and_state(service: Service, agents: Agents, nam
     found = wait_status(service, first, "ERROR", limit_s=60)
     assert "No space left on device" in found["reason"]
     assert domain_state(first) == ""
-    wait_for("a failed build is reported", lambda: has_failed(service, 1))
+    wait_for("a failed build is reported", lambda: is_so(service, '["=", "$failed_builds", 1]'))
+    assert is_so(service, '["not", ["=", "$metrics", {}]]'), "the load that it was asked for"
     filler.unlink()
     give(service, second)
     wait_status(service, second, "ACTIVE")
-    wait_for("it built again", lambda: has_failed(service, 0))
+    wait_for("it built again", lambda: is_so(service, '["=", "$failed_builds", 0]'))
     delete(service, first)
     delete(service, second)
     agent.stop()
