@@ -147,12 +147,15 @@ def _load_host(args: Namespace) -> HostTopology:
 
 
 def read_input(path: str) -> bytes:
-    """A file's bytes, or those of stdin for ``-``; BadInput names it."""
+    """A file's bytes, or those of stdin for ``-``, once; BadInput names it."""
     try:
-        if path == "-":
-            import sys
+        if path != "-":
+            return Path(path).read_bytes()
+        import sys
 
-            return sys.stdin.buffer.read()
-        return Path(path).read_bytes()
+        if sys.stdin.buffer.closed:
+            raise BadInput("-: two files are to be read from stdin; name one of them")
+        with sys.stdin.buffer as stdin:
+            return stdin.read()
     except OSError as why:
         raise BadInput(f"{path}: {why.strerror}") from why

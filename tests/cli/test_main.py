@@ -71,6 +71,14 @@ def test_what_is_no_verb_is_bad_usage_and_said_on_stderr(
     assert (out, err.startswith(said)) == ("", True)
 
 
+def test_stdin_is_one_file() -> None:
+    done = shell("echo '{}' | $C place --synthetic core:2 --limits - --request - 2>&1; exit ${PIPESTATUS[1]}")
+    assert (done.returncode, done.stdout) == (
+        2,
+        "cellwright: -: two files are to be read from stdin; name one of them\n",
+    )
+
+
 def test_names_may_stand_between_options(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["verify", "one", "--quick", "two", "--connect", "test:///default", "--format", "json"]
     assert main(words) == 2
