@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
@@ -77,10 +79,20 @@ def lookup(view: HostView, path: list[str]) -> Any:
     if value is None:
         value = view.stats.get(head)
     for key in rest:
+        if isinstance(value, str):
+            value = _tree(value)
         if not isinstance(value, dict):
             return None
         value = value.get(key)
     return value
+
+
+def _tree(text: str) -> Any:
+    """A statistic may hold JSON; None where it does not."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 class SpecView:

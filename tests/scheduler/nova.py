@@ -80,6 +80,8 @@ SPECS = {
     "gpu": ("4", ">= 1"),
     "vcpus_total": ("4", "= 8"),
     "capabilities:stats:gpu": ("4",),
+    "capabilities:card:kind": ("T4", "s!= T4"),
+    "capabilities:gpu:kind": ("T4",),
     "hw:maxphysaddr_bits": ("40", "46"),
 }
 METADATA = {
@@ -247,6 +249,7 @@ def _host(rng: random.Random, number: int) -> dict[str, Any]:
             "num_instances": rng.randint(0, 60),
             "failed_builds": rng.choice([0, 0, 1, 3]),
             "gpu": rng.choice(["1", "4"]),
+            "card": rng.choice(['{"kind": "T4"}', '{"kind": "A2"}', '{"kind']),
         },
         "metrics": [
             {"name": name, "value": rng.randint(0, 10), "source": "s", "timestamp": "2020-01-01T00:00:00.000000"}

@@ -43,7 +43,7 @@ TABLE = [
     ("Retry", wish(tried=frozenset({"up", "gone"})), "busy disabled silent late", "not where it was refused before"),
     ("AvailabilityZone", wish(), ALL, "no zone is any zone"),
     ("AvailabilityZone", wish(request={"availability_zone": "az01"}), "up busy", "the hosts of the zone's aggregates"),
-    ("AvailabilityZone", wish(request={"availability_zone": "az01,az02"}), "up busy disabled", "one of several zones"),
+    ("AvailabilityZone", wish(request={"availability_zone": "az01, az02"}), "up busy disabled", "one of several zones"),
     ("AvailabilityZone", wish(request={"availability_zone": "nova"}), "silent late", "the default zone: in no other"),
     ("AvailabilityZone", wish(request={"availability_zone": "moon"}), "", "a zone that nobody is in"),
     ("SameHost", wish(request={"hints": {"same_host": "i3"}}), "late", "beside one instance"),

@@ -25,7 +25,7 @@ def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mas
     asked = wanted.request.availability_zone
     if not asked:
         return None
-    zones = set(asked.split(","))
+    zones = {zone.strip() for zone in asked.split(",")}
     having = table.aggregates.having(KEY)
     passes = table.aggregates.mask([pair for pair in having if zones & set(pair[0].values(KEY))])
     if settings.default_availability_zone in zones:
