@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
@@ -110,6 +112,7 @@ def wanted_of(case: dict[str, Any]) -> Wanted:
             ),
             image=Image(name=IMAGE, properties=asked["image"]["properties"]),
             hints=asked["hints"],
+            availability_zone=asked.get("availability_zone"),
             ignore_hosts=tuple(asked["ignore_hosts"] or ()),
             force_host=(asked["force_hosts"] or [None])[0],
         ),
@@ -183,3 +186,65 @@ def test_same_hosts_same_weights_same_order(shared_data: Path, pytestconfig: Any
             weighed += 1
     assert passed > CASES * 0.9
     assert weighed > CASES * 0.4
+
+
+RATIOS = ("cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio")
+ZONES = ("az1", "az2", "az1,az2", " az2 ", "nova")
+SIZES = {"Core": RATIOS[0], "Ram": RATIOS[1], "Disk": RATIOS[2]}
+
+
+def random_sizes(rng: random.Random) -> dict[str, Any]:
+    """A random cloud whose aggregates have ratios and zones, and a request of any size."""
+    case = random_case(rng)
+    for aggregate in case["aggregates"]:
+        aggregate["metadata"] |= {
+            key: rng.choice(("2.0", "0.5", "16", "x", "1,2")) for key in RATIOS if rng.random() < 0.4
+        }
+        if rng.random() < 0.4:
+            aggregate["metadata"]["availability_zone"] = rng.choice(ZONES)
+    flavor = {"vcpus": rng.randint(1, 20), "memory_mb": rng.randint(1, 20000), "root_gb": rng.randint(0, 120)}
+    case["request"]["flavor"] = {"name": "f", "extra_specs": {}, **flavor}
+    case["request"] |= {"availability_zone": rng.choice((None, "az1", "az2", "nova")), "ignore_hosts": None}
+    case["request"]["force_hosts"] = None
+    return case
+
+
+def as_published(case: dict[str, Any], rule: str, host: dict[str, Any]) -> bool:
+    """What Nova's filter said of a host before it was removed, a host at a time."""
+    metadata = [one["metadata"] for one in case["aggregates"] if host["name"] in one["hosts"]]
+    if rule == "AvailabilityZone":
+        asked, key = case["request"]["availability_zone"], "availability_zone"
+        zones = {zone.strip() for one in metadata if key in one for zone in one[key].split(",")}
+        return not asked or asked in (zones or {"nova"})
+    flavor, what = case["request"]["flavor"], rule.removeprefix("Aggregate")
+    ratio, key = host.get(SIZES[what], 1.0), SIZES[what]
+    values = {one[key] for one in metadata if key in one} if rule.startswith("Aggregate") else set()
+    if values:
+        with suppress(ValueError):
+            ratio = min(map(float, values))
+    if what == "Core":
+        wanted, total, used = flavor["vcpus"], host["vcpus"], host["vcpus_used"]
+    elif what == "Ram":
+        wanted, total, used = flavor["memory_mb"], host["memory_mb"], host["memory_mb_used"]
+    else:
+        least_gb = host["disk_available_least"]
+        free_gb = host["free_disk_gb"] if least_gb is None else min(host["free_disk_gb"], least_gb)
+        wanted, total = flavor["root_gb"] * 1024, host["local_gb"] * 1024
+        used = total - free_gb * 1024
+    return bool(wanted <= total and total * ratio - used >= wanted)
+
+
+@pytest.mark.parametrize("rule", ["AvailabilityZone", *SIZES, *(f"Aggregate{name}" for name in SIZES)])
+def test_what_nova_has_removed_does_what_was_published(rule: str) -> None:
+    rng = random.Random(18)
+    chosen = chosen_filters(SchedulingSettings(filters=(f"{rule}Filter",)), all_filters())
+    passed = refused = 0
+    for case in (random_sizes(rng) for _ in range(CASES // 5)):
+        table, wanted = table_of(case), wanted_of(case)
+        rows, _ = candidates(table, wanted, filters=chosen, settings=SchedulingSettings())
+        names = [host["name"] for host in case["hosts"] if as_published(case, rule, host)]
+        assert [table.at(int(row)).name for row in rows] == names, case
+        passed += len(names)
+        refused += len(case["hosts"]) - len(names)
+    assert passed > CASES // 10
+    assert refused > CASES // 10
