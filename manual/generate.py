@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser, HelpFormatter, _StoreAction, _SubParsersAction
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import shtab
 from argparse_manpage.manpage import Manpage
 from msgspec import NODEFAULT
+from msgspec.inspect import EnumType, LiteralType, StructType, Type, type_info
 from msgspec.structs import fields
 
 from agent import __version__
@@ -204,12 +206,23 @@ def _settings_page() -> str:
         lines += [f".SH [{section.name}]", _escape(" ".join((kind.__doc__ or "").split()))]
         for key in fields(kind):
             default = key.default if key.default is not NODEFAULT else key.default_factory()
-            shown = to_tree(default)
-            lines += [".TP", f".B {_escape(key.name)}", f"default: {_escape(str('unset' if shown is None else shown))}"]
+            shown = "unset" if default is None else json.dumps(to_tree(default))  # which TOML reads, too
+            lines += [".TP", f".B {_escape(key.name)}", f"default: {_escape(shown)}"]
+            if words := _words_of(type_info(kind), key.name):
+                lines[-1] += f"; allowed: {_escape(', '.join(words))}"
     lines += [".SH MULTIPLIERS", "Those in force where neither settings nor an aggregate say otherwise:"]
     lines += [line for key, value in DEFAULT_MULTIPLIERS.items() for line in (".br", _escape(f"{key} = {value}"))]
     lines += [".SH FILTERS", _escape(", ".join(sorted(all_filters(())))) + "."]
     return "\n".join(lines) + "\n"
+
+
+def _words_of(section: Type, key: str) -> list[str]:
+    """The words that a setting may hold, where they are told; none for numbers, paths and the like."""
+    assert isinstance(section, StructType)
+    kind = next(field.type for field in section.fields if field.name == key)
+    if isinstance(kind, EnumType):
+        return [str(word.value) for word in kind.cls]
+    return [str(word) for word in kind.values] if isinstance(kind, LiteralType) else []
 
 
 def _request_page() -> str:

@@ -68,6 +68,8 @@ def test_the_settings_page_has_every_section(installed: Path) -> None:
     page = (installed / "usr/share/man/man5/cellwright.toml.5").read_text()
     for word in (".SH [host]", ".SH [agent]", ".SH [scheduler]", ".SH [scheduling]", "report_interval_s"):
         assert word.replace("_", "_") in page.replace("\\-", "-")
+    assert 'default: "auto"; allowed: auto, kvm, qemu' in page
+    assert "default: false" in page
 
 
 def test_the_request_page_has_every_key(installed: Path) -> None:
