@@ -1,11 +1,14 @@
 """The agent as a process, against a real scheduler and a real libvirtd."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.compute.driver import Driver
+from agent.core.cpuset import CpuSet
 from agent.domain.ownership import read_instance
 from tests.compute.daemon.running import AgentProcess, domain_state, instance, wait_for, wait_status
 from tests.compute.guests import virsh
+from tests.compute.placements import SECOND
 from tests.scheduler.conftest import Service
 
 Agents = Callable[..., AgentProcess]
@@ -49,3 +52,19 @@ def test_an_assignment_becomes_a_verified_guest_and_goes_again(
     assert domain_state(name) == ""
     assert agent.stop() == 0
     assert "guests run on" in agent.log()
+
+
+def test_it_keeps_itself_off_the_dedicated_pcpus(agents: Agents) -> None:
+    agent = agents()
+    agent.config.write_text(agent.config.read_text().replace("[host]", f'[host]\ncpu_dedicated_set = "{SECOND}"'))
+    agent.start()
+    agent.wait_up()
+    assert agent.process is not None
+    threads = Path(f"/proc/{agent.process.pid}/task")
+    others = CpuSet.parse(Path("/sys/devices/system/cpu/online").read_text().strip()) - CpuSet([SECOND])
+
+    def masks() -> set[str]:
+        texts = [path.read_text() for path in threads.glob("*/status")]
+        return {text.partition("Cpus_allowed_list:\t")[2].split()[0] for text in texts}
+
+    wait_for(f"every thread is on {others}", lambda: masks() == {str(others)})
