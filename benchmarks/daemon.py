@@ -35,10 +35,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from agent.compute.client import Client, path_of
 from agent.compute.daemon.guests import GuestReader
 from agent.compute.daemon.proof import Prover
-from agent.compute.daemon.service import PAGES_FIRST_S
+from agent.compute.daemon.rounds import PAGES_FIRST_S
 from agent.compute.daemon.view import digest_of, read_facts, read_topology, report_of, view_of
 from agent.compute.driver import Driver
 from agent.core.codec import encode
+from agent.settings.agent import AgentSettings
 from agent.settings.document import Settings
 from tests.compute.daemon.running import AgentProcess
 from tests.compute.guests import remove, tiny_xml, virsh
@@ -114,8 +115,13 @@ def measure_rest(counts: Sequence[int], seconds: float) -> Iterator[Rest]:
             before, started = sum(process.cpu_times()[:2]), time.monotonic()
             time.sleep(seconds)
             used = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - started)
-            used += Prover(libvirt).check_pages()[1] / Settings().agent.pages_interval_s
+            used += pages_share(Prover(libvirt).check_pages()[1], Settings().agent)
             yield Rest(count, used * 3600, process.memory_info().rss / (1 << 20), report_size(libvirt))
+
+
+def pages_share(cost_s: float, settings: AgentSettings) -> float:
+    """The part of one pCPU that reading pages takes, as seldom as the agent does it when it costs so much."""
+    return cost_s / max(settings.pages_interval_s, cost_s / settings.pages_share)
 
 
 def report_size(libvirt: Driver) -> int:
