@@ -19,7 +19,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
 from agent.core.topology import HostTopology
 from agent.core.verdict import Finding
-from agent.inspection.cpu_power import cpu_switched_by, forgets_pcpus, online_file, read_online
+from agent.inspection.cpu_power import cpu_switched_by, forgets_pcpus, governor_file, online_file, read_online
 from agent.inspection.files import Root
 from agent.inspection.masks import read_masks
 from agent.settings.agent import AgentSettings
@@ -128,5 +128,11 @@ class IdlePcpus:
             return (
                 "cpu_power_management does nothing: with cgroups of version 1 a pCPU that was offline is lost to every"
                 " guest's cpuset; boot with systemd.unified_cgroup_hierarchy=1, or choose the strategy governor"
+            )
+        files = [governor_file(cpu) for cpu in managed_pcpus(host)]
+        if settings.cpu_power_management_strategy == "governor" and not any(map(self._root.line, files)):
+            return (
+                f"cpu_power_management does nothing: there is no /{files[0]}: no cpufreq driver, as in a virtual"
+                " machine; choose the strategy cpu_state"
             )
         return ""

@@ -143,6 +143,13 @@ def test_governors_follow_use_and_come_back(bench: Bench) -> None:
     assert bench.governors() == ["ondemand"] * 4
 
 
+def test_without_cpufreq_governors_do_nothing_and_that_is_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for cpu in range(4):
+        (Path(bench.root.folder) / governor_file(cpu)).unlink()
+    bench.keep(GOVERNOR)
+    assert "no /sys/devices/system/cpu/cpu1/cpufreq/scaling_governor: no cpufreq driver" in caplog.text
+
+
 def test_another_strategy_undoes_the_first(bench: Bench) -> None:
     bench.keep(ON)
     bench.keep(GOVERNOR)
