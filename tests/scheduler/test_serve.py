@@ -23,19 +23,19 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(CellwrightError, match=f"^the scheduler cannot listen on {listen}: Address already in use"):
-            serve(settings(tmp_path, listen=listen))
+            serve(lambda: settings(tmp_path, listen=listen))
     assert not (tmp_path / "made").exists()
 
 
 def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
     with pytest.raises(CellwrightError, match=r"^the scheduler cannot listen on 192\.0\.2\.1:1: Cannot assign"):
-        serve(settings(tmp_path, listen="192.0.2.1:1"))
+        serve(lambda: settings(tmp_path, listen="192.0.2.1:1"))
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("not a database\n" * 100)
     with pytest.raises(BadInput, match=r"notes\.db: file is not a database$"):
-        serve(settings(tmp_path, database=f"sqlite:///{tmp_path}/notes.db"))
+        serve(lambda: settings(tmp_path, database=f"sqlite:///{tmp_path}/notes.db"))
 
 
 @pytest.mark.parametrize("content", [None, "no PEM\n"])
@@ -44,9 +44,9 @@ def test_a_certificate_that_is_none(tmp_path: Path, content: str | None) -> None
     if content is not None:
         file.write_text(content)
     with pytest.raises(BadInput, match=f"^tls_certificate {file} and tls_key {file}: "):
-        serve(settings(tmp_path, tls_certificate=str(file), tls_key=str(file)))
+        serve(lambda: settings(tmp_path, tls_certificate=str(file), tls_key=str(file)))
 
 
 def test_a_key_without_its_certificate(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^tls_key key\.pem without tls_certificate"):
-        serve(settings(tmp_path, tls_key="key.pem"))
+        serve(lambda: settings(tmp_path, tls_key="key.pem"))
