@@ -18,11 +18,11 @@ from typing import TypeAlias
 import msgspec
 
 from agent.core.claims import claim
-from agent.core.guest import GuestTopology, Shape
+from agent.core.guest import DeviceWish, GuestTopology, Shape
 from agent.core.placement import Placement, Reason
-from agent.core.policy import CpuPolicy, ThreadPolicy
+from agent.core.policy import CpuPolicy, PciAffinity, ThreadPolicy
 from agent.core.request import Request
-from agent.core.topology import Device, HostTopology
+from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
 from agent.placement.devices import matches
 from agent.placement.engine import fit
@@ -169,11 +169,7 @@ def _hold(room: Room, guest: GuestTopology) -> Held:
 
 def _bound(room: Room, guest: GuestTopology, held: Held) -> int | None:
     """The most guests that arithmetic allows; None when nothing limits them."""
-    bounds = [
-        sum(matches(device, wish.alias) for device in _devices(room)) // wish.count
-        for wish in guest.devices
-        if wish.count
-    ]
+    bounds = [_device_bound(room, guest, wish, held[None]) for wish in guest.devices]
     if guest.cells:
         bounds += _cell_bounds(room, guest, held)
     return min(bounds, default=None)
@@ -254,9 +250,37 @@ def _packed_into(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) 
     return sum(counts) // shape.dedicated
 
 
-def _devices(room: Room) -> list[Device]:
-    everywhere = [*room.layout.loose_devices, *(device for cell in room.layout.cells for device in cell.devices)]
-    return [device for device in everywhere if device.pci not in room.devices_used]
+def _device_bound(room: Room, guest: GuestTopology, wish: DeviceWish, per_cell: list[int | None]) -> int:
+    """How many guests the free devices of one wish are enough for.
+
+    For guests of one cell that want them near: in each zone, a cell or the cells of a socket, as many as it has devices
+    for and room; then one more guest after the other where the fewest devices of no known cell make up what is missing.
+    """
+    free = [
+        sum(matches(device, wish.alias) and device.pci not in room.devices_used for device in devices)
+        for devices in (room.layout.loose_devices, *[cell.devices for cell in room.layout.cells])
+    ]
+    by_socket = guest.pci_affinity is PciAffinity.SOCKET
+    wide = by_socket and any(len(cell.sockets) > 1 for cell in room.layout.cells)
+    if wide or len(guest.cells) != 1 or guest.auto_cells or guest.pci_affinity is PciAffinity.PREFERRED:
+        return sum(free) // wish.count
+    loose = free[0] if guest.pci_affinity is PciAffinity.LEGACY else 0
+    zones: dict[object, tuple[int, int]] = {}
+    for cell, held, here in zip(room.layout.cells, per_cell, free[1:], strict=True):
+        zone = cell.sockets if by_socket else cell.index
+        devices, guests = zones.get(zone, (0, 0))
+        zones[zone] = devices + here, guests + (MOST if held is None else held)
+    count = sum(min(devices // wish.count, guests) for devices, guests in zones.values())
+    more = sorted(
+        wish.count - (devices % wish.count if first else 0)
+        for devices, guests in zones.values()
+        for first in [True] * (guests > devices // wish.count)
+        + [False] * min(loose, max(0, guests - devices // wish.count - 1))
+    )
+    for missing in more:
+        loose -= missing
+        count += loose >= 0
+    return count
 
 
 def _commonest(reasons: tuple[Reason, ...]) -> str | None:

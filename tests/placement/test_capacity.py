@@ -16,6 +16,7 @@ from agent.placement import place
 from agent.placement.capacity import capacity, most_guests
 from tests.hosts import host
 from tests.placement import brute, strategies
+from tests.placement.test_devices import FULL, HOST, wanting
 
 
 def asked(vcpus: int, ram_mb: int, **specs: str) -> Request:
@@ -77,6 +78,27 @@ def test_floating_guests_have_no_limit_without_a_ratio() -> None:
     bound = capacity(host("osdev-split"), Usage(), asked(2, 1024, numa_nodes="1"), Limits(cpu_allocation_ratio=2.0))
     assert (free.count, free.exact) == (None, True)
     assert (bound.count, bound.exact) == (16, True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "alias", "full", "count", "why"),
+    [
+        ("required", "net:1", "", 2, "the cards of cells 0 and 2, and not the one of no known cell"),
+        ("legacy", "net:1", "", 3, "that one too"),
+        ("legacy", "net:2", "", 1, "one card of a cell with the one of none"),
+        ("required", "net:2", "", 0, "no cell has two"),
+        ("socket", "net:1", "0", 2, "cell 1 takes the card of cell 0, its socket's"),
+        ("required", "net:1", "0", 1, "cell 0 has no room"),
+        ("preferred", "net:1", "0", 3, "any card from anywhere"),
+        ("required", "gpu:1", "", 1, "one GPU"),
+    ],
+)
+def test_devices_bound_guests_where_they_are_near_enough(
+    policy: str, alias: str, full: str, count: int, why: str
+) -> None:
+    usage = Usage((FULL[0],)) if full else Usage()
+    answer = capacity(HOST, usage, wanting(alias, pci_numa_affinity_policy=policy))
+    assert (answer.count, answer.exact) == (count, True), why
 
 
 def test_what_runs_out_first() -> None:
