@@ -5,6 +5,7 @@ The second one is a user's own, which is told that it is on another machine.
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,7 @@ from agent.compute.prove import verify_host
 from agent.core.observation import Role
 from agent.core.placement import CpuTune
 from agent.domain.render import render_domain
+from agent.inspection.files import Root
 from tests.compute.changing import Changing
 from tests.compute.guests import virsh
 from tests.compute.placements import FIRST, SECOND, dedicated
@@ -84,15 +86,25 @@ def test_a_guest_that_migrates_away_while_it_is_read_is_not_proven(guest: str, e
         assert there.domain(guest).active
 
 
+def threads_of(pid: int) -> set[str | None]:
+    folder = f"proc/{pid}/task"
+    return {Root().line(f"{folder}/{tid}/comm") for tid in Root().names(folder) or ()}
+
+
 def test_while_it_migrates_its_migration_threads_are_judged_too(libvirt: Driver, guest: str, elsewhere: str) -> None:
+    """Slowly, and it stands still while it is read."""
+    pid = libvirt.domain(guest).pid
+    assert pid is not None
     words = ["migrate", "--live", guest, elsewhere, "--migrateuri", "tcp://127.0.0.1", "--bandwidth", "1"]
     with subprocess.Popen(["virsh", "-q", "-c", libvirt.uri, *words], stderr=subprocess.PIPE) as migration:
         try:
-            while True:
-                (one,) = verify_host(libvirt, names=[guest], quick=True).guests
-                if Role.MIGRATION in {thread.role for thread in one.threads}:
-                    break
+            while "live_migration" not in threads_of(pid):
                 assert migration.poll() is None
+                time.sleep(0.01)
+            os.kill(pid, signal.SIGSTOP)
+            (one,) = verify_host(libvirt, names=[guest], quick=True).guests
         finally:
+            os.kill(pid, signal.SIGCONT)
             virsh("domjobabort", guest, check=False)
+    assert Role.MIGRATION in {thread.role for thread in one.threads}
     assert one.proven
