@@ -179,13 +179,19 @@ class State:
     def put_host(self, host: HostRecord) -> None:
         """A host's report, or a host added by hand: kept and taken in; what it runs of ours stays."""
         with self.lock:
-            with transaction(self.engine) as connection:
-                old = hosts.load_host(connection, host.name, lock=True)
+            if host.topology is None and self.cloud.host(host.name) is not None:
+                host = replace(host, topology=self.known_host(host.name).topology)
+            with self.direct.transaction() as connection:
+                old = hosts.lock_host(connection, host.name)
                 if old is None or old.model != host.model:
                     host = replace(host, model="")
                 if old is not None:
-                    host = replace(host, generation=old.generation + 1, topology=host.topology or old.topology)
-                    host = replace(host, enabled=old.enabled, disabled_reason=old.disabled_reason)
+                    host = replace(
+                        host,
+                        enabled=old.enabled,
+                        disabled_reason=old.disabled_reason,
+                        generation=old.generation + 1,
+                    )
                 host = hosts.save_host(connection, host)
                 held = instances.load_instances(connection, host=host.name)
                 leaving = load_leaving(connection, host=host.name)

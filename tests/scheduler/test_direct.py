@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -20,6 +21,8 @@ from tests.hosts import host
 from tests.postgres import Postgres
 
 ADD = "INSERT INTO quotas (project, resource, most) VALUES ('p', 'cores', {})"
+END_OTHERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid != pg_backend_pid()"""
 PINNED = Flavor(name="pinned", vcpus=2, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"})
 
 
@@ -69,13 +72,11 @@ def test_a_connection_that_was_lost_while_idle_is_replaced_and_nobody_notices(
         new_id=lambda: f"id-{next(numbers)}",
     )
     scheduler.put_host(HostRecord(name="h", topology=host("no-smt"), agent=False))
-    others = "datname = current_database() AND pid != pg_backend_pid()"
-    end_others = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
 
     def claim_after_losing_all() -> InstanceStatus:
         scheduler.create(Request(name="first", flavor=PINNED))
         with transaction(scheduler.engine) as connection:
-            connection.execute(end_others)
+            connection.execute(text(END_OTHERS))
         return scheduler.create(Request(name="second", flavor=PINNED)).status
 
     with pytest.raises(Unreachable, match="database"):
@@ -83,3 +84,14 @@ def test_a_connection_that_was_lost_while_idle_is_replaced_and_nobody_notices(
     monkeypatch.setattr(direct, "IDLE_S", 0.0)
     assert claim_after_losing_all() is InstanceStatus.SCHEDULED
     scheduler.engine.dispose()
+
+
+def test_dead_connections_of_the_pool_are_passed_over(postgresql_url: str) -> None:
+    engine = open_database(postgresql_url)
+    with engine.connect() as one, engine.connect() as two, engine.connect() as three:
+        for connection in (one, two, three):
+            connection.execute(text("SELECT 1"))
+    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as other:
+        other.execute(END_OTHERS)
+    assert kept(Direct(engine)) == []
+    engine.dispose()

@@ -36,7 +36,7 @@ RACES = ("40001", "40P01")
 """PostgreSQL's serialization failure and deadlock: nothing is wrong, another was there at the same time."""
 
 POSTGRESQL_OPTIONS = {
-    "connect_timeout": 5,
+    "connect_timeout": 10,
     "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=30s",
 }
 """A scheduler that vanished with its machine must not hold its locks for the hours that TCP takes to notice."""
@@ -96,6 +96,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5min'")  # another may be at it: it takes its time
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7267)")
         config.attributes["connection"] = connection
         found = MigrationContext.configure(connection).get_current_revision()

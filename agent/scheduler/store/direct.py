@@ -11,10 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, PoolProxiedConnection, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from agent.scheduler.store.database import IDLE_S, our_words
 from agent.scheduler.store.prepared import execute
+
+MOST_DEAD = 20
+"""More than a pool holds."""
 
 
 class Direct:
@@ -59,26 +62,38 @@ class Direct:
 
     @contextmanager
     def alone(self) -> Iterator[Direct]:
-        """Each statement inside is a transaction."""
+        """Each statement inside is a transaction.  After trouble the next use opens another connection."""
         with our_words():
             self._be_ready()
-            yield self
+            try:
+                yield self
+            except (OperationalError, InterfaceError) as why:
+                self.invalidate(why)
+                raise
             self._used_s = time.monotonic()
 
     def _be_ready(self) -> None:
-        """Open it; one that was idle may be dead by now, and is asked first."""
-        if self._held is not None and time.monotonic() - self._used_s > IDLE_S:
+        """Open it; one that is new here or was idle may be dead already, and is asked first."""
+        for _ in range(MOST_DEAD):
+            if self._held is None:
+                self._open()
+            elif time.monotonic() - self._used_s <= IDLE_S:
+                return
             try:
                 execute(self, "SELECT 1", ())
+                return
             except DBAPIError:
                 self.invalidate()
-        if self._held is None:
-            try:
-                self._held = self._engine.raw_connection()
-                if self.dialect.name == "postgresql":
-                    self.connection.autocommit = True
-            except self.dialect.loaded_dbapi.Error as why:
-                raise OperationalError(None, None, why) from why
+        self._open()
+
+    def _open(self) -> None:
+        """A connection of the pool, which may have been there for long."""
+        try:
+            self._held = self._engine.raw_connection()
+            if self.dialect.name == "postgresql":
+                self.connection.autocommit = True
+        except self.dialect.loaded_dbapi.Error as why:
+            raise OperationalError(None, None, why) from why
 
     def _close(self, engine: Engine) -> None:
         self.invalidate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
@@ -15,12 +15,12 @@ from agent.core.errors import BadInput
 from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
-from agent.scheduler.store.prepared import Prepared
+from agent.scheduler.store.prepared import Prepared, Session
 from agent.scheduler.store.records import HostRecord
 from agent.scheduler.store.schema import hosts, instances, pools, topologies
 
 
-def save_host(connection: Connection, host: HostRecord) -> HostRecord:
+def save_host(connection: Session, host: HostRecord) -> HostRecord:
     """Insert a host or replace what is known of it; its pools of huge pages follow its topology.
 
     A host that names its model has the topology that is kept for it already.  The answer is the host as it is kept:
@@ -96,10 +96,27 @@ def delete_host(connection: Connection, name: str) -> None:
         raise BadInput(f"host {name} is not known")
 
 
-def load_host(connection: Connection, name: str, *, lock: bool = False) -> HostRecord | None:
-    """One host, or None; ``lock`` keeps others from changing it until commit."""
-    query = select(hosts).where(hosts.c.name == name)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+class Kept(NamedTuple):
+    """What stays of a host whatever it reports."""
+
+    model: str
+    enabled: bool
+    disabled_reason: str
+    generation: int
+
+
+def lock_host(connection: Session, name: str) -> Kept | None:
+    """What stays of a host, which nobody changes until commit; None when it is not known."""
+    rows = _LOCK.run(connection, {"b_name": name}).rows
+    if not rows:
+        return None
+    model, enabled, disabled_reason, generation = rows[0]
+    return Kept(model or "", bool(enabled), disabled_reason, generation)
+
+
+def load_host(connection: Connection, name: str) -> HostRecord | None:
+    """One host, or None."""
+    row = connection.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
     return None if row is None else _Reader(connection).record(row)
 
 
@@ -114,10 +131,20 @@ _INSERT = Prepared(insert(hosts), _COLUMNS)
 _UPDATE = Prepared(
     update(hosts).where(hosts.c.name == bindparam("b_name")), [name for name in _COLUMNS if name != "name"]
 )
+_LOCK = Prepared(
+    select(hosts.c.model, hosts.c.enabled, hosts.c.disabled_reason, hosts.c.generation)
+    .where(hosts.c.name == bindparam("b_name"))
+    .with_for_update()
+)
 _OF_HOST = pools.c.host == bindparam("b_host")
 _POOLS = Prepared(select(pools.c.cell, pools.c.size_kib, pools.c.used).where(_OF_HOST))
 _DELETE_POOLS = Prepared(delete(pools).where(_OF_HOST))
 _INSERT_POOL = Prepared(insert(pools), [column.name for column in pools.c])
+_MODEL_VALUES = ("digest", "document")
+_INSERT_MODEL = {
+    "sqlite": Prepared(sqlite.insert(topologies).on_conflict_do_nothing(), _MODEL_VALUES),
+    "postgresql": Prepared(postgresql.insert(topologies).on_conflict_do_nothing(), _MODEL_VALUES),
+}
 _MODEL = Prepared(select(topologies.c.digest).where(topologies.c.digest == bindparam("b_digest")))
 _HEARD = (
     update(hosts)
@@ -170,7 +197,7 @@ class _Reader:
         return model
 
 
-def _save_model(connection: Connection, host: HostRecord, topology: HostTopology) -> HostRecord:
+def _save_model(connection: Session, host: HostRecord, topology: HostTopology) -> HostRecord:
     cells = tuple(
         replace(cell, free_kib=None, pages=tuple(replace(pool, free=None) for pool in cell.pages))
         for cell in topology.cells
@@ -179,13 +206,11 @@ def _save_model(connection: Connection, host: HostRecord, topology: HostTopology
     document = codec.encode(model)
     digest = sha256(document).hexdigest()
     if not _MODEL.run(connection, {"b_digest": digest}).rows:
-        values = {"digest": digest, "document": document}
-        made = sqlite if connection.dialect.name == "sqlite" else postgresql
-        connection.execute(made.insert(topologies).values(values).on_conflict_do_nothing())
+        _INSERT_MODEL[connection.dialect.name].run(connection, {"digest": digest, "document": document})
     return replace(host, topology=replace(model, hostname=host.name), model=digest)
 
 
-def _save_pools(connection: Connection, name: str, topology: HostTopology) -> None:
+def _save_pools(connection: Session, name: str, topology: HostTopology) -> None:
     """Pool sizes follow the host; what is claimed stays, even where the host has shrunk below it."""
     used = {(cell, size): taken for cell, size, taken in _POOLS.run(connection, {"b_host": name}).rows}
     _DELETE_POOLS.run(connection, {"b_host": name})

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
@@ -22,7 +22,7 @@ from agent.core.decision import Decision
 from agent.core.placement import Placement
 from agent.core.request import Request
 from agent.core.wire import InstanceStatus
-from agent.scheduler.store.prepared import Prepared, Session
+from agent.scheduler.store.prepared import Cursor, Prepared, Session
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Overtaken
 from agent.scheduler.store.schema import devices, hosts, instances, pcpus, pools
 
@@ -90,26 +90,20 @@ def delete_instance(connection: Connection, instance: InstanceRecord) -> None:
     connection.execute(delete(instances).where(instances.c.id == instance.id))
 
 
-def load_instance(connection: Connection, id: str) -> InstanceRecord | None:
+def load_instance(connection: Session, id: str) -> InstanceRecord | None:
     """One instance, or None."""
-    row = connection.execute(select(instances).where(instances.c.id == id)).one_or_none()
-    return None if row is None else _record(row)
+    found = _records(_BY_ID.run(connection, {"b_id": id}))
+    return found[0] if found else None
 
 
-def find_instances(connection: Connection, text: str) -> list[InstanceRecord]:
+def find_instances(connection: Session, text: str) -> list[InstanceRecord]:
     """The instance with this id, or else all that have this name."""
-    found = load_instance(connection, text)
-    if found is not None:
-        return [found]
-    return [_record(row) for row in connection.execute(select(instances).where(instances.c.name == text))]
+    return _records(_BY_ID.run(connection, {"b_id": text})) or _records(_BY_NAME.run(connection, {"b_name": text}))
 
 
-def load_instances(connection: Connection, *, host: str | None = None) -> list[InstanceRecord]:
+def load_instances(connection: Session, *, host: str | None = None) -> list[InstanceRecord]:
     """All instances, or those of one host, oldest first."""
-    query = select(instances).order_by(instances.c.created_s, instances.c.id)
-    return [
-        _record(row) for row in connection.execute(query if host is None else query.where(instances.c.host == host))
-    ]
+    return _records(_ALL.run(connection, {}) if host is None else _ON_HOST.run(connection, {"b_host": host}))
 
 
 def count_instances(connection: Connection) -> dict[str, int]:
@@ -143,6 +137,12 @@ def _charge(connection: Session, placement: Placement, sign: int) -> None:
             raise ClaimLost(placement.host)
 
 
+_NAMES = [column.name for column in instances.c if column.name != "decision"]
+_OLDEST_FIRST = select(*(instances.c[name] for name in _NAMES)).order_by(instances.c.created_s, instances.c.id)
+_ALL = Prepared(_OLDEST_FIRST)
+_BY_ID = Prepared(_OLDEST_FIRST.where(instances.c.id == bindparam("b_id")))
+_BY_NAME = Prepared(_OLDEST_FIRST.where(instances.c.name == bindparam("b_name")))
+_ON_HOST = Prepared(_OLDEST_FIRST.where(instances.c.host == bindparam("b_host")))
 _COLUMNS = [column.name for column in instances.c if column.name not in ("id", "decision")]
 _BUMP_IF = Prepared(
     update(hosts)
@@ -221,23 +221,27 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _record(row: Row[Any]) -> InstanceRecord:
-    source = f"database: instance {row.id}"
-    placement = None if row.placement is None else codec.decode(row.placement, Placement, source=source)
+def _records(found: Cursor) -> list[InstanceRecord]:
+    return [_record(dict(zip(_NAMES, row, strict=True))) for row in found.rows]
+
+
+def _record(row: dict[str, Any]) -> InstanceRecord:
+    source = f"database: instance {row['id']}"
+    placement = row["placement"]
     return InstanceRecord(
-        id=row.id,
-        name=row.name,
-        project=row.project,
-        status=InstanceStatus(row.status),
-        host=row.host,
-        group=row.group_name,
-        request=codec.decode(row.request, Request, source=source),
-        placement=placement,
-        reason=row.reason,
-        tried=_split(row.tried),
-        waits_for=_split(row.waits_for),
-        created_s=row.created_s,
-        updated_s=row.updated_s,
-        expires_s=row.expires_s,
-        generation=row.generation,
+        id=row["id"],
+        name=row["name"],
+        project=row["project"],
+        status=InstanceStatus(row["status"]),
+        host=row["host"],
+        group=row["group_name"],
+        request=codec.decode(row["request"], Request, source=source),
+        placement=None if placement is None else codec.decode(placement, Placement, source=source),
+        reason=row["reason"],
+        tried=_split(row["tried"]),
+        waits_for=_split(row["waits_for"]),
+        created_s=row["created_s"],
+        updated_s=row["updated_s"],
+        expires_s=row["expires_s"],
+        generation=row["generation"],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from agent.core import codec
 from agent.core.placement import Placement
@@ -30,27 +30,26 @@ def end_claim(connection: Connection, left: Leaving) -> int:
     return release(connection, left.instance, left.placement)
 
 
-def load_leaving(connection: Connection, *, host: str | None = None, instance: str | None = None) -> list[Leaving]:
+def load_leaving(connection: Session, *, host: str | None = None, instance: str | None = None) -> list[Leaving]:
     """All claims that are kept, or those on one host, or of one instance; by instance and host."""
-    query = select(leaving).order_by(leaving.c.instance, leaving.c.host)
     if host is not None:
-        query = query.where(leaving.c.host == host)
-    if instance is not None:
-        query = query.where(leaving.c.instance == instance)
-    return [_record(row) for row in connection.execute(query)]
+        found = _ON_HOST.run(connection, {"b_host": host})
+    elif instance is not None:
+        found = _OF_INSTANCE.run(connection, {"b_instance": instance})
+    else:
+        found = _ALL.run(connection, {})
+    return [_record(dict(zip(_NAMES, row, strict=True))) for row in found.rows]
 
 
-_INSERT = Prepared(insert(leaving), [column.name for column in leaving.c])
+_NAMES = [column.name for column in leaving.c]
+_ORDERED = select(leaving).order_by(leaving.c.instance, leaving.c.host)
+_ALL = Prepared(_ORDERED)
+_ON_HOST = Prepared(_ORDERED.where(leaving.c.host == bindparam("b_host")))
+_OF_INSTANCE = Prepared(_ORDERED.where(leaving.c.instance == bindparam("b_instance")))
+_INSERT = Prepared(insert(leaving), _NAMES)
 
 
-def _record(row: Row[Any]) -> Leaving:
-    source = f"database: what instance {row.instance} leaves on {row.host}"
-    return Leaving(
-        instance=row.instance,
-        host=row.host,
-        vcpus=row.vcpus,
-        ram_mb=row.ram_mb,
-        disk_gb=row.disk_gb,
-        placement=codec.decode(row.placement, Placement, source=source),
-        since_s=row.since_s,
-    )
+def _record(row: dict[str, Any]) -> Leaving:
+    source = f"database: what instance {row['instance']} leaves on {row['host']}"
+    placement = codec.decode(row["placement"], Placement, source=source)
+    return Leaving(**{**row, "placement": placement})
