@@ -104,7 +104,7 @@ def build_image(cache: Path, *, first_boot: Callable[[Path, str], None]) -> Path
 
 def make_image(new: Path, *, first_boot: Callable[[Path, str], None]) -> None:
     """Everything that an image's folder holds."""
-    shutil.rmtree(new, ignore_errors=True)
+    remove(new)
     new.mkdir(parents=True)
     root = new / "root"
     began = time.monotonic()
@@ -114,9 +114,14 @@ def make_image(new: Path, *, first_boot: Callable[[Path, str], None]) -> None:
     shutil.move(root / f"boot/vmlinuz-{version}", new / "vmlinuz")
     (new / "initrd.gz").write_bytes(gzip.compress(render_initrd(root, version), compresslevel=1, mtime=0))
     make_disk(root, new / "root.ext4")
-    shutil.rmtree(root)
+    remove(root)
     first_boot(new, PROBE)
     (new / "seconds").write_text(f"{time.monotonic() - began:.0f}\n")
+
+
+def remove(folder: Path) -> None:
+    """Take a folder away, and nothing that is mounted in it, such as this machine's /sys in a build that was killed."""
+    call("rm", "-rf", "--one-file-system", folder)
 
 
 def call(*argv: str | Path) -> str:
@@ -135,7 +140,8 @@ def install_debian(root: Path, *, log: Path) -> None:
     hook = log.with_name("unpack-kernel")
     hook.write_text("#!/bin/sh\n" + UNPACK_KERNEL)
     hook.chmod(0o755)
-    command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--logfile={log}"]
+    command = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap"]  # tests that are killed leave no build behind
+    command += ["--mode=root", "--variant=minbase", "--format=directory", f"--logfile={log}"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "doc", "locale")]
     command += [f"--include={','.join(PACKAGES)}", f"--customize-hook={hook}", SUITE, str(root), *sources]
     call(*command)
@@ -186,4 +192,4 @@ def remove_old_images(cache: Path, *, keep: Path) -> None:
     """Images of former digests; one that was used within a day stays, for other checkouts that share the cache."""
     for path in sorted(cache.glob("image-*")):
         if path != keep and time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path)
+            remove(path)

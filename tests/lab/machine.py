@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tarfile
@@ -27,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.lab.archive import render_cpu_order
-from tests.lab.image import LabFailed, build_image
+from tests.lab.image import LabFailed, build_image, remove
 from tests.lab.payload import TARGET, list_modules
 from tests.lab.topologies import TOPOLOGIES, LabTopology
 
@@ -344,7 +343,7 @@ def save_state(topology: LabTopology, image: Path) -> Path:
     if state.is_dir():
         return state
     new = state.with_name(f"{state.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    remove(new)
     new.mkdir()
     disk = add_disk(new / "disk.qcow2", Path("../root.ext4"), form="raw")
     with running(topology, image, disk) as machine:
