@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from agent.placement.room import CellRoom, Room, measure_room
 from agent.placement.rules import sizes_wished
 
 PAGE_CODES = (Code.NOT_ENOUGH_PAGES, Code.NO_SUCH_PAGES)
-MOST_GROUPS = 300
+MOST_GROUPS = 12
 PCPU_CODES = (Code.NOT_ENOUGH_PCPUS, Code.NOT_ENOUGH_SIBLINGS, Code.NOT_ENOUGH_WHOLE_CORES, Code.NOT_ENOUGH_IN_L3)
 
 
@@ -48,19 +49,23 @@ def more_pages(question: Question, misfit: Misfit) -> Iterator[Change]:
     wanted = {
         more for index, cell in short if index is not None for more in _missing(_room_of(room, index), guest, cell)
     }
-    for count in range(1, len(guest.cells) + 1):
-        groups = islice(combinations(sorted(wanted), count), MOST_GROUPS)
-        several = [group for group in groups if len({more.cell for more in group}) == count]
-        for group in sorted(several, key=lambda group: sum(more.pages * more.size_kib for more in group)):
-            host = question.host
-            for more in group:
-                host = _with_pages(host, more)
-            text = " and ".join(
-                f"{more.pages} more {format_kib(more.size_kib)} page{'s' * (more.pages > 1)} on cell {more.cell}"
-                for more in group
-            )
-            change = "; ".join(f"cell {more.cell}: {more.size_kib} KiB pages +{more.pages}" for more in group)
-            yield Change(change, f"with {text}", msgspec.structs.replace(question, host=host))
+    cheapest = sorted(wanted, key=lambda more: (more.pages * more.size_kib, more))
+    one_a_cell: dict[int, MorePages] = {}
+    for more in cheapest:
+        one_a_cell.setdefault(more.cell, more)
+    groups: list[tuple[MorePages, ...]] = [(more,) for more in cheapest]
+    for count in range(2, len(guest.cells) + 1):
+        groups += islice(combinations(one_a_cell.values(), count), MOST_GROUPS)
+    for group in map(sorted, groups):
+        host = question.host
+        for more in group:
+            host = _with_pages(host, more)
+        text = " and ".join(
+            f"{more.pages} more {format_kib(more.size_kib)} page{'s' * (more.pages > 1)} on cell {more.cell}"
+            for more in group
+        )
+        change = "; ".join(f"cell {more.cell}: {more.size_kib} KiB pages +{more.pages}" for more in group)
+        yield Change(change, f"with {text}", msgspec.structs.replace(question, host=host))
 
 
 def _room_of(room: Room, number: int) -> CellRoom:
@@ -166,14 +171,11 @@ def _fewest(question: Question, numbers: Sequence[int]) -> CpuSet:
         (len(core.cpus & owned), core.cpus.first(), core.cpus & owned) for cell in cells for core in cell.cores
     )
     order = [cpu for _, _, mine in cores for cpu in mine] or list(owned)
-    freed: list[int] = []
-    for cpu in order:
-        freed.append(cpu)
-        if _fits_without(question, freed):
-            break
-    else:
+    if not _fits_without(question, order):
         return CpuSet()
-    for cpu in freed[:-1]:
+    count = bisect_left(range(1, len(order)), True, key=lambda count: _fits_without(question, order[:count])) + 1
+    freed = order[:count]
+    for cpu in order[: count - 1]:
         fewer = [other for other in freed if other != cpu]
         if _fits_without(question, fewer):
             freed = fewer
