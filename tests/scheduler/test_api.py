@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -254,8 +255,8 @@ def test_not_ready_while_the_database_is_away(
         service.stop()
 
 
-def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("tls")
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A new certificate of this machine's loopback, in place of an older one, and its key."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
     command = [
@@ -271,6 +272,12 @@ def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
         str(certificate),
     ]
     subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = make_certificate(folder)
     config = f'[scheduler]\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n'
     service = Service(folder, config=config)
     service.start()
@@ -281,6 +288,16 @@ def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
             Client(address, service.token).call("GET", path_of("hosts"))
         with pytest.raises(Unreachable):
             Client(service.url, service.token).call("GET", path_of("hosts"))
+        make_certificate(folder)  # renewed, and not read yet
+        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+            Client(address, service.token, ca_file=str(certificate)).call("GET", path_of("hosts"))
+        assert service.process is not None
+        service.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 30
+        while "settings read again" not in (folder / "log").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert Client(address, service.token, ca_file=str(certificate)).call("GET", path_of("hosts")) == []
     finally:
         service.stop()
 
