@@ -26,6 +26,7 @@ virt_type = "qemu"
 repair = true
 report_interval_s = 5
 masks_interval_s = 3
+topology_interval_s = 10
 """
 
 

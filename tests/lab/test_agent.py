@@ -15,6 +15,8 @@ from tests.scheduler.conftest import Service
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
 
+FLAVORS = (("pair", "2", "hw:cpu_policy=dedicated", "cw:emulator_sched=fifo:1"), ("float", "1", "hw:cpu_policy=shared"))
+
 
 @pytest.fixture(scope="module")
 def alone(lab: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -23,9 +25,9 @@ def alone(lab: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     service.start()
     cluster = Cluster(lab, service)
     try:
-        for name, vcpus, policy in (("pair", "2", "dedicated"), ("float", "1", "shared")):
-            words = ("--vcpus", vcpus, "--ram", "128", "--property", f"hw:cpu_policy={policy}")
-            assert service.run("flavor", "create", name, *words).returncode == 0
+        for name, vcpus, *specs in FLAVORS:
+            words = [word for spec in specs for word in ("--property", spec)]
+            assert service.run("flavor", "create", name, "--vcpus", vcpus, "--ram", "128", *words).returncode == 0
         cluster.install()
         service.stop()
         yield cluster
@@ -110,6 +112,20 @@ def test_a_pcpu_goes_offline_under_the_guest(cluster: Cluster, guest: Guest) -> 
     cluster.wait("the scheduler knows", lambda: cluster.host()["pinned"] == "2/8")
     check_unharmed(cluster, guest)
     assert guest.pid == pid
+
+
+def test_the_unit_may_put_back_what_others_changed(cluster: Cluster, guest: Guest) -> None:
+    """Its few rights suffice: for the cpuset of the guest's scope, for a mask, and for a real-time class."""
+    cpu, emulator = min(min(cpus) for cpus in pins(guest).values()), parse_cpus(guest.placement["emulator"])
+    scope = "/sys/fs/cgroup/machine.slice/machine-qemu*db.scope/cpuset.cpus"
+    cluster.lab.shell(f"echo {cpu} >$(echo {scope})")
+    cluster.wait("the scope is widened", lambda: guest.read_others() == emulator and guest.read_vcpus() == pins(guest))
+    cluster.lab.run("taskset", "-p", "-c", str(cpu), str(guest.pid))
+    cluster.wait("the emulator is back", lambda: guest.read_others() == emulator)
+    cluster.lab.run("chrt", "--other", "-p", "0", str(guest.pid))
+    cluster.wait("the class is back", lambda: "SCHED_FIFO" in cluster.lab.run("chrt", "-p", str(guest.pid)).stdout)
+    assert not any("repair:" in line and "failed" in line for line in cluster.journal())
+    check_unharmed(cluster, guest)
 
 
 def test_the_clock_jumps_and_the_audit_comes_due(cluster: Cluster, guest: Guest) -> None:

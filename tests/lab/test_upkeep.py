@@ -124,6 +124,17 @@ def test_switched_off_all_is_as_it_was(agent: Machine) -> None:
         assert "undone" in outcomes[verb], outcomes[verb]
 
 
+def test_governors_do_nothing_where_there_is_no_cpufreq(agent: Machine) -> None:
+    """As under emulation, so that governors themselves are tried in tests/compute/daemon/test_idle_pcpus.py alone."""
+    agent.write(
+        "/etc/cellwright/cellwright.toml", SETTINGS.format(on="true") + 'cpu_power_management_strategy = "governor"\n'
+    )
+    agent.shell("systemctl reload cellwright-agent")
+    journal = "journalctl -u cellwright-agent -o cat"
+    wait(agent, "the agent says so", lambda: "no cpufreq driver" in agent.shell(journal).stdout)
+    assert online(agent) == set(range(8))
+
+
 def test_an_agent_that_ends_wakes_what_sleeps(agent: Machine) -> None:
     agent.write("/etc/cellwright/cellwright.toml", SETTINGS.format(on="true"))
     agent.shell("systemctl reload cellwright-agent")
