@@ -5,7 +5,6 @@ longer than a short call.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +18,16 @@ from agent.compute.daemon.guests import GuestReader, Guests
 from agent.compute.daemon.idle_pcpus import IdlePcpus
 from agent.compute.daemon.interrupts import Interrupts
 from agent.compute.daemon.link import Link
-from agent.compute.daemon.log import log_drift, log_outcome, log_removed, log_repair
+from agent.compute.daemon.log import log_drift, log_outcome, log_removed
 from agent.compute.daemon.metrics import render_metrics
 from agent.compute.daemon.proof import Prover
 from agent.compute.daemon.reconcile import Action, Todo, plan
+from agent.compute.daemon.repairs import Repairs
 from agent.compute.daemon.say import Say
 from agent.compute.daemon.state import AgentState, Known, write_agent_state
 from agent.compute.daemon.view import HostView, digest_of, read_facts, read_topology, view_of
 from agent.compute.power import named_pcpus
-from agent.compute.repair import PAGE_CODES, PageWish, Result, apply_repair
+from agent.compute.repair import PAGE_CODES
 from agent.compute.usage import sum_usage
 from agent.core.errors import CellwrightError, Unreachable
 from agent.core.facts import HostFacts
@@ -56,7 +56,7 @@ class Worker:
         self.view: HostView | None = None
         self.guests = Guests()
         self.prover = Prover(tools.libvirt)
-        self.repairs: Counter[Result] = Counter()
+        self.repairs = Repairs()
         self.progress: Callable[[], None] = lambda: None
         """Called between steps that may each take long."""
         self._link = link
@@ -66,6 +66,7 @@ class Worker:
         self._monitor: CpuMonitor | None = None
         self._failed_builds = 0
         self._stale = False
+        self._reread = False
         self._wrong: set[str] = set()
         self._say = Say()
         self._interrupts = Interrupts(tools, self._say, Root())
@@ -90,6 +91,7 @@ class Worker:
             facts = msgspec.structs.replace(facts, metrics=self._monitor.read())
         self._read_guests(host, facts)
         self.prover.look_closely()
+        self._reread = True
 
     def read_guests(self) -> bool:
         """Guests anew, on the topology that is known; whether one of the scheduler's came, went, started or stopped."""
@@ -297,6 +299,9 @@ class Worker:
     def prove_masks(self) -> None:
         """Compare every mask with the last judgement; log and repair what drifted."""
         self._drifted(self.prover.check_masks(self.guests))
+        if self._reread:
+            self._reread = False
+            self.repairs.try_again(self.tools, self.guests.pids.keys())
 
     def prove_pages(self) -> float:
         """Read pages too; the CPU seconds that it took."""
@@ -311,17 +316,7 @@ class Worker:
         found = [one for one in drift if one.change == "appeared" and one.finding is not None]
         moved = {one.guest for one in found} & placed
         strayed = any(one.finding is not None and one.finding.code in PAGE_CODES for one in found)
-        if moved and self.settings.agent.repair:
-            self._repair(sorted(moved), strayed=strayed)
-
-    def _repair(self, names: list[str], *, strayed: bool) -> None:
-        rate = self.settings.agent.repair_pages_mib_per_s
-        pages = PageWish(rate) if rate is not None and strayed else None
-        with self.tools.journal.lock():
-            repairs = apply_repair(self.tools.libvirt, self.tools.journal, names=names, pages=pages)
-        for one in repairs:
-            self.repairs[one.result] += 1
-            log_repair(one)
+        self.repairs.put_back(self.tools, moved, strayed=strayed)
 
     def metrics(self, report_age_s: float | None) -> str:
         """Prometheus' text of what is known now; empty before the first reading."""
@@ -333,7 +328,7 @@ class Worker:
             quick=self.prover.quick,
             full=self.prover.full,
             drifted=dict(self.prover.drifted),
-            repairs=dict(self.repairs),
+            repairs=dict(self.repairs.counts),
             upkeep={
                 "asleep_pcpus": len(self._idle_pcpus.asleep),
                 "steered_irqs": self._interrupts.steered,
