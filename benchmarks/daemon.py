@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -64,8 +65,8 @@ def resting() -> Iterator[Callable[[int], None]]:
     try:
         yield start
     finally:
-        for name in names:
-            remove(name)
+        with ThreadPoolExecutor(10) as threads:  # libvirt waits a second or two for each
+            list(threads.map(remove, names))
 
 
 @contextmanager
