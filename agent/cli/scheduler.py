@@ -4,10 +4,10 @@ One scheduler keeps its data in SQLite; several share one PostgreSQL, and each s
 SIGHUP reads filters, weighers, their parameters, and the TLS certificate again; other settings want a restart.
 
 Backup: sqlite3 FILE "VACUUM INTO 'backup.db'" while it runs, or pg_dump -Fc.  Restore: put the copy in place of the
-file, or pg_restore into an empty database, then start.  A newer cellwright upgrades the database when it starts, with
-what is in it; an older one refuses it by name, so make a copy before an upgrade.  SQLite keeps every acknowledged claim
-when the process is killed; a power cut may take the last ones (their guests are then counted as foreign), PostgreSQL
-keeps those too.
+file and remove FILE-wal and FILE-shm of the old one, or pg_restore into an empty database, then start.  A newer
+cellwright upgrades the database when it starts, with what is in it; an older one refuses it by name, so make a copy
+before an upgrade.  SQLite keeps every acknowledged claim when the process is killed; a power cut may take those of the
+last seconds (their guests are then counted as foreign), PostgreSQL keeps those too.
 """
 
 from __future__ import annotations

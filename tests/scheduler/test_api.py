@@ -174,19 +174,19 @@ def test_metrics(tmp_path: Path) -> None:
     try:
         operator = Client(service.url, service.token)
         for name in ("here", "off"):
-            service.json("host", "add", name, "--synthetic", NAMED["no-smt"])
+            operator.call("POST", path_of("hosts"), {"name": name, "topology": codec.to_tree(host("no-smt"))})
         operator.call("PATCH", path_of("hosts", "off"), {"enabled": False})
         operator.call("POST", path_of("agents", "kvm-1", "report"), report("kvm-1"))
         flavor = {"name": "p", "vcpus": 2, "ram_mb": 64, "extra_specs": {"hw:cpu_policy": "dedicated"}}
         for name, zone in (("one", ":here"), ("two", ":here"), ("three", "moon")):
             operator.call("POST", path_of("instances"), {"name": name, "flavor": flavor, "availability_zone": zone})
-        hosts = operator.call("GET", path_of("hosts"))
+        rows = operator.call("GET", path_of("hosts"))
         status, body = raw(service, "GET", "/metrics", Authorization=f"Bearer {service.token}")
     finally:
         service.stop()
     assert status == 200
     found = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
-    free = sum(int(host["pinned"].partition("/")[2]) - int(host["pinned"].partition("/")[0]) for host in hosts)
+    free = sum(int(row["pinned"].partition("/")[2]) - int(row["pinned"].partition("/")[0]) for row in rows)
     expected = {
         'cellwright_hosts{state="up",status="enabled"}': 2,
         'cellwright_hosts{state="up",status="disabled"}': 1,
