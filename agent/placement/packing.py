@@ -22,7 +22,7 @@ BLOCKS = ((1, 2), (2, 1), (2, 2), (4, 2))
 Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
 room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Ranked on list
 C1 of benchmarks/packing.py, whose cells have up to 136 pCPUs; one kind of block was left out after a look at C4, so no
-list is strictly unseen.  How blocks grow was ranked on benchmarks/churn.py with other seeds than it has by default.
+list is strictly unseen.  How blocks grow was ranked on streams of guests like those of benchmarks/churn.py.
 """
 
 GRAINS = 9
