@@ -12,16 +12,20 @@ Source: the property ``node-affinity`` of QEMU's object ``thread-context``, qapi
 
 from __future__ import annotations
 
+from agent.compute.domains import Refused
 from agent.compute.driver import Driver
 from agent.compute.prove import verify_threads
 from agent.compute.settle import settle_threads
 from agent.core.cpuset import CpuSet
 from agent.core.errors import CellwrightError
 from agent.core.placement import Placement
+from agent.core.topology import HostTopology
+from agent.core.units import format_kib
 from agent.core.verdict import GuestVerdict
 from agent.domain.document import Document
 from agent.domain.parse import parse_intent
 from agent.inspection.capabilities import parse_capabilities
+from agent.inspection.host import read_host
 
 
 def start_placed(libvirt: Driver, name: str) -> GuestVerdict | None:
@@ -29,7 +33,12 @@ def start_placed(libvirt: Driver, name: str) -> GuestVerdict | None:
 
     Raises CellwrightError, with the guest stopped again, when a thread is not where it should be.
     """
-    libvirt.start(name, paused=True)
+    try:
+        libvirt.start(name, paused=True)
+    except Refused as why:
+        intent = parse_intent(libvirt.xml(name), source=f"domain {name}")
+        short = describe_shortage(intent.placement, read_host()) if intent and "monitor" in str(why) else ""
+        raise Refused(f"{why}{short}") from why
     try:
         narrow_emulator(libvirt, name)
         verdict = check_started(libvirt, name)
@@ -39,6 +48,19 @@ def start_placed(libvirt: Driver, name: str) -> GuestVerdict | None:
         raise
     libvirt.resume(name)
     return verdict
+
+
+def describe_shortage(placement: Placement, host: HostTopology) -> str:
+    """Which cells have less free memory than a guest takes there, behind the message of a QEMU that ended at its start.
+
+    The kernel kills who must have memory of a cell that has none left, and libvirt only sees the process end.
+    """
+    free = {cell.id: cell.free_kib for cell in host.cells}
+    return "".join(
+        f"; cell {cell.host_cell} has {format_kib(has)} free of the {format_kib(cell.memory_kib)} that it takes there"
+        for cell in placement.cells
+        if not cell.huge and (has := free.get(cell.host_cell)) is not None and has < cell.memory_kib
+    )
 
 
 def with_start_pin(libvirt: Driver, placement: Placement, xml: str) -> str:

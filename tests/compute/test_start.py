@@ -10,11 +10,12 @@ from agent.compute.driver import Driver
 from agent.compute.guest_state import read_masks
 from agent.compute.journal import Journal
 from agent.compute.prove import verify_host
-from agent.compute.start import start_emulator, with_start_pin
+from agent.compute.start import describe_shortage, start_emulator, with_start_pin
 from agent.core.cpuset import CpuSet
 from agent.core.placement import CpuTopology, PlacedCell, Placement
 from agent.core.policy import CpuPolicy
 from agent.domain.render import render_domain
+from agent.inspection.synthetic import parse_synthetic
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 CELLS = {0: CpuSet(range(4)), 1: CpuSet(range(4, 8))}
@@ -84,3 +85,13 @@ def test_a_wide_start_is_narrowed_before_the_guest_runs_and_is_no_different_next
     assert libvirt.emulator_pin(guest.name, config=True) == CpuSet([FIRST, SECOND])
     (judged,) = verify_host(libvirt, names=[guest.name]).guests
     assert "next-start-differs" not in {notice.code for notice in judged.notices}
+
+
+def test_a_cell_without_the_memory_that_a_guest_takes_there_is_named() -> None:
+    """The kernel kills QEMU then, of which libvirt only says that it exited."""
+    host = parse_synthetic("socket:2 core:2 thread:1 memory:1GiB")
+    poor = msgspec.structs.replace(host.cells[1], free_kib=32768)
+    starved = msgspec.structs.replace(host, cells=(host.cells[0], poor))
+    said = describe_shortage(on_two_cells("0"), starved)
+    assert said == "; cell 1 has 32 MiB free of the 64 MiB that it takes there"
+    assert describe_shortage(on_two_cells("0"), host) == ""
