@@ -52,7 +52,11 @@ def read_events(*, listening: Callable[[], None] = lambda: None) -> Iterator[Ker
             kernel.bind(groups=KERNEL_GROUP)
             listening()
             while True:
-                yield from map(event_of, kernel.get())
+                try:
+                    messages = kernel.get()
+                except UnicodeDecodeError:
+                    continue  # a device whose name is no text; those that matter here are numbered
+                yield from map(event_of, messages)
         except KeyError as why:  # pyroute2's word for every bind that the kernel refuses
             raise OSError(EPERM, f"no netlink socket for kernel events: {why}") from why
         except OSError as why:

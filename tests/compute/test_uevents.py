@@ -4,9 +4,11 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
+import pyroute2
 import pytest
+from pyroute2.netlink.uevent import MarshalUevent, ueventmsg
 
-from agent.compute.uevents import MISSED, KernelEvent, event_of, read_events
+from agent.compute.uevents import KERNEL_GROUP, MISSED, KernelEvent, event_of, read_events
 
 UEVENT = Path("/sys/devices/system/cpu/cpu0/uevent")
 """Writing to it has the kernel tell of the device (Documentation/ABI/testing/sysfs-uevent)."""
@@ -53,3 +55,24 @@ def test_lost_events_are_told_and_later_ones_heard() -> None:
         pass
     assert next(events).device == "cpu0"
     events.close()
+
+
+class OddSocket:
+    """A kernel that tells of a device with an odd name, and then of a pCPU."""
+
+    def __init__(self) -> None:
+        self.messages = iter([b"add@/devices/\xff", b"offline@/devices/system/cpu/cpu3\0ACTION=offline\0SUBSYSTEM=cpu"])
+
+    def bind(self, groups: int) -> None:
+        assert groups == KERNEL_GROUP
+
+    def get(self) -> tuple[ueventmsg, ...]:
+        return tuple(MarshalUevent().parse(next(self.messages)))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_device_with_an_odd_name_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyroute2, "UeventSocket", OddSocket)
+    assert next(read_events()).action == "offline"
