@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.lab.archive import render_cpu_order
 from tests.lab.image import LabFailed, build_image, remove
-from tests.lab.payload import TARGET, list_modules
+from tests.lab.payload import APART, TARGET, list_modules
 from tests.lab.topologies import TOPOLOGIES, LabTopology
 
 QEMU = "qemu-system-x86_64"
@@ -197,6 +197,11 @@ class Machine:
         self.ask({"do": "import", "folders": folders, "modules": list_modules()}, limit_s=BOOT_LIMIT_S)
         self.imported = True
 
+    def add_scheduler(self) -> None:
+        """Add the packages that ``cellwright scheduler`` needs."""
+        into = ("-C", f"{INSIDE}/site-packages", "--strip-components", "1")
+        self.run("tar", "-x", "--seek", *into, "-f", PAYLOAD_DISK, APART, timeout_s=300)
+
     def connect(self) -> None:
         """Up with the network on which 10.0.2.2 is the computer that runs the tests; its loopback answers."""
         self.shell(CONNECT)
@@ -259,7 +264,10 @@ def prepare(cache: Path) -> None:
 
 @contextlib.contextmanager
 def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Machine]:
-    """The topology's machine, booted, with the right time and a tar unpacked over its root; stopped at the end."""
+    """The topology's machine, booted, with the right time and a tar unpacked over its root; stopped at the end.
+
+    What the tar has below ``APART`` stays in it: see ``Machine.add_scheduler``.
+    """
     with lock(cache):
         image = build_image(cache, first_boot=run_first_boot)
         state = save_state(topology, image)
@@ -268,7 +276,7 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
             incoming = ("-incoming", f"exec:cat {state}/memory")
             with running(topology, image, disk, restored=incoming, payload=payload) as machine:
                 machine.set_clock()
-                machine.run("tar", "-x", "-C", "/", "-f", PAYLOAD_DISK)
+                machine.run("tar", "-x", "--seek", "-C", "/", "-f", PAYLOAD_DISK, "--exclude", APART)
                 if not topology.bare:
                     machine.import_agent()
                 yield machine
