@@ -215,10 +215,11 @@ class Machine:
         self.shell("systemctl poweroff", status=None)
         self.process.wait(BOOT_LIMIT_S)
         self.stop()
-        self.imported = False
         self._switch_on()
         self.wait_until_ready()
         self.set_clock()
+        if self.imported:
+            self.import_agent()
 
     def command(self, name: str, **arguments: object) -> Any:
         """One command to QEMU's monitor; what it returned."""
