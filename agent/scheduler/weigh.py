@@ -18,7 +18,9 @@ from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
-FIRST = 64
+CHUNKS = 64
+FIRST = 16
+"""At least so many positions are found without sorting all."""
 
 
 def normalise(score: Column, least: float | None) -> Column | None:
@@ -61,11 +63,12 @@ def weigh(
 
 
 def best_first(weights: Column) -> Iterator[int]:
-    """Positions by falling weight, ties in their order; the first few are found without sorting all."""
+    """Positions by falling weight, ties in their order; the first few are found by the greatest of each chunk."""
     count = len(weights)
     shown = 0
-    if count > 4 * FIRST:
-        bar = np.partition(weights, count - FIRST)[count - FIRST]
+    if count > 4 * CHUNKS:
+        greatest = np.maximum.reduceat(weights, np.arange(0, count, -(-count // CHUNKS)))
+        bar = np.sort(greatest)[-FIRST]
         above = np.flatnonzero(weights >= bar)
         for position in above[np.argsort(-weights[above], kind="stable")].tolist():
             shown += 1
