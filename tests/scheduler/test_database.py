@@ -176,7 +176,10 @@ def test_checkpoints_carry_what_was_committed_into_the_file(tmp_path: Path) -> N
         """As if the log had not reached the disk."""
         (tmp_path / "left.db").write_bytes((tmp_path / "cellwright.db").read_bytes())
         with sqlite3.connect(tmp_path / "left.db") as left:
-            return list(left.execute("SELECT name FROM groups")) if left.execute(TABLES).fetchall() else []
+            try:
+                return list(left.execute("SELECT name FROM groups")) if left.execute(TABLES).fetchall() else []
+            except sqlite3.DatabaseError:  # copied in the middle of a checkpoint, when the log is still needed
+                return []
 
     assert groups_after_a_power_cut() == []
     with checkpoints(engine, every_s=0.01):
