@@ -149,7 +149,10 @@ class Machine:
 
     def wait_until_ready(self) -> None:
         """Until the porter stands at the door; who hangs before that is switched off and on."""
-        for limit_s in BOOTS_S:
+        for attempt, limit_s in enumerate(BOOTS_S):
+            if attempt:
+                self.stop()
+                self._switch_on()
             try:
                 assert self.porter.receive(limit_s=limit_s)["ready"]
             except OSError as why:
@@ -157,8 +160,6 @@ class Machine:
             else:
                 self.lost = ""
                 return
-            self.stop()
-            self._switch_on()
         raise LabFailed(self.lost)
 
     def run(
