@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Collection, Set
 
 import msgspec
 
@@ -42,6 +42,7 @@ class Prover:
         self._libvirt = libvirt
         self._masks: dict[str, Masks] = {}
         self._closely = True
+        self._touched: set[str] = set()
         self._seen: HostObservation | None = None
         self._expectations: dict[str, Expectation] = {}
         self.quick: Verdict | None = None
@@ -52,6 +53,10 @@ class Prover:
         """Read every guest anew at the next look, whether or not a mask changed: run delays are read only then."""
         self._closely = True
 
+    def look_again(self, names: Collection[str]) -> None:
+        """Read these guests anew at the next look, whether or not a mask changed: they were changed since the last."""
+        self._touched |= set(names)
+
     def check_masks(self, guests: Guests) -> tuple[Drift, ...]:
         """Look at every thread of these guests, read those anew of which one has moved, and judge.
 
@@ -60,6 +65,7 @@ class Prover:
         root, pids = Root(), guests.pids
         masks = {name: read_masks(root, pid) or {} for name, pid in pids.items() if pid is not None}
         moved = {name for name, now in masks.items() if has_moved(self._masks.get(name), now, pids[name])}
+        moved |= self._touched & masks.keys()
         gone = self._masks.keys() - masks.keys()
         first, self._masks = self._seen is None, masks
         observation = self._seen
@@ -74,7 +80,7 @@ class Prover:
             observation = self._read_again(observation, moved, gone)
         judged = check_host(self._expectations, observation, quick=True, before=self._seen)
         drift = find_drift(self.quick, judged)
-        self._seen, self.quick = observation, judged
+        self._seen, self.quick, self._touched = observation, judged, set()
         return self.counted(drift)
 
     def _read_again(self, seen: HostObservation, moved: Set[str], gone: Set[str]) -> HostObservation:

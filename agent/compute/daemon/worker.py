@@ -33,7 +33,7 @@ from agent.core.errors import CellwrightError, Unreachable
 from agent.core.facts import HostFacts
 from agent.core.placement import Misfit
 from agent.core.topology import HostTopology
-from agent.core.verdict import Drift
+from agent.core.verdict import Drift, Verdict
 from agent.core.wire import Assignment, Confirmation, Outcome
 from agent.inspection.files import Root
 from agent.settings.document import Settings
@@ -298,25 +298,26 @@ class Worker:
 
     def prove_masks(self) -> None:
         """Compare every mask with the last judgement; log and repair what drifted."""
-        self._drifted(self.prover.check_masks(self.guests))
+        self._drifted(self.prover.check_masks(self.guests), self.prover.quick)
         if self._reread:
             self._reread = False
-            self.repairs.try_again(self.tools, self.guests.pids.keys())
+            self.prover.look_again(self.repairs.try_again(self.tools, self.guests.pids.keys()))
 
     def prove_pages(self) -> float:
         """Read pages too; the CPU seconds that it took."""
         drift, cost_s = self.prover.check_pages()
-        self._drifted(drift)
+        self._drifted(drift, self.prover.full)
         return cost_s
 
-    def _drifted(self, drift: Collection[Drift]) -> None:
+    def _drifted(self, drift: Collection[Drift], judged: Verdict | None = None) -> None:
         placed = {one.name for one in self.guests.claimants if not one.foreign}
         for one in drift:
             log_drift(one, placed=one.guest in placed)
-        found = [one for one in drift if one.change == "appeared" and one.finding is not None]
-        moved = {one.guest for one in found} & placed
-        strayed = any(one.finding is not None and one.finding.code in PAGE_CODES for one in found)
-        self.repairs.put_back(self.tools, moved, strayed=strayed)
+        found = {(one.guest, one.finding.code) for one in drift if one.change == "appeared" and one.finding is not None}
+        found |= self.repairs.find_again(judged)
+        moved = {guest for guest, _ in found} & placed
+        strayed = any(code in PAGE_CODES for _, code in found)
+        self.prover.look_again(self.repairs.put_back(self.tools, moved, strayed=strayed))
 
     def metrics(self, report_age_s: float | None) -> str:
         """Prometheus' text of what is known now; empty before the first reading."""
