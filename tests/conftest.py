@@ -1,4 +1,7 @@
-"""What many tests need: the shared data beside the checkout, and a real libvirtd."""
+"""What many tests need: the shared data beside the checkout, and a real libvirtd.
+
+Hypothesis tries the same examples in each run; ``--hypothesis-profile=explore`` has it try new ones.
+"""
 
 import os
 import shutil
@@ -10,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
-settings.load_profile("untimed")
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # a busy machine is no fault of the code
+settings.register_profile("explore", **UNTIMED)
+settings.register_profile("same", derandomize=True, **UNTIMED)
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +48,7 @@ class TwoAtATime(LoadScopeScheduling):
         return "lab" if nodeid.startswith("tests/lab/") else "host"
 
 
+@pytest.hookimpl(optionalhook=True)  # with -p no:xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoAtATime:
     return TwoAtATime(config, log)
 
@@ -112,12 +118,10 @@ def libvirt_uri() -> str:
         open_kvm()
     if not answers():
         assert os.geteuid() == 0, "libvirtd does not answer on qemu:///system, and only root can start it"
-        for daemon in ("virtlogd", "libvirtd"):
-            subprocess.run([f"/usr/sbin/{daemon}", "-d"], check=True)
-        for _ in range(100):
-            if answers():
-                break
+        subprocess.run(["/usr/sbin/virtlogd", "-d"], capture_output=True, check=False)  # it may run already
+        subprocess.run(["/usr/sbin/libvirtd", "-d"], check=True)
+        until = time.monotonic() + 120
+        while not answers():
+            assert time.monotonic() < until, "libvirtd was started and does not answer on qemu:///system"
             time.sleep(0.2)
-        else:
-            pytest.fail("libvirtd was started and does not answer on qemu:///system")
     return uri

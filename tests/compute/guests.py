@@ -2,6 +2,12 @@
 
 import os
 import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.compute.driver import Driver
+from agent.core.cpuset import CpuSet
 
 URI = "qemu:///system"
 
@@ -34,3 +40,33 @@ def remove(name: str) -> None:
     """Take the guest away whatever state it is in."""
     virsh("destroy", name, check=False)
     virsh("undefine", "--nvram", "--managed-save", name, check=False)
+
+
+def pid_of(libvirt: Driver, name: str) -> int:
+    """The running guest's QEMU process."""
+    pid = libvirt.domain(name).pid
+    assert pid is not None
+    return pid
+
+
+class Thread(NamedTuple):
+    """A thread of a process, and the pCPUs that the kernel lets it run on."""
+
+    tid: int
+    name: str
+    allowed: CpuSet
+
+
+def threads_of(pid: int) -> list[Thread]:
+    """The process' threads; one that ends while it is looked at is none."""
+    found = []
+    for folder in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append(
+                Thread(
+                    tid=int(folder.name),
+                    name=(folder / "comm").read_text().strip(),
+                    allowed=CpuSet(os.sched_getaffinity(int(folder.name))),
+                )
+            )
+    return found

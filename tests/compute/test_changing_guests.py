@@ -41,7 +41,7 @@ def save(name: str) -> None:
 def crash(name: str) -> None:
     """QEMU ends by itself, and libvirt has seen it."""
     os.kill(int(Path(f"/run/libvirt/qemu/{name}.pid").read_text()), signal.SIGSEGV)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while virsh("domstate", name).strip() == "running":
         assert time.monotonic() < until
         time.sleep(0.05)

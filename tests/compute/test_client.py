@@ -55,7 +55,7 @@ def server() -> Iterator[Server]:
 
 
 def client_of(server: Server, *, keep: bool) -> Client:
-    return Client(f"http://127.0.0.1:{server.server_port}", None, timeout_s=5, keep=keep)
+    return Client(f"http://127.0.0.1:{server.server_port}", None, timeout_s=60, keep=keep)
 
 
 @pytest.mark.parametrize(("keep", "connections"), [(True, 1), (False, 3)])
@@ -78,7 +78,7 @@ def test_each_thread_has_its_own(server: Server) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join()
     assert (server.connections, server.calls) == (3, 3)
 
 

@@ -1,7 +1,6 @@
 """New guests on a real libvirtd: they run where they were placed, or nothing of them is left."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,6 +15,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
 from agent.domain.parse import parse_intent
 from agent.domain.render import render_domain
+from tests.compute.guests import threads_of
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 
@@ -31,15 +31,8 @@ def test_a_created_guest_runs_on_its_pcpus_and_knows_why(
     verdict = apply_create(libvirt, journal, guest)
     found = libvirt.domain(guest.name)
     assert (found.state, found.uuid) == (State.RUNNING, guest.uuid)
-    status = Path(f"/proc/{found.pid}/task")
-    allowed = {
-        (thread / "comm").read_text().strip(): next(
-            line.split()[1]
-            for line in (thread / "status").read_text().splitlines()
-            if line.startswith("Cpus_allowed_list")
-        )
-        for thread in status.iterdir()
-    }
+    assert found.pid is not None
+    allowed = {thread.name: str(thread.allowed) for thread in threads_of(found.pid)}
     assert (allowed["CPU 0/TCG"], allowed["CPU 1/TCG"]) == (str(SECOND), str(FIRST))
     intent = parse_intent(libvirt.xml(guest.name, config=True))
     assert intent is not None

@@ -107,4 +107,4 @@ with journal.lock():
         assert other.stdout is not None
         assert other.stdout.readline() == "asks\n"
         journal.end(journal.begin(verb="pin", uri="u", domain="d", before=ABSENT, uuid=None), Outcome.DONE, after=None)
-    assert other.communicate(timeout=30)[0] == "done\n"
+    assert other.communicate(timeout=120)[0] == "done\n"

@@ -22,9 +22,8 @@ from agent.compute.prove import verify_host
 from agent.core.observation import Role
 from agent.core.placement import CpuTune
 from agent.domain.render import render_domain
-from agent.inspection.files import Root
 from tests.compute.changing import Changing
-from tests.compute.guests import virsh
+from tests.compute.guests import pid_of, threads_of, virsh
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 NUMBERS = count()
@@ -47,7 +46,7 @@ def elsewhere(libvirt_uri: str) -> Iterator[str]:
     uri = f"qemu+unix:///session?socket={socket}"
     daemon = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "/usr/sbin/libvirtd"]
     with subprocess.Popen(daemon, env=environment, cwd=home) as process:
-        while not socket.exists():
+        while subprocess.run(["virsh", "-q", "-c", uri, "version"], capture_output=True, check=False).returncode:
             assert process.poll() is None
             time.sleep(0.05)
         try:
@@ -86,19 +85,13 @@ def test_a_guest_that_migrates_away_while_it_is_read_is_not_proven(guest: str, e
         assert there.domain(guest).active
 
 
-def threads_of(pid: int) -> set[str | None]:
-    folder = f"proc/{pid}/task"
-    return {Root().line(f"{folder}/{tid}/comm") for tid in Root().names(folder) or ()}
-
-
 def test_while_it_migrates_its_migration_threads_are_judged_too(libvirt: Driver, guest: str, elsewhere: str) -> None:
     """Slowly, and it stands still while it is read."""
-    pid = libvirt.domain(guest).pid
-    assert pid is not None
+    pid = pid_of(libvirt, guest)
     words = ["migrate", "--live", guest, elsewhere, "--migrateuri", "tcp://127.0.0.1", "--bandwidth", "1"]
     with subprocess.Popen(["virsh", "-q", "-c", libvirt.uri, *words], stderr=subprocess.PIPE) as migration:
         try:
-            while "live_migration" not in threads_of(pid):
+            while "live_migration" not in {thread.name for thread in threads_of(pid)}:
                 assert migration.poll() is None
                 time.sleep(0.01)
             os.kill(pid, signal.SIGSTOP)

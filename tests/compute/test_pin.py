@@ -1,6 +1,5 @@
 """Existing domains, pinned and unpinned, adopted, undone: on a real libvirtd, with somebody else's guest."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from agent.compute.usage import claimant_of
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.placement import CacheShare
-from tests.compute.guests import tiny_xml, virsh
+from tests.compute.guests import pid_of, threads_of, tiny_xml, virsh
 from tests.compute.placements import FIRST, HOST, SECOND, dedicated
 
 IOTHREADS = "<iothreads>1</iothreads>"
@@ -109,21 +108,15 @@ def test_threads_that_pin_calls_forget_follow_the_emulator(
     """Widening the emulator's cgroup does not widen threads that were told something narrower."""
     name = foreign("helpers")
     apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
-    pid = libvirt.domain(name).pid
-    (monitor,) = [
-        task.name
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        if (task / "comm").read_text().strip() == "IO mon_iothread"
-    ]
-    subprocess.run(["taskset", "-pc", str(FIRST), monitor], check=True, capture_output=True)
+    (monitor,) = [thread for thread in threads_of(pid_of(libvirt, name)) if thread.name == "IO mon_iothread"]
+    subprocess.run(["taskset", "-pc", str(FIRST), str(monitor.tid)], check=True, capture_output=True)
     assert not verify_host(libvirt, names=[name], quick=True).ok
     apply_pin(libvirt, journal, plan(libvirt, name, SECOND, FIRST))
     assert verify_host(libvirt, names=[name], quick=True).proven
 
 
 def kernel_masks(libvirt: Driver, name: str) -> set[str]:
-    pid = libvirt.domain(name).pid
-    return {str(CpuSet(os.sched_getaffinity(int(task.name)))) for task in Path(f"/proc/{pid}/task").iterdir()}
+    return {str(thread.allowed) for thread in threads_of(pid_of(libvirt, name))}
 
 
 @pytest.mark.parametrize("remembered", [True, False])

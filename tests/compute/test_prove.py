@@ -22,7 +22,7 @@ from agent.core.placement import CpuTopology, PlacedCell, Placement
 from agent.core.policy import CpuPolicy, MemPolicy
 from agent.core.verdict import GuestVerdict, Verdict
 from agent.domain.render import render_domain
-from tests.compute.guests import name_of, remove, tiny_xml, virsh
+from tests.compute.guests import name_of, pid_of, remove, tiny_xml, virsh
 
 NAME = name_of("prove")
 FOREIGN = name_of("foreign")
@@ -72,12 +72,6 @@ def quick(*options: str) -> tuple[int, GuestVerdict]:
     return code, decode(out, Verdict).guests[0]
 
 
-def pid_of(libvirt: Driver) -> int:
-    pid = libvirt.domain(NAME).pid
-    assert pid is not None
-    return pid
-
-
 def taskset(pid: int) -> dict[int, str]:
     """What ``taskset -acp`` says: tid → CPU list."""
     said = subprocess.run(["taskset", "-acp", str(pid)], capture_output=True, text=True, check=True).stdout
@@ -86,7 +80,7 @@ def taskset(pid: int) -> dict[int, str]:
 
 def test_every_thread_has_the_mask_that_taskset_tells(libvirt: Driver) -> None:
     (guest,) = verify_host(libvirt, names=[NAME], quick=True).guests
-    assert {check.tid: str(check.actual) for check in guest.threads} == taskset(pid_of(libvirt))
+    assert {check.tid: str(check.actual) for check in guest.threads} == taskset(pid_of(libvirt, NAME))
     roles = {(check.role, check.number): str(check.expected) for check in guest.threads}
     assert roles[Role.VCPU, 0] == "0"
     assert roles[Role.VCPU, 1] == "1"
@@ -103,7 +97,7 @@ def test_pages_are_a_plain_sum_over_the_same_numa_maps(libvirt: Driver) -> None:
     """The guest runs meanwhile: the plain sum before and the one after hold ours between them, give or take."""
 
     def plain() -> int:
-        text = Path(f"/proc/{pid_of(libvirt)}/numa_maps").read_text()
+        text = Path(f"/proc/{pid_of(libvirt, NAME)}/numa_maps").read_text()
         return sum(int(pages) for pages in re.findall(r" N\d+=(\d+)", text))
 
     before = plain()
@@ -136,7 +130,7 @@ def test_the_table_and_the_evidence_show_the_facts(libvirt: Driver) -> None:
 
 
 def test_taskset_on_a_thread_is_found_and_named(libvirt: Driver) -> None:
-    pid = pid_of(libvirt)
+    pid = pid_of(libvirt, NAME)
     subprocess.run(["taskset", "-cp", "0", str(pid)], capture_output=True, check=True)
     try:
         code, guest = quick()
@@ -200,11 +194,10 @@ def test_a_foreign_guest_is_held_to_its_own_xml_and_a_killed_one_is_told(libvirt
         (guest,) = verify_host(libvirt, names=[FOREIGN], quick=True).guests
         assert (guest.expectation, guest.ok) == ("domain XML", True)
         assert {str(check.expected) for check in guest.threads} == {"0", "1"}
-        pid = libvirt.domain(FOREIGN).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and libvirt.domain(FOREIGN).active:
+        os.kill(pid_of(libvirt, FOREIGN), signal.SIGKILL)
+        until = time.monotonic() + 120
+        while libvirt.domain(FOREIGN).active:
+            assert time.monotonic() < until
             time.sleep(0.1)
         with pytest.raises(NotRunning, match=f"domain {FOREIGN} is not running"):
             verify_host(libvirt, names=[FOREIGN])

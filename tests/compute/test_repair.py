@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,7 +17,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.placement import Schedule, Schedules
 from agent.core.verdict import CellCheck, Finding, GuestVerdict
 from agent.domain.parse import parse_intent
-from tests.compute.guests import virsh
+from tests.compute.guests import pid_of, threads_of, virsh
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 
@@ -32,8 +31,7 @@ def pinned(libvirt: Driver, journal: Journal, foreign: Callable[..., str]) -> st
 
 
 def tid_of(libvirt: Driver, name: str, thread: str) -> str:
-    tasks = Path(f"/proc/{libvirt.domain(name).pid}/task")
-    return next(task.name for task in tasks.iterdir() if (task / "comm").read_text().strip() == thread)
+    return next(str(one.tid) for one in threads_of(pid_of(libvirt, name)) if one.name == thread)
 
 
 def test_nothing_drifted_nothing_done(libvirt: Driver, journal: Journal, pinned: str) -> None:

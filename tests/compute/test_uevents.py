@@ -42,9 +42,9 @@ def test_an_event_of_this_machine() -> None:
                 return
 
     threading.Thread(target=listen, daemon=True).start()
-    assert ready.wait(10)
+    assert ready.wait(120)
     UEVENT.write_text("change\n")
-    assert seen.get(timeout=10) == KernelEvent("cpu", "change", "cpu0")
+    assert seen.get(timeout=120) == KernelEvent("cpu", "change", "cpu0")
 
 
 def test_lost_events_are_told_and_later_ones_heard() -> None:
@@ -53,7 +53,7 @@ def test_lost_events_are_told_and_later_ones_heard() -> None:
     events = read_events(listening=lambda: [UEVENT.write_text("change\n") for _ in range(next(counts))] and None)
     while next(events) != MISSED:
         pass
-    assert next(events).device == "cpu0"
+    assert next(event for event in events if event.subsystem == "cpu") == KernelEvent("cpu", "change", "cpu0")
     events.close()
 
 

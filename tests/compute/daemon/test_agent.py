@@ -7,7 +7,7 @@ from agent.compute.driver import Driver
 from agent.core.cpuset import CpuSet
 from agent.domain.ownership import read_instance
 from tests.compute.daemon.running import AgentProcess, domain_state, instance, wait_for, wait_status
-from tests.compute.guests import virsh
+from tests.compute.guests import threads_of, virsh
 from tests.compute.placements import SECOND
 from tests.scheduler.conftest import Service
 
@@ -28,7 +28,7 @@ def give(service: Service, name: str, flavor: str = "float") -> str:
         return str(made["id"])
 
     said: list[str] = []
-    return wait_for(f"room for {name}: {said}", ask, limit_s=60)
+    return wait_for(f"room for {name}: {said}", ask)
 
 
 def test_an_assignment_becomes_a_verified_guest_and_goes_again(
@@ -44,9 +44,7 @@ def test_an_assignment_becomes_a_verified_guest_and_goes_again(
     assert libvirt.domain(name).uuid == made
     assert read_instance(libvirt.xml(name)) == made
     virsh("destroy", name)
-    wait_for(
-        "the log names the guest that was stopped", lambda: f"domain {name} is not running" in agent.log(), limit_s=70
-    )
+    wait_for("the log names the guest that was stopped", lambda: f"domain {name} is not running" in agent.log())
     assert service.run("instance", "delete", name).returncode == 0
     wait_for("the instance is gone", lambda: not instance(service, name))
     assert domain_state(name) == ""
@@ -60,11 +58,10 @@ def test_it_keeps_itself_off_the_dedicated_pcpus(agents: Agents) -> None:
     agent.start()
     agent.wait_up()
     assert agent.process is not None
-    threads = Path(f"/proc/{agent.process.pid}/task")
+    pid = agent.process.pid
     others = CpuSet.parse(Path("/sys/devices/system/cpu/online").read_text().strip()) - CpuSet([SECOND])
 
     def masks() -> set[str]:
-        texts = [path.read_text() for path in threads.glob("*/status")]
-        return {text.partition("Cpus_allowed_list:\t")[2].split()[0] for text in texts}
+        return {str(thread.allowed) for thread in threads_of(pid)}
 
     wait_for(f"every thread is on {others}", lambda: masks() == {str(others)})

@@ -28,7 +28,7 @@ def test_interrupts_leave_a_guests_pcpu_and_come_back(
     give(service, name, "own")
     wait_status(service, name, "ACTIVE")
     (pcpu,) = libvirt.vcpu_pins(name)[0]
-    wait_for(f"interrupts leave pCPU {pcpu}\n{agent.log()}", lambda: not movable(pcpu), limit_s=60)
+    wait_for(f"interrupts leave pCPU {pcpu}\n{agent.log()}", lambda: not movable(pcpu))
     agent.stop(kill=True)
     agent.config.write_text(agent.config.read_text().replace("irq_steering = true", ""))
     agent.start()

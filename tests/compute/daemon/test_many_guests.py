@@ -20,9 +20,9 @@ from agent.core.cpuset import CpuSet
 from agent.core.placement import CpuTopology, Placement
 from agent.domain.ownership import mark_instance
 from agent.domain.render import render_domain
-from tests.compute.daemon.running import HOST, wait_for
+from tests.compute.daemon.running import HOST, LIMIT_S, wait_for
 from tests.compute.daemon.test_agent import Agents
-from tests.compute.guests import name_of
+from tests.compute.guests import name_of, threads_of
 from tests.compute.placements import FIRST, SECOND
 from tests.lab.payload import HALT
 
@@ -73,8 +73,7 @@ def many(libvirt: Driver, request: pytest.FixtureRequest) -> Iterator[list[str]]
 
 def read_masks(pid: int) -> dict[str, str]:
     """Thread → the pCPUs that the kernel lets it run on."""
-    threads = {task.name: task / "status" for task in Path(f"/proc/{pid}/task").iterdir()}
-    return {tid: status.read_text().split("Cpus_allowed_list:\t")[1].split()[0] for tid, status in threads.items()}
+    return {str(thread.tid): str(thread.allowed) for thread in threads_of(pid)}
 
 
 def look(libvirt: Driver, names: list[str]) -> dict[str, tuple[object, ...]]:
@@ -99,12 +98,12 @@ def test_a_killed_agent_is_followed_by_one_that_changes_nothing(
     before = look(libvirt, many)
     assert len(before) == len(many)
     agent.start()
-    wait_for("all are proven", all_proven, limit_s=60)
+    wait_for("all are proven", all_proven)
     agent.stop(kill=True)
     metrics.unlink()
     agent.start()
-    wait_for("all are proven again", all_proven, limit_s=60)
-    assert agent.host()["vcpus_used"] >= len(many)
+    wait_for("all are proven again", all_proven)
+    wait_for("the scheduler counts them", lambda: agent.host()["vcpus_used"] >= len(many))
     assert look(libvirt, many) == before
     assert [line for line in agent.log().splitlines() if "many-" in line] == []
 
@@ -150,7 +149,7 @@ def test_a_host_that_restarts_has_all_its_guests_again(
         return names <= {one.name for one in libvirt.domains() if one.state is State.RUNNING}
 
     agent.start()
-    wait_for("all run", running, limit_s=60 + 10 * len(names))
+    wait_for("all run", running, limit_s=LIMIT_S + 10 * len(names))
     assert verify_host(libvirt, names=names).ok
     agent.stop()
     assert running()
