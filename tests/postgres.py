@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 OWNER = "postgres"
@@ -26,7 +28,8 @@ class Postgres:
         self.process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(self.folder, OWNER, OWNER)
-        self.run("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", OWNER, "--no-sync", "-E", "UTF8")
+        words = ("-A", "trust", "-U", OWNER, "--no-sync", "-E", "UTF8", "--locale=C")
+        self.run("initdb", "-D", str(self.folder / "data"), *words)
 
     def run(self, program: str, *words: str) -> str:
         """Run one of the programs as the cluster's owner; the answer is its output."""
@@ -59,20 +62,21 @@ class Postgres:
         pytest.fail(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
 
     def kill(self) -> None:
-        """End the postmaster as a crash would."""
+        """End the postmaster as a crash would; its children, which answer until they notice, are waited for."""
         assert self.process is not None
+        children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
+        until = time.monotonic() + 120
+        while any(map(_lives, children)):
+            assert time.monotonic() < until, f"children of a killed postmaster live on: {children}"
+            time.sleep(0.01)
 
     def remove(self) -> None:
         """Stop, and leave nothing behind."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.send_signal(3)
-                self.process.wait(10)
+            self.process.send_signal(signal.SIGINT)  # whoever is connected still is not waited for
+            self.process.wait(120)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _as_owner(self, program: str, *words: str) -> list[str]:
@@ -80,3 +84,11 @@ class Postgres:
         if os.geteuid() != 0:
             return command
         return ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", *command]
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it is more than an entry in the table of a machine whose first process waits for nobody."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

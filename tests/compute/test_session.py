@@ -54,7 +54,7 @@ def run() -> Iterator[Run]:
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*as_nobody, *words], env=environment, cwd=home, capture_output=True, text=True, timeout=240, check=False
+            [*as_nobody, *words], env=environment, cwd=home, capture_output=True, text=True, timeout=500, check=False
         )
 
     yield call

@@ -32,8 +32,8 @@ def test_a_short_guided_run_finds_nothing(tmp_path: Path) -> None:
     for number, name in enumerate(TARGETS):
         for seed in sorted((CORPUS / name).iterdir()):
             (corpus / f"{name}-{seed.name}").write_bytes(bytes([number]) + seed.read_bytes())
-    command = [sys.executable, "-m", "tests.fuzz.fuzz", f"-runs={RUNS}", "-seed=1", "-timeout=10", "-rss_limit_mb=2048"]
-    command += [f"-artifact_prefix={tmp_path}/", str(corpus)]
+    command = [sys.executable, "-m", "tests.fuzz.fuzz", f"-runs={RUNS}", "-seed=1", "-rss_limit_mb=2048"]
+    command += ["-timeout=120", f"-artifact_prefix={tmp_path}/", str(corpus)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert f"Done {RUNS} runs" in done.stderr

@@ -31,7 +31,7 @@ def report(name: str, *, whole: bool = True, **more: Any) -> Any:
 
 
 def raw(service: Service, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
     connection.request(method, path, body=body, headers=headers)
     response = connection.getresponse()
     return response.status, response.read()
@@ -59,7 +59,7 @@ def test_an_agent_reports_is_assigned_and_confirms(service: Service) -> None:
     flavor = {"name": "p", "vcpus": 2, "ram_mb": 64, "extra_specs": {"hw:cpu_policy": "dedicated"}}
     made = operator.call("POST", path_of("instances"), {"name": "db", "flavor": flavor})[0]
     assert made["status"] == "SCHEDULED"
-    waiting.join(20)
+    waiting.join()
     assert [item["instance"] for item in heard["assignments"]] == [made["id"]]
     assert heard["assignments"][0]["placement"]["cells"][0]["pins"].keys() == {"0", "1"}
 
@@ -141,11 +141,11 @@ def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> No
     ids=["a long header", "too long a header", "too many", "too long an address", "a long body", "a pipeline"],
 )
 def test_heads_are_bounded(service: Service, sent: bytes, statuses: list[int]) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=120) as connection:
         sending = threading.Thread(target=connection.sendall, args=(sent,), daemon=True)
         sending.start()
         answers = b""
-        while len(found := re.findall(rb"HTTP/1.1 (\d+)", answers)) < len(statuses):
+        while len(found := re.findall(rb"HTTP/1.1 (\d{3})", answers)) < len(statuses):
             more = connection.recv(1 << 16)
             assert more, answers[-300:]
             answers += more
@@ -242,9 +242,6 @@ def test_not_ready_while_the_database_is_away(
         assert raw(service, "GET", "/readyz")[0] == 200
         postgres.kill()
         try:
-            until = time.monotonic() + 10  # a backend outlives its postmaster for a moment
-            while raw(service, "GET", "/readyz")[0] == 200 and time.monotonic() < until:
-                time.sleep(0.1)
             assert raw(service, "GET", "/readyz")[0] == 503
             assert raw(service, "GET", "/healthz")[0] == 200
             assert raw(service, "GET", "/v1/hosts", Authorization=f"Bearer {service.token}")[0] == 503
@@ -293,7 +290,7 @@ def test_tls(tmp_path_factory: pytest.TempPathFactory) -> None:
             Client(address, service.token, ca_file=str(certificate)).call("GET", path_of("hosts"))
         assert service.process is not None
         service.process.send_signal(signal.SIGHUP)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while "settings read again" not in (folder / "log").read_text():
             assert time.monotonic() < until
             time.sleep(0.05)

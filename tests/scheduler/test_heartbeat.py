@@ -11,7 +11,7 @@ from tests.scheduler.conftest import Service
 
 
 def send(service: Service, host: str, body: bytes, token: str) -> tuple[int, dict[str, object]]:
-    connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=120)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     connection.request("POST", f"/v1/agents/{host}/report", body=body, headers=headers)
     answer = connection.getresponse()

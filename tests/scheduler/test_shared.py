@@ -26,7 +26,7 @@ numbers = itertools.count()
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while not true() and time.monotonic() < until:
         time.sleep(0.02)
     return true()

@@ -40,7 +40,7 @@ def run(*command: str | Path, **environment: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env={**kept, **environment}).stdout
 
 
-def ask_bash(installed: Path, program: Path, line: str) -> str:
+def ask_bash(installed: Path, program: Path, line: str, offered: str) -> str:
     script = f"""source /usr/share/bash-completion/bash_completion
 _completion_loader cellwright
 COMP_LINE='{line}'; COMP_WORDS=($COMP_LINE); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
@@ -50,14 +50,14 @@ echo "${{COMPREPLY[@]}}" """
     return run("bash", "-c", script, XDG_DATA_DIRS=shares)
 
 
-def ask_fish(installed: Path, program: Path, line: str) -> str:
+def ask_fish(installed: Path, program: Path, line: str, offered: str) -> str:
     file = find(installed, "cellwright.fish", run("fish", "-c", "string join \\n $fish_complete_path").splitlines())
     path = f"{program}:{os.environ['PATH']}"
     return run("fish", "-c", f"set fish_complete_path {file.parent}; complete -C '{line}'", PATH=path)
 
 
-def ask_zsh(installed: Path, program: Path, line: str) -> str:
-    """What stands on the terminal after a tab."""
+def ask_zsh(installed: Path, program: Path, line: str, offered: str) -> str:
+    """What stands on the terminal after a tab, as soon as ``offered`` is there."""
     file = find(installed, "_cellwright", run("zsh", "-f", "-c", "print -l $fpath").splitlines())
     ours, theirs = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "HOME": str(program), "TERM": "dumb"}
@@ -67,26 +67,24 @@ def ask_zsh(installed: Path, program: Path, line: str) -> str:
     os.close(theirs)
     try:
         os.write(ours, f"fpath=({file.parent} $fpath); autoload -U compinit; compinit -u -D; print rea''dy\n".encode())
-        read_until(ours, "ready")
+        read_until(ours, "ready\r\n")
         os.write(ours, f"{line}\t".encode())
-        return read_until(ours, line, more=True)
+        return read_until(ours, offered)
     finally:
         shell.kill()
         shell.wait()
         os.close(ours)
 
 
-def read_until(terminal: int, text: str, *, more: bool = False) -> str:
-    """Everything up to ``text``; with ``more`` also what follows it, until nothing comes for a second."""
+def read_until(terminal: int, text: str) -> str:
+    """Everything up to ``text``."""
     said = ""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        waiting, _, _ = select.select([terminal], [], [], 1.0)
-        if waiting:
-            said += os.read(terminal, 4096).decode(errors="replace")
-        if text in said and (not more or not waiting):
-            return said
-    raise AssertionError(f"{text!r} is not in {said!r}")
+    until = time.monotonic() + 120
+    while text not in said:
+        waiting, _, _ = select.select([terminal], [], [], until - time.monotonic())
+        assert waiting, f"{text!r} is not in {said!r}"
+        said += os.read(terminal, 4096).decode(errors="replace")
+    return said
 
 
 @pytest.mark.parametrize(
@@ -100,6 +98,6 @@ def read_until(terminal: int, text: str, *, more: bool = False) -> str:
 )
 @pytest.mark.parametrize("ask", [ask_bash, ask_fish, ask_zsh])
 def test_offered(
-    installed: Path, program: Path, ask: Callable[[Path, Path, str], str], line: str, offered: str
+    installed: Path, program: Path, ask: Callable[[Path, Path, str, str], str], line: str, offered: str
 ) -> None:
-    assert offered in ask(installed, program, line).split()
+    assert offered in ask(installed, program, line, offered).split()
