@@ -14,7 +14,7 @@ import msgspec
 from agent.core.cpulist import BadCpuList
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.placement import Misfit, Placement, find_contradiction
+from agent.core.placement import SCHEMA, Misfit, Placement, find_contradiction
 
 T = TypeVar("T")
 
@@ -50,8 +50,10 @@ def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.json.decode(data, type=type, dec_hook=from_builtin)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+        if not data.strip():
+            raise BadInput(f"{source}: it is empty; allowed: a JSON document") from why
         tree = msgspec.json.decode(data) if isinstance(why, msgspec.ValidationError) else None
-        raise BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}") from why
+        raise _refusal(why, tree, type, source=source) from why
     check_schema(value, type, source=source)
     return value
 
@@ -61,7 +63,7 @@ def convert(tree: Any, type: type[T], *, source: str = "document") -> T:
     try:
         value = msgspec.convert(tree, type=type, dec_hook=from_builtin, str_keys=True)
     except (msgspec.ValidationError, RecursionError) as why:
-        raise BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}") from why
+        raise _refusal(why, tree, type, source=source) from why
     check_schema(value, type, source=source)
     return value
 
@@ -88,6 +90,14 @@ def decode_placement(data: bytes | str, *, source: str = "document") -> Placemen
 
 class _AnswerHead(msgspec.Struct):
     fits: bool
+    schema: str = SCHEMA
+
+
+def _refusal(why: Exception, tree: Any, type: Any, *, source: str) -> BadInput:
+    """What msgspec says, or that the document is of another major version: then its keys may be others, too."""
+    if isinstance(tree, dict):
+        _check_schema(tree.get("schema"), type, source=source)
+    return BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}")
 
 
 def _with_key(why: str, tree: Any) -> str:
@@ -104,8 +114,8 @@ def _with_key(why: str, tree: Any) -> str:
 
 
 def _allowed(why: str, type: Any) -> str:
-    """The keys that may stand where msgspec met an unknown one; nothing for any other complaint."""
-    if "unknown field" not in why:
+    """The keys or words that may stand where msgspec met an unknown one; nothing for any other complaint."""
+    if "unknown field" not in why and "enum value" not in why:
         return ""
     import msgspec.inspect as shapes
 
@@ -113,8 +123,13 @@ def _allowed(why: str, type: Any) -> str:
     here = [shapes.type_info(type)]
     for step in path.rstrip("`").replace("[", ".[").split(".")[1:] if path else ():
         here = [inner for shape in here for inner in _step_into(shape, step)]
-    keys = [field.encode_name for shape in here if isinstance(shape, shapes.StructType) for field in shape.fields]
-    return f"; allowed: {', '.join(keys)}" if keys else ""
+    allowed: list[str] = []
+    for shape in [member for outer in here for member in getattr(outer, "types", (outer,))]:
+        if isinstance(shape, shapes.StructType):
+            allowed += [field.encode_name for field in shape.fields]
+        elif isinstance(shape, shapes.EnumType):
+            allowed += [str(member.value) for member in shape.cls]
+    return f"; allowed: {', '.join(allowed)}" if allowed else ""
 
 
 def _step_into(shape: Any, step: str) -> list[Any]:
@@ -128,15 +143,19 @@ def _step_into(shape: Any, step: str) -> list[Any]:
 
 def check_schema(value: Any, type: Any, *, source: str) -> None:
     """Refuse a document of another major version with BadInput, which names both; others have none to check."""
-    found = getattr(value, "schema", None)
-    if not isinstance(found, str):
-        return
+    _check_schema(getattr(value, "schema", None), type, source=source)
+
+
+def _check_schema(found: object, type: Any, *, source: str) -> None:
     known = _schema_of(type)
-    if found.split(".")[:2] != known.split(".")[:2]:
+    if known and isinstance(found, str) and found.split(".")[:2] != known.split(".")[:2]:
         raise BadInput(f"{source}: schema is {found!r}, this version reads {known!r}")
 
 
 @lru_cache
-def _schema_of(type: Any) -> str:
+def _schema_of(type: Any) -> str | None:
+    """The schema of a type's documents; None where they name none."""
+    if "schema" not in getattr(type, "__struct_fields__", ()):
+        return None
     schema: str = next(field.default for field in msgspec.structs.fields(type) if field.name == "schema")
     return schema

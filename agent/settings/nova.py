@@ -39,7 +39,7 @@ def parse_nova_conf(text: str, source: str) -> Layer:
 
 def _options(text: str, source: str) -> Options:
     found: Options = {}
-    section = "DEFAULT"
+    section: str | None = None
     last: list[str] | None = None
     for number, line in enumerate(text.splitlines(), 1):
         body = line.strip()
@@ -57,6 +57,10 @@ def _options(text: str, source: str) -> Options:
             at = min((body.index(sign) for sign in "=:" if sign in body), default=0)
             if at == 0:
                 raise BadInput(f"{source}: line {number}: {_short(body)} is no option; allowed: key = value")
+            if section is None:
+                raise BadInput(
+                    f"{source}: line {number}: {_short(body)} is in no section; allowed: [DEFAULT] before it"
+                )
             last = found.setdefault((section, body[:at].rstrip()), [])
             last.append(_unquoted(body[at + 1 :].strip()))
     return found

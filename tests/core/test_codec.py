@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.core.codec import convert, decode, encode
+from agent.core.codec import convert, decode, decode_answer, encode
 from agent.core.errors import BadInput
+from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
-from agent.core.usage import Limits
+from agent.core.usage import Limits, Usage
 
 REFUSED = [
     # a mistyped key of the document itself
@@ -56,3 +57,39 @@ def test_a_cell_number_that_no_kernel_gives_is_refused() -> None:
 def test_what_is_encoded_is_read_back() -> None:
     flavor = Flavor(vcpus=2, ram_mb=64, extra_specs={"hw:cpu_policy": "dedicated"})
     assert decode(encode(flavor), Flavor) == flavor
+
+
+@pytest.mark.parametrize(
+    ("type", "tree"),
+    [
+        # a key that holds something else in the next version
+        (HostTopology, {"schema": "cellwright.topology/2", "hostname": "h", "online": [0], "cells": []}),
+        # a key that is required today, and is gone
+        (HostTopology, {"schema": "cellwright.topology/2"}),
+        # a key that today's version does not know
+        (Usage, {"schema": "cellwright.usage/2", "cells": [{"id": "first"}]}),
+        # a document of another kind
+        (Usage, {"schema": "cellwright.placement/1", "cells": [{"host_cell": 0}]}),
+    ],
+)
+def test_another_major_version_is_refused_by_name_whatever_its_keys_are(type: type[Any], tree: dict[str, Any]) -> None:
+    for read in (lambda: decode(msgspec.json.encode(tree), type, source="a.json"), lambda: convert(tree, type)):
+        with pytest.raises(BadInput, match=f"schema is '{tree['schema']}', this version reads 'cellwright"):
+            read()
+
+
+def test_an_answer_of_another_version_need_not_say_whether_it_fits() -> None:
+    with pytest.raises(BadInput, match=r"schema is 'cellwright\.placement/2'"):
+        decode_answer(b'{"schema": "cellwright.placement/2", "answer": "yes"}')
+
+
+@pytest.mark.parametrize("text", [b"", b" \n", ""])
+def test_a_file_of_nothing_is_called_empty(text: bytes | str) -> None:
+    with pytest.raises(BadInput, match=r"^a.json: it is empty; allowed: a JSON document$"):
+        decode(text, Flavor, source="a.json")
+
+
+def test_an_unknown_word_is_answered_with_those_allowed_there() -> None:
+    found = r"Invalid enum value 'tight' - at `\$\.mempolicy`; allowed: strict, preferred"
+    with pytest.raises(BadInput, match=found):
+        decode(b'{"fits": true, "host": "h", "name": "g", "mempolicy": "tight"}', Placement)

@@ -183,6 +183,7 @@ def test_refused_toml(text: str, said: str) -> None:
         ("[libvirt]\ncpu_power_management_strategy = sleep", "found 'sleep'; allowed: cpu_state or governor"),
         ("[DEFAULT\n", "line 1: '[DEFAULT' is no section; allowed: [name]"),
         ("vcpu_pin_set\n", "line 1: 'vcpu_pin_set' is no option; allowed: key = value"),
+        ("vcpu_pin_set = 4-7\n", "line 1: 'vcpu_pin_set = 4-7' is in no section; allowed: [DEFAULT] before it"),
     ],
 )
 def test_refused_nova_conf(text: str, said: str) -> None:
