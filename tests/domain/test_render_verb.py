@@ -56,7 +56,7 @@ def test_a_misfit_is_answered_with_3_and_the_reasons() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "Input data was truncated"),
+        (b"", "it is empty; allowed: a JSON document"),
         (b"{", "Input data was truncated"),
         (b"[]", "Expected `object`, got `array`"),
         (b'{"fits": true}', "missing required field"),
