@@ -70,4 +70,4 @@ class Membership(msgspec.Struct, frozen=True, dict=True):
                 low[rows] = np.minimum(low[rows], float(int(text) if whole else float(text)))
             except (ValueError, OverflowError):
                 bad[rows] = True
-        return np.where(np.isinf(low) | bad, default, low)
+        return np.where(~np.isfinite(low) | bad, default, low)

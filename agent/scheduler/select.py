@@ -60,7 +60,7 @@ def candidates(
                 break
             if wanted.rebuild and not rule.on_rebuild:
                 continue
-            mask = rule.mask(table, wanted, settings)
+            mask = rule.passing(table, wanted, settings, among=passes)
             if mask is None:
                 continue
             passes &= mask

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput, CellwrightError, DoesNotFit
@@ -122,8 +123,9 @@ class Scheduler(Departures):
             if parse_guest(request).cells != parse_guest(old.request).cells:
                 raise BadInput(f"instance {old.name}: the new image would change its guest cells; resize it instead")
             wanted = replace(self._wanted(replace(request, force_host=None), old.project, old), rebuild=True)
+            own = np.arange(self.cloud.table.size) == row
             for rule in (rule for rule in self._filters if rule.on_rebuild):
-                mask = rule.mask(self.cloud.table, wanted, self.settings)
+                mask = rule.passing(self.cloud.table, wanted, self.settings, among=own)
                 if mask is not None and not mask[row]:
                     wants = rule.wants(wanted, self.settings)
                     raise BadInput(f"instance {old.name}: {rule.name} on {old.host} wants {wants}")

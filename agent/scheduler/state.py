@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from agent.core.errors import BadInput, Unreachable
 from agent.core.wire import InstanceStatus
 from agent.scheduler.cloud import Cloud
+from agent.scheduler.hints import check_hints
 from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
 from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, Engine, transaction
@@ -81,8 +82,10 @@ class State:
     def change_settings(self, settings: SchedulingSettings) -> None:
         """Decide by these filters, weighers and limits from now on; BadInput for a name that there is none of."""
         filters, weighers = chosen_filters(settings, all_filters()), chosen_weighers(settings, all_weighers())
+        ours = {*all_filters(()).values(), *all_weighers(()).values()}
         with self.lock:
             self.settings, self._filters, self._weighers = settings, filters, weighers
+            self._only_ours = ours.issuperset((*filters, *weighers))
 
     def load(self) -> None:
         """Read everything from the store, replacing what is in memory."""
@@ -102,9 +105,9 @@ class State:
                 self.cloud.put_instance(instance)
             self._load_catalogue(connection)
 
-    def minds(self, rule: str) -> bool:
-        """Whether a filter is in force."""
-        return any(one.name == rule for one in self._filters)
+    def check_hints(self, hints: Mapping[str, object]) -> None:
+        """BadRequest for a scheduler hint that nothing in force reads."""
+        check_hints(hints, in_force={rule.name for rule in self._filters}, only_ours=self._only_ours)
 
     def tick(self) -> None:
         """Tell the host table what time it is."""

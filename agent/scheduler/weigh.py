@@ -49,10 +49,8 @@ def weigh(
         multiplier = table.aggregates.least(weigher.multiplier, settings.multiplier(weigher.multiplier))
         if not isinstance(multiplier, np.ndarray) and multiplier == 0:
             continue
-        score = weigher.score(table, wanted, settings)
-        if score is None:
-            continue
-        norm = normalise(score if len(rows) == table.size else score.take(rows), weigher.least)
+        score = weigher.scores(table, wanted, settings, rows=rows)
+        norm = None if score is None else normalise(score, weigher.least)
         if norm is None:
             continue
         factor = multiplier[rows] if isinstance(multiplier, np.ndarray) else multiplier

@@ -140,6 +140,7 @@ REFUSED = [
     ((*CREATE, "--max", HUGE, "new"), "allowed: 1 to 1000"),
     ((*CREATE, "--hint", "group=nobody", "new"), "no such server group; allowed: apart"),
     ((*CREATE, "--hint", "group=apart", "--hint", "group=apart", "new"), "in one server group"),
+    ((*CREATE, "--hint", "grup=apart", "new"), "grup=apart: is no scheduler hint; allowed: different_host, group"),
     ((*CREATE, "--hint", "different_host=nobody", "new"), "different_host=nobody: no such instance"),
     ((*CREATE, "--hint", "same_host=", "new"), "same_host=: no such instance"),
     ((*CREATE, "--hint", "query={", "new"), "query={: no JSON list"),

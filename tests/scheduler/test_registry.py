@@ -2,7 +2,7 @@
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.compute.client import Client, path_of
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, CellwrightError
 from agent.core.request import Flavor, Image, Request
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter
@@ -48,6 +48,33 @@ def _large(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Ma
     return np.asarray(table.vcpus > 4, dtype=np.bool_)
 
 
+class Asked:
+    """A filter and a weigher that keep whom they were asked about."""
+
+    hosts: ClassVar[list[str]] = []
+
+    def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
+        self.hosts.append(host_state.host)
+        return str(host_state.host) != "h4"
+
+    def _weigh_object(self, host_state: Any, weight_properties: Any) -> float:
+        self.hosts.append(host_state.host)
+        return 1.0
+
+
+class Failing:
+    def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
+        return bool(host_state.colour)
+
+    def _weigh_object(self, host_state: Any, weight_properties: Any) -> Any:
+        return None
+
+
+class Unmade(Asked):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+
 LARGE = Filter("Large", _large, lambda w, s: "a large host")
 
 
@@ -78,6 +105,27 @@ def test_a_third_partys_vector_filter_is_asked_once(table: HostTable) -> None:
     assert passing(table, (all_filters([entry("Large", "LARGE")])["Large"],)) == ["h3", "h4", "h5"]
 
 
+def test_who_looks_at_one_host_at_a_time_is_asked_last_and_of_those_that_still_pass(table: HostTable) -> None:
+    known = all_filters([entry("Asked", "Asked"), entry("Large", "LARGE")])
+    chosen = chosen_filters(SchedulingSettings(filters=("Asked", "Large", "Compute")), known)
+    Asked.hosts.clear()
+    assert passing(table, chosen) == ["h3", "h5"]
+    assert Asked.hosts == ["h3", "h4", "h5"]
+    weigher = all_weighers([entry("Asked", "Asked", "cellwright.weighers")])["Asked"]
+    Asked.hosts.clear()
+    weigh(table, WANTED, rows=np.array([1, 3]), weighers=(weigher,), settings=SchedulingSettings())
+    assert Asked.hosts == ["h1", "h3"]
+
+
+def test_a_third_partys_rule_that_fails_is_named(table: HostTable) -> None:
+    rule = all_filters([entry("Failing", "Failing")])["Failing"]
+    with pytest.raises(CellwrightError, match="Failing failed on host h0: AttributeError: colour"):
+        passing(table, (rule,))
+    weigher = all_weighers([entry("Failing", "Failing", "cellwright.weighers")])["Failing"]
+    with pytest.raises(CellwrightError, match="Failing failed on host h1: TypeError"):
+        weigh(table, WANTED, rows=np.array([1, 3]), weighers=(weigher,), settings=SchedulingSettings())
+
+
 def test_a_third_partys_weigher_counts(table: HostTable) -> None:
     rule = all_weighers([entry("Later", "Later", "cellwright.weighers")])["Later"]
     settings = SchedulingSettings(multipliers={"later_weight_multiplier": 2.0})
@@ -90,6 +138,7 @@ def test_a_third_partys_weigher_counts(table: HostTable) -> None:
     ("attribute", "why"),
     [
         ("Missing", r"cellwright.filters: Odd = .*:Missing cannot be loaded: AttributeError"),
+        ("Unmade", r"cellwright.filters: Odd = .*:Unmade cannot be loaded: RuntimeError: no licence"),
         ("Later", r"cellwright.filters: Odd = .*:Later is .*; allowed: a Filter or a class with host_passes"),
         ("WANTED", r"cellwright.filters: Odd = .*:WANTED is .*; allowed: a Filter or a class with host_passes"),
     ],
@@ -163,11 +212,11 @@ def test_an_installed_third_party_decides_in_the_service(tmp_path: Path, monkeyp
         for name, cores in (("gold-1", 8), ("gold-2", 8), ("gold-3", 2), ("iron-4", 8)):
             service.json("host", "add", name, "--synthetic", f"cell:1 core:{cores} memory:1GiB")
         service.json("flavor", "create", "--vcpus", "1", "--ram", "64", "--property", "tier=gold", "gold")
-        assert service.json("instance", "create", "--flavor", "gold", "vm")["host"] == "gold-2"
+        assert service.json("instance", "create", "--flavor", "gold", "--hint", "any=thing", "vm")["host"] == "gold-2"
         trace = Client(service.url, service.token).call("GET", path_of("instances", "vm", "decision"))["trace"]
     finally:
         service.stop()
-    assert [(step["filter"], step["removed"]) for step in trace["removed"]] == [("Tier", 1), ("Wide", 1)]
+    assert [(step["filter"], step["removed"]) for step in trace["removed"]] == [("Wide", 1), ("Tier", 1)]
     assert trace["best"][0] == {"host": "gold-2", "weight": 1.0, "parts": {"Last": 1.0}}
 
 
@@ -187,10 +236,29 @@ def test_novas_weighers_too() -> None:
 
 
 def test_what_is_none_is_refused_by_name() -> None:
-    with pytest.raises(BadInput, match=r"'Colour' is no filter; allowed: .*NUMATopology"):
+    with pytest.raises(BadInput, match=r"\[scheduling\] filters: 'Colour' is no filter; allowed: .*NUMATopology"):
         chosen_filters(SchedulingSettings(filters=("Compute", "Colour")), all_filters([]))
-    with pytest.raises(BadInput, match=r"'Colour' is no weigher; allowed: .*RAM"):
+    with pytest.raises(BadInput, match=r"\[scheduling\] weighers: 'Colour' is no weigher; allowed: .*RAM"):
         chosen_weighers(SchedulingSettings(weighers=("Colour",)), all_weighers([]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (
+            SchedulingSettings(multipliers={"ramm_weight_multiplier": 2.0}),
+            r"multipliers\]: unknown key 'ramm_weight_multiplier'; allowed: .*ram_weight_multiplier",
+        ),
+        (
+            SchedulingSettings(multipliers={"ram_weight_multiplier": float("nan")}),
+            r"multipliers\] ram_weight_multiplier = nan; allowed: finite",
+        ),
+        (SchedulingSettings(metrics_weights={"cpu.percent": float("inf")}), r"metrics_weights\] cpu.percent = inf"),
+    ],
+)
+def test_weights_that_nobody_reads_or_that_are_no_numbers(settings: SchedulingSettings, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        chosen_weighers(settings, all_weighers([]))
 
 
 @given(st.lists(st.integers(-3, 3) | st.floats(-2, 2), max_size=600))

@@ -68,6 +68,8 @@ def test_an_aggregates_multiplier_counts_for_its_hosts_the_least_of_several() ->
         Aggregate(id=2, name="y", metadata={"ram_weight_multiplier": "3"}, hosts=frozenset({"a"})),
     ]
     assert weights("RAM", hosts, wish(), aggregates=both) == [3.0, 1.0, 0.0]
+    none = [Aggregate(id=1, name="x", metadata={"ram_weight_multiplier": "nan"}, hosts=frozenset({"a"}))]
+    assert weights("RAM", hosts, wish(), aggregates=none) == [1.0, 1.0, 0.0], "no number: the configured one"
 
 
 def test_metrics_are_summed_by_their_ratios_and_a_host_without_them_goes_last() -> None:

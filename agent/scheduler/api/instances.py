@@ -17,7 +17,6 @@ from agent.core.listing import InstanceDetail, InstanceMove, InstanceView, NewIn
 from agent.core.names import check_text
 from agent.core.request import Flavor, Request
 from agent.scheduler.api.auth import operators, readers
-from agent.scheduler.filters.json_query import parse_query
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue
 from agent.scheduler.store import instances as stored
@@ -156,8 +155,7 @@ def _hints(scheduler: Scheduler, data: NewInstance) -> dict[str, Any]:
     An id that nobody has is left to the filters: its instance may be gone since.
     """
     hints = dict(data.hints)
-    if parse_query(hints.get("query")) and not scheduler.minds("Json"):
-        raise BadRequest("query", hints["query"], "the filter Json, which would read it, is not in force")
+    scheduler.check_hints(hints)
     for key in NEIGHBOURS:
         values = hints.get(key)
         if values is not None:

@@ -2,13 +2,15 @@
 
 A filter is a Filter: a name as in Nova without the word "Filter", a function ``(table, wanted, settings) → mask`` over
 the table's rows (True passes) or None (every host passes: the request asks nothing of this filter), and whether it
-also holds when a guest is rebuilt in place.
+also holds when a guest is rebuilt in place.  ``each`` makes, of table and wish, a function that is asked host by host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
 
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.table import HostTable
@@ -23,3 +25,12 @@ class Filter(NamedTuple):
     mask: Callable[[HostTable, Wanted, SchedulingSettings], Mask | None]
     wants: Callable[[Wanted, SchedulingSettings], str]
     on_rebuild: bool = False
+    each: Callable[[HostTable, Wanted], Callable[[int], bool]] | None = None
+
+    def passing(self, table: HostTable, wanted: Wanted, settings: SchedulingSettings, *, among: Mask) -> Mask | None:
+        """The mask; a rule that looks at one host at a time is asked of the hosts ``among`` only."""
+        if self.each is None:
+            return self.mask(table, wanted, settings)
+        passes, ask = np.zeros(table.size, dtype=np.bool_), self.each(table, wanted)
+        passes[[row for row in np.flatnonzero(among).tolist() if ask(row)]] = True
+        return passes
