@@ -94,9 +94,8 @@ class _AnswerHead(msgspec.Struct):
 
 
 def _refusal(why: Exception, tree: Any, type: Any, *, source: str) -> BadInput:
-    """What msgspec says, or that the document is of another major version: then its keys may be others, too."""
-    if isinstance(tree, dict):
-        _check_schema(tree.get("schema"), type, source=source)
+    """What msgspec says, or that the document is of another major version."""
+    check_head(tree, type, source=source)
     return BadInput(f"{source}: {_with_key(str(why), tree)}{_allowed(str(why), type)}")
 
 
@@ -141,9 +140,25 @@ def _step_into(shape: Any, step: str) -> list[Any]:
     return [field.type for field in getattr(shape, "fields", ()) if field.encode_name == step]
 
 
+def check_head(tree: Any, type: Any, *, source: str) -> None:
+    """The same as ``check_schema`` of a tree that was not looked at yet: in another version its keys may be others."""
+    if isinstance(tree, dict):
+        _check_schema(tree.get("schema"), type, source=source)
+
+
 def check_schema(value: Any, type: Any, *, source: str) -> None:
-    """Refuse a document of another major version with BadInput, which names both; others have none to check."""
-    _check_schema(getattr(value, "schema", None), type, source=source)
+    """Refuse a document of another major version with BadInput, which names both, and one that holds such a document.
+
+    Others have none to check.
+    """
+    found = getattr(value, "schema", None)
+    if not isinstance(found, str):
+        return
+    _check_schema(found, type, source=source)
+    for key in value.__struct_fields__:
+        inner = getattr(value, key)
+        if isinstance(inner, msgspec.Struct):
+            check_schema(inner, inner.__class__, source=f"{source}: {key}")
 
 
 def _check_schema(found: object, type: Any, *, source: str) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.core.codec import convert, decode, decode_answer, encode
+from agent.core.codec import convert, decode, decode_answer, encode, to_tree
 from agent.core.errors import BadInput
 from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
+from agent.core.wire import HostReport
 
 REFUSED = [
     # a mistyped key of the document itself
@@ -76,6 +77,13 @@ def test_another_major_version_is_refused_by_name_whatever_its_keys_are(type: ty
     for read in (lambda: decode(msgspec.json.encode(tree), type, source="a.json"), lambda: convert(tree, type)):
         with pytest.raises(BadInput, match=f"schema is '{tree['schema']}', this version reads 'cellwright"):
             read()
+
+
+def test_a_document_inside_another_is_checked_too() -> None:
+    report = to_tree(HostReport(hostname="h", digest="d"))
+    report["foreign"]["schema"] = "cellwright.usage/2"
+    with pytest.raises(BadInput, match=r"^report: foreign: schema is 'cellwright.usage/2', this version reads"):
+        convert(report, HostReport, source="report")
 
 
 def test_an_answer_of_another_version_need_not_say_whether_it_fits() -> None:

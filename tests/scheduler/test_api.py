@@ -157,6 +157,12 @@ def test_documents_of_another_version(service: Service) -> None:
     newer = report("kvm-1") | {"schema": "cellwright.report/2"}
     with pytest.raises(BadInput, match=r"cellwright.report/2.*cellwright.report/1"):
         operator.call("POST", path_of("agents", "kvm-1", "report"), newer)
+    with pytest.raises(BadInput, match=r"cellwright.report/2.*cellwright.report/1"):
+        operator.call("POST", path_of("agents", "kvm-1", "report"), {"schema": "cellwright.report/2", "host": {}})
+    inner = report("kvm-1")
+    inner["topology"]["schema"] = "cellwright.topology/2"
+    with pytest.raises(BadInput, match=r"report: topology: .*cellwright.topology/2.*cellwright.topology/1"):
+        operator.call("POST", path_of("agents", "kvm-1", "report"), inner)
     minor = report("kvm-1") | {"schema": "cellwright.report/1.4", "new_key": 1}
     assert operator.call("POST", path_of("agents", "kvm-1", "report"), minor) is not None
 

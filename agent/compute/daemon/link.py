@@ -26,8 +26,8 @@ class Link:
 
     def assignments(self) -> tuple[Assignment, ...]:
         """Everything that this host should have, and what it should no longer have, as of now."""
-        tree = self._call("GET", "assignments")
-        return convert(_list_of(tree), tuple[Assignment, ...], source="assignments")
+        rows = convert(_list_of(self._call("GET", "assignments")), tuple[Any, ...], source="assignments")
+        return tuple(convert(row, Assignment, source="assignments") for row in rows)
 
     def wait(self, after: int, wait_s: float) -> int:
         """The number of the host's news, once it is another than ``after`` or the time is up."""

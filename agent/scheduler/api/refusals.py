@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from agent.core.codec import check_head
 from agent.core.errors import BadInput, CellwrightError, DoesNotFit, QuotaExceeded, Unreachable
 from agent.scheduler.store.records import ClaimLost
 
@@ -26,13 +27,17 @@ class Call(Request[Any, Any, Any]):
     """A call whose body may be anything: msgspec's errors are not all of one kind."""
 
     async def json(self) -> Any:
-        """The body; BadInput when it is none that can be read."""
+        """The body; BadInput when it is none that can be read, or a document of another major version."""
         try:
-            return await super().json()
+            tree = await super().json()
         except UnicodeDecodeError as why:
             raise BadInput(f"the body is no UTF-8: {why.reason} at byte {why.start}") from why
         except RecursionError as why:
             raise BadInput("the body is nested too deeply") from why
+        body = self.route_handler.parsed_fn_signature.parameters.get("data")
+        if body is not None:
+            check_head(tree, body.annotation, source="the body")
+        return tree
 
 
 def answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Response[Refusal]:
