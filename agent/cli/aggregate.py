@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
-from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
 
@@ -96,7 +96,7 @@ def _metadata(args: Namespace) -> dict[str, str]:
 
 
 ACTIONS = {
-    "list": Action("all aggregates", add_format_options, _list),
+    "list": Action("all aggregates", add_list_options, _list),
     "show": Action("one aggregate", _named, _show),
     "create": Action("make an aggregate", _create_options, _create),
     "set": Action("set metadata, or rename", _set_options, _set),

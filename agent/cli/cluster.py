@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import SUPPRESS, ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -20,24 +20,28 @@ class Action(NamedTuple):
 
 
 def add_actions(parser: ArgumentParser, actions: Mapping[str, Action]) -> None:
-    """A subcommand an action, each with the scheduler's address and token."""
+    """A subcommand an action; the scheduler's address and token may stand before it or after it."""
+    add_scheduler_options(parser)
     commands: _SubParsersAction[ArgumentParser] = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, action in actions.items():
         command = commands.add_parser(name, help=action.help, description=action.help)
         action.options(command)
-        add_scheduler_options(command)
+        add_scheduler_options(command, once_more=True)
 
 
-def add_scheduler_options(parser: ArgumentParser) -> None:
-    """``--scheduler``, ``--token`` and ``--ca-file``; the environment says them too."""
-    parser.add_argument(
-        "--scheduler",
-        metavar="URL",
-        default=os.environ.get("CELLWRIGHT_SCHEDULER", DEFAULT_ADDRESS),
-        help=f"or CELLWRIGHT_SCHEDULER; default: {DEFAULT_ADDRESS}",
-    )
-    parser.add_argument("--token", default=os.environ.get("CELLWRIGHT_TOKEN"), help="or CELLWRIGHT_TOKEN")
-    parser.add_argument("--ca-file", metavar="FILE", help="the authority that signed the scheduler's certificate")
+def add_scheduler_options(parser: ArgumentParser, *, once_more: bool = False) -> None:
+    """``--scheduler``, ``--token`` and ``--ca-file``; the environment says them too.
+
+    ``once_more``: what was said before stays where nothing is said here.
+    """
+    address = os.environ.get("CELLWRIGHT_SCHEDULER", DEFAULT_ADDRESS)
+    token = os.environ.get("CELLWRIGHT_TOKEN")
+    for option, metavar, default, text in (
+        ("--scheduler", "URL", address, f"or CELLWRIGHT_SCHEDULER; default: {DEFAULT_ADDRESS}"),
+        ("--token", "TOKEN", token, "or CELLWRIGHT_TOKEN"),
+        ("--ca-file", "FILE", None, "the authority that signed the scheduler's certificate"),
+    ):
+        parser.add_argument(option, metavar=metavar, default=SUPPRESS if once_more else default, help=text)
 
 
 def run_action(args: Namespace, actions: Mapping[str, Action]) -> int:

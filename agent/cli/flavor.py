@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
-from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
 
@@ -17,6 +18,10 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Do the chosen action."""
     return run_action(args, ACTIONS)
+
+
+def _print(flavor: dict[str, Any], args: Namespace) -> None:
+    print_one({"name": flavor["name"], **flavor}, args)
 
 
 def _list(client: Client, args: Namespace) -> int:
@@ -31,7 +36,7 @@ def _named(parser: ArgumentParser) -> None:
 
 
 def _show(client: Client, args: Namespace) -> int:
-    print_one(client.call("GET", path_of("flavors", args.name)), args)
+    _print(client.call("GET", path_of("flavors", args.name)), args)
     return 0
 
 
@@ -56,7 +61,7 @@ def _create(client: Client, args: Namespace) -> int:
         "swap_mb": args.swap,
         "extra_specs": properties(args.property),
     }
-    print_one(client.call("POST", path_of("flavors"), body), args)
+    _print(client.call("POST", path_of("flavors"), body), args)
     return 0
 
 
@@ -68,18 +73,18 @@ def _change_options(parser: ArgumentParser) -> None:
 
 def _set(client: Client, args: Namespace) -> int:
     body = {"properties": properties(args.property)}
-    print_one(client.call("PATCH", path_of("flavors", args.name), body), args)
+    _print(client.call("PATCH", path_of("flavors", args.name), body), args)
     return 0
 
 
 def _unset(client: Client, args: Namespace) -> int:
     body = {"properties": dict.fromkeys(args.property)}
-    print_one(client.call("PATCH", path_of("flavors", args.name), body), args)
+    _print(client.call("PATCH", path_of("flavors", args.name), body), args)
     return 0
 
 
 ACTIONS = {
-    "list": Action("all flavors", add_format_options, _list),
+    "list": Action("all flavors", add_list_options, _list),
     "show": Action("one flavor", _named, _show),
     "create": Action("make a flavor", _create_options, _create),
     "set": Action("set extra specs", _change_options, _set),

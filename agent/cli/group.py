@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
-from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
 
@@ -56,7 +56,7 @@ def _create(client: Client, args: Namespace) -> int:
 
 
 ACTIONS = {
-    "list": Action("all server groups", add_format_options, _list),
+    "list": Action("all server groups", add_list_options, _list),
     "show": Action("one server group with its members", _named, _show),
     "create": Action("make a server group", _create_options, _create),
     "delete": delete_each("group", "forget server groups without members", plural="groups"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.cluster import Action, add_actions, delete_each, name_only, run_action
-from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 
 COLUMNS = ("name", "zone", "state", "status", "cells", "pinned", "vcpus_used", "vcpus", "ram_mb_used", "ram_mb")
@@ -72,7 +72,7 @@ def _token(client: Client, args: Namespace) -> int:
 
 
 ACTIONS = {
-    "list": Action("all hosts", add_format_options, _list),
+    "list": Action("all hosts", add_list_options, _list),
     "show": Action("one host", _show_options, _show),
     "add": Action("add a host that has no agent, for trials", _add_options, _add),
     "enable": Action("let new guests onto a host", _show_options, _enable),

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.cli.cluster import Action, add_actions, delete_each, properties, run_action
 from agent.cli.connect import say
-from agent.cli.rows import add_format_options, print_one, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_one, print_rows
 from agent.compute.client import Client, path_of
 from agent.core.errors import BadInput
 
@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
 def _list_options(parser: ArgumentParser) -> None:
     parser.add_argument("--host", help="only those on this host")
     parser.add_argument("--project", help="only this project's")
-    add_format_options(parser)
+    add_list_options(parser)
 
 
 def _list(client: Client, args: Namespace) -> int:

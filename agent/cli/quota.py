@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.cluster import Action, add_actions, run_action
-from agent.cli.rows import add_format_options, print_rows
+from agent.cli.rows import add_format_options, add_list_options, print_rows
 from agent.compute.client import Client, path_of
 
 COLUMNS = ("project", "resource", "most", "used")
@@ -50,7 +50,7 @@ def _set(client: Client, args: Namespace) -> int:
 
 
 ACTIONS = {
-    "list": Action("every project that is bounded", add_format_options, _list),
+    "list": Action("every project that is bounded", add_list_options, _list),
     "show": Action("a project's bounds and use", _show_options, _show),
     "set": Action("bound a project", _set_options, _set),
 }

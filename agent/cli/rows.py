@@ -20,9 +20,16 @@ def add_format_options(parser: ArgumentParser) -> None:
     parser.add_argument("-c", "--column", action="append", metavar="COLUMN", help="only this column; repeatable")
 
 
+def add_list_options(parser: ArgumentParser) -> None:
+    """Those and ``--long``."""
+    parser.add_argument("--long", action="store_true", help="every column; json and yaml have them in any case")
+    add_format_options(parser)
+
+
 def print_rows(rows: Sequence[dict[str, Any]], args: Namespace, *, columns: Sequence[str]) -> None:
     """A list of things; ``columns`` are those of the table, json and yaml have every key unless ``-c`` chooses."""
-    chosen = _chosen(args.column, rows, columns)
+    every = list(rows[0]) if rows and getattr(args, "long", False) else []
+    chosen = _chosen(args.column, rows, [*columns, *(key for key in every if key not in columns)])
     if args.format == "json":
         print(json.dumps([_pick(row, args.column, chosen) for row in rows], indent=2))
     elif args.format == "yaml":
@@ -78,10 +85,15 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_inner(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(map(_inner, value))
     return str(value)
+
+
+def _inner(value: Any) -> str:
+    """What is inside a cell's list or dict: where that holds others, their commas would say nothing any more."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | tuple) else _text(value)
 
 
 def _boxed(table: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from agent.cli.cluster import Action, add_actions, run_action
-from agent.cli.rows import add_format_options, print_rows
+from agent.cli.rows import add_list_options, print_rows
 from agent.compute.client import Client, path_of
 
 
@@ -24,4 +24,4 @@ def _list(client: Client, args: Namespace) -> int:
     return 0
 
 
-ACTIONS = {"list": Action("all zones that have hosts", add_format_options, _list)}
+ACTIONS = {"list": Action("all zones that have hosts", add_list_options, _list)}

@@ -209,6 +209,42 @@ def test_columns_of_an_empty_list(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("furnished")
+def test_the_scheduler_and_its_token_stand_before_the_verb_or_the_action_or_after_it(
+    run: Run, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        context.setenv("CELLWRIGHT_SCHEDULER", "http://127.0.0.1:1")
+        context.setenv("CELLWRIGHT_TOKEN", "wrong")
+        where = ("--scheduler", service.url, "--token", service.token)
+        nowhere = ("--scheduler", "http://127.0.0.1:2", "--token", "none")
+        for words in (
+            (*where, "host", "list"),
+            ("host", *where, "list"),
+            ("host", "list", *where),
+            ("host", *nowhere, "list", *where),
+            ("host", "--scheduler", service.url, "list", "--token", service.token),
+        ):
+            assert run(*words, "-f", "value", "-c", "name").out == "h1\nh2\n", words
+        assert run("host", "list").code == 5
+
+
+@pytest.mark.usefixtures("furnished")
+def test_long_lists_have_every_column(run: Run, ask: Callable[..., Any]) -> None:
+    for noun in ("host", "aggregate", "zone", "flavor", "group", "instance"):
+        long = run(noun, "list", "--long", "-f", "csv").out.splitlines()[0]
+        assert sorted(json.loads(f"[{long}]")) == sorted(ask(noun, "list")[0]), noun
+    assert run("instance", "list", "--long", "-f", "csv").out.startswith('"id","name","status","host","zone","project"')
+
+
+@pytest.mark.usefixtures("furnished")
+def test_what_holds_more_than_one_level_is_told_apart_in_a_cell(run: Run) -> None:
+    shown = run("instance", "show", "vm", "-f", "value", "-c", "request").out
+    assert '"name": "tiny"' in shown
+    assert "flavor={" in shown
+    assert run("flavor", "show", "tiny", "-f", "csv").out.startswith('"name","vcpus"')
+
+
+@pytest.mark.usefixtures("furnished")
 def test_aggregates_as_the_openstack_client_has_them(run: Run, ask: Callable[..., Any]) -> None:
     number = str(ask("aggregate", "show", "other")["id"])
     changed = ask("aggregate", "set", "--property", "io=fast", "--property", "rack=1", "--name", "better", number)
