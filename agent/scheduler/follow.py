@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from agent.core.errors import Unreachable
+from agent.core.errors import CellwrightError
 from agent.scheduler.state import State
 from agent.scheduler.store.notices import are_shared, listen
 from agent.scheduler.store.records import ClaimLost
@@ -48,7 +48,7 @@ class Follower:
                         self._state.follow_host(notice.host, notice.generation)
                     else:
                         self._state.follow_catalogue()
-            except (Unreachable, ClaimLost) as why:
+            except (CellwrightError, ClaimLost) as why:
                 if not away:
                     LOG.warning("%s; trying again every %g s", why, AGAIN_AFTER_S)
                 away = True

@@ -1,5 +1,6 @@
 """The API's edges: tokens and roles, sizes, malformed bodies, long polls, and what an agent does in its life."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -9,10 +10,13 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from litestar import Litestar
+from litestar.datastructures import State
 from msgspec.structs import replace
 
 from agent.compute.client import Client, path_of
@@ -20,6 +24,8 @@ from agent.core import codec
 from agent.core.errors import BadInput, CellwrightError, Unreachable
 from agent.core.facts import HostFacts
 from agent.core.wire import HostReport
+from agent.scheduler.api import app
+from agent.scheduler.store.records import ClaimLost
 from tests.hosts import NAMED, host
 from tests.postgres import Postgres
 from tests.scheduler.conftest import Service
@@ -165,6 +171,26 @@ def test_documents_of_another_version(service: Service) -> None:
         operator.call("POST", path_of("agents", "kvm-1", "report"), inner)
     minor = report("kvm-1") | {"schema": "cellwright.report/1.4", "new_key": 1}
     assert operator.call("POST", path_of("agents", "kvm-1", "report"), minor) is not None
+
+
+@pytest.mark.parametrize("why", [ClaimLost("kvm-1"), CellwrightError("Tier failed on host kvm-1")])
+def test_late_claims_are_looked_at_again_after_a_failure(monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
+    monkeypatch.setattr(app, "EXPIRE_EVERY_S", 0.0)
+    looked = []
+
+    def expire() -> None:
+        looked.append(len(looked))
+        if len(looked) == 1:
+            raise why
+
+    async def look_twice() -> None:
+        task = asyncio.create_task(app._expire(Litestar(state=State({"scheduler": SimpleNamespace(expire=expire)}))))
+        while len(looked) < 2 and not task.done():
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(look_twice())
+    assert len(looked) >= 2
 
 
 def test_open_pages(service: Service) -> None:

@@ -1,6 +1,7 @@
 """Two schedulers in one test on one PostgreSQL: each learns what the other did, and is right while it has not."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -68,6 +69,28 @@ def test_what_one_does_the_other_hears(pair: tuple[Scheduler, Scheduler]) -> Non
         here.confirm("tiny", Confirmation(instance=made.id, outcome=Outcome.GONE))
         here.remove_host("tiny")
         assert eventually(lambda: there.cloud.host("tiny") is None)
+    finally:
+        follower.stop()
+
+
+def test_a_follower_goes_on_after_what_it_could_not_read(
+    pair: tuple[Scheduler, Scheduler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = pair
+    catch_up, failed = there.catch_up, threading.Event()
+
+    def unreadable() -> None:
+        monkeypatch.setattr(there, "catch_up", catch_up)
+        failed.set()
+        raise BadInput("database: topology of another version")
+
+    monkeypatch.setattr(there, "catch_up", unreadable)
+    follower = Follower(there)
+    follower.start()
+    try:
+        assert failed.wait(120)
+        made = here.create(ask("vm"))
+        assert eventually(lambda: [item.instance for item in there.assignments("tiny")] == [made.id])
     finally:
         follower.stop()
 

@@ -124,5 +124,5 @@ async def _expire(app: Litestar) -> None:
         await asyncio.sleep(EXPIRE_EVERY_S)
         try:
             await asyncio.to_thread(app.state.scheduler.expire)
-        except CellwrightError as why:
-            LOG.warning("claims were not looked at: %s", why)
+        except (CellwrightError, ClaimLost) as why:
+            LOG.warning("claims were not looked at: %s", why or "others changed them at the same time")
