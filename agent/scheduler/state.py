@@ -164,7 +164,8 @@ class State:
         for name, generation, seen_s in pulse:
             self.follow_host(name, generation)
             with self.lock:
-                if self.cloud.host(name) is not None:
+                host = self.cloud.host(name)
+                if host is not None and host.agent:
                     self.cloud.table.seen(name, seen_s)
         for gone in {record.name for record in self.cloud.hosts()} - {name for name, _, _ in pulse}:
             self.follow_host(gone, None)

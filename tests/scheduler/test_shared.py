@@ -95,6 +95,17 @@ def test_a_follower_goes_on_after_what_it_could_not_read(
         follower.stop()
 
 
+def test_a_host_without_an_agent_never_falls_silent(pair: tuple[Scheduler, Scheduler]) -> None:
+    for scheduler in pair:
+        scheduler.change_settings(SchedulingSettings())
+    here, there = pair
+    here.put_host(HostRecord(name="trial", topology=replace(TINY, hostname="trial"), agent=False))
+    for scheduler in pair:
+        scheduler.catch_up()
+        assert (scheduler.is_up("tiny"), scheduler.is_up("trial")) == (False, True)
+    assert there.create(ask("vm")).host == "trial"
+
+
 def test_a_claim_on_an_old_picture_is_refused_and_made_anew(pair: tuple[Scheduler, Scheduler]) -> None:
     here, there = pair
     first = here.create(ask("first"))
