@@ -171,6 +171,8 @@ def test_standalone_is_both(tmp_path: Path, libvirt_uri: str, names: Names) -> N
         wait_status(service, name, "ACTIVE")
         process.terminate()
         assert process.wait(LIMIT_S) == 0, (tmp_path / "log").read_text()
+        said = (tmp_path / "log").read_text()
+        assert f'"name":"{name}"' in said.partition("cellwright.scheduler: decision ")[2]
         assert domain_state(name) == "running"
     finally:
         process.kill()
