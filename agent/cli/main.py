@@ -124,12 +124,18 @@ def no_such_verb(word: str) -> str:
 
 
 def _open_streams() -> None:
-    """Streams that were closed (``>&-``) lead to /dev/null; a terminal that has no × shows a ? there."""
+    """Streams that were closed (``>&-``) lead to /dev/null; a terminal that has no × shows a ? there.
+
+    Where UTF-8 is written, a file's name that is none goes out as it came in.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open("/dev/null", mode))  # noqa: PTH123, SIM115  # as early as this, and for good
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")
+    out = sys.stdout
+    if isinstance(out, TextIOWrapper) and (
+        out.errors == "strict" or (out.errors == "surrogateescape" and out.encoding != "utf-8")
+    ):
+        out.reconfigure(errors="replace")
 
 
 def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:

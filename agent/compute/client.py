@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
@@ -126,14 +127,12 @@ def path_of(*parts: str) -> str:
 
 
 def _split(address: str) -> SplitResult:
-    parts = urlsplit(address if "//" in address else f"http://{address}")
-    try:
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise BadInput(f"scheduler address {address!r}; allowed: http://HOST:PORT or https://HOST:PORT")
-    return parts
+    with suppress(ValueError):
+        parts = urlsplit(address if "//" in address else f"http://{address}")
+        host = (parts.hostname or "").encode("idna")  # as the resolver will
+        if parts.scheme in ("http", "https") and host and b" " not in host and parts.port != 0:
+            return parts
+    raise BadInput(f"scheduler address {address!r}; allowed: http://HOST:PORT or https://HOST:PORT")
 
 
 def _check_token(token: str | None) -> str | None:

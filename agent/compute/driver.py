@@ -11,6 +11,7 @@ libvirt-python's own signatures are wrong for the pin calls: masks are tuples of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -136,7 +137,7 @@ class Driver:
     def find(self, name: str) -> Domain | None:
         """One domain by name; None when there is none."""
         try:
-            return self._ask(lambda conn: self._describe(conn.lookupByName(name)), "state")
+            return self._ask(lambda conn: self._describe(conn.lookupByName(_utf8(name))), "state")
         except _CallFailed as why:
             if why.code == libvirt.VIR_ERR_NO_DOMAIN:
                 return None
@@ -281,13 +282,13 @@ class Driver:
         try:
             while not idle():
                 libvirt.virEventRunDefaultImpl()
-                if not self._conn.isAlive():
+                if not self._alive():
                     raise Unreachable(f"libvirtd behind {self.uri} went away")
                 yield from seen
                 seen.clear()
         finally:
             libvirt.virEventRemoveTimeout(timer)
-            if self._conn.isAlive():
+            with suppress(libvirt.libvirtError):  # a daemon that went away has forgotten it
                 self._conn.domainEventDeregisterAny(number)
 
     # ---------------------------------------------------------------- inside
@@ -295,6 +296,8 @@ class Driver:
     def _open(self) -> Any:
         try:
             return libvirt.open(self.uri)
+        except UnicodeEncodeError as why:
+            raise BadInput(f"connection {self.uri!r} is no UTF-8; allowed: a URI such as {SYSTEM}") from why
         except libvirt.libvirtError as why:
             hint = "start it as the same user: libvirtd -d" if self.uri.endswith("/session") else START_HINT
             raise Unreachable(f"libvirt does not answer at {self.uri}: {_text(why)}; {hint}") from why
@@ -317,7 +320,7 @@ class Driver:
     def _on(self, name: str, call: Callable[[Any], T], what: str, *, repeat: bool = True) -> T:
         """One call on a domain, with its name in the error."""
         try:
-            return self._ask(lambda conn: call(conn.lookupByName(name)), what, repeat=repeat)
+            return self._ask(lambda conn: call(conn.lookupByName(_utf8(name))), what, repeat=repeat)
         except _CallFailed as why:
             self._explain(name, why)
 
@@ -411,6 +414,15 @@ def _xml_of(handle: Any) -> str | None:
         if why.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
+
+
+def _utf8(name: str) -> str:
+    """A domain's name as libvirt can be asked for it; BadInput for one with bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as why:
+        raise BadInput(f"domain {name!r}: a name is UTF-8, and this is none") from why
+    return name
 
 
 def _text(why: libvirt.libvirtError) -> str:

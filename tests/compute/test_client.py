@@ -123,3 +123,16 @@ def test_a_token_that_no_header_carries_is_refused_and_not_shown(token: str) -> 
 def test_a_ca_file_that_cannot_be_used_is_named(file: str) -> None:
     with pytest.raises(BadInput, match=f"^CA file {file}: "):
         Client("https://127.0.0.1:1", None, ca_file=file).call("GET", "/x")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://a b", "http://\udcff", f"http://{'x' * 64}.example", "http://h:x", "", "ftp://h"]
+)
+def test_an_address_that_nobody_can_have_is_bad_input(address: str) -> None:
+    with pytest.raises(BadInput, match=r"; allowed: http://HOST:PORT or https://HOST:PORT$"):
+        Client(address, None)
+
+
+@pytest.mark.parametrize("address", ["localhost", "http://[::1]:8774", "https://bücher.example:1", "10.0.0.1:8774"])
+def test_an_address_that_somebody_may_have_is_taken(address: str) -> None:
+    Client(address, None)

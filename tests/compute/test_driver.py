@@ -88,6 +88,14 @@ def test_a_name_that_is_no_domain_is_said_with_the_names_that_are(libvirt: Drive
         libvirt.xml(name)
 
 
+def test_a_name_that_is_no_utf8_is_bad_input(libvirt: Driver) -> None:
+    for ask in (libvirt.xml, libvirt.find):
+        with pytest.raises(BadInput, match=r"^domain 'db-\\udcff': a name is UTF-8, and this is none$"):
+            ask("db-\udcff")
+    with pytest.raises(BadInput, match=r"^connection '\\udcff' is no UTF-8"):
+        Driver("\udcff")
+
+
 def test_refused_xml_carries_libvirts_message_and_the_element(libvirt: Driver) -> None:
     xml = tiny_xml(name_of("bad"), extra="<vcpus><vcpu id='none'/></vcpus>")
     if libvirt.uri.startswith("test"):
