@@ -10,8 +10,10 @@ import pytest
 from agent.cli.main import main
 from agent.compute.domains import Domain, State
 from agent.compute.driver import Driver
+from agent.core.topology import HostTopology
 from agent.inspection.host import read_host
 from tests.inspection.trees import two_cells, with_knobs, write
+from tests.steady import while_memory_stands_still
 
 
 @pytest.fixture
@@ -130,20 +132,28 @@ def test_check_against_the_running_libvirt(
     libvirt_uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """libvirt's own XML, taken apart here, has what our document has; so the verb must find that both agree."""
-    answer = subprocess.run(["virsh", "-c", libvirt_uri, "capabilities"], capture_output=True, text=True, check=True)
-    cells = ElementTree.fromstring(answer.stdout).findall("host/topology/cells/cell")
+    turned = tmp_path / "turned.xml"
+
+    def look() -> tuple[str, HostTopology, tuple[int, str], tuple[int, str]]:
+        command = ["virsh", "-c", libvirt_uri, "capabilities"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        code = main(["topology", "--check", "--connect", libvirt_uri])
+        agrees = code, capsys.readouterr().out
+        first = ElementTree.fromstring(answer).findtext("host/topology/cells/cell[@id='0']/memory")
+        turned.write_text(answer.replace(f">{first}</memory>", f">{int(first or 0) + 4}</memory>"))
+        code = main(["topology", "--check", str(turned)])
+        return answer, read_host(), agrees, (code, capsys.readouterr().out)
+
+    answer, host, agrees, differs = while_memory_stands_still(look)
+    cells = ElementTree.fromstring(answer).findall("host/topology/cells/cell")
     theirs = {cell.get("id"): [cpu.get("id") for cpu in cell.findall("cpus/cpu[@siblings]")] for cell in cells}
     memory = {cell.get("id"): int(cell.findtext("memory") or 0) for cell in cells}
-    host = read_host()
     assert {str(cell.id): [str(cpu) for cpu in cell.cpus] for cell in host.cells} == theirs
     assert {str(cell.id): cell.memory_kib for cell in host.cells} == memory
-    assert main(["topology", "--check", "--connect", libvirt_uri]) == 0
-    assert capsys.readouterr().out.startswith(f"{libvirt_uri} agrees on pCPUs, cells")
-    first = memory["0"]
-    turned = tmp_path / "turned.xml"
-    turned.write_text(answer.stdout.replace(f">{first}</memory>", f">{first + 4}</memory>"))
-    assert main(["topology", "--check", str(turned)]) == 4
-    assert capsys.readouterr().out.startswith(f"memory of cell 0: ours {first} KiB, libvirt's {first + 4} KiB;")
+    assert agrees[0] == 0
+    assert agrees[1].startswith(f"{libvirt_uri} agrees on pCPUs, cells")
+    assert differs[0] == 4
+    assert differs[1].startswith(f"memory of cell 0: ours {memory['0']} KiB, libvirt's {memory['0'] + 4} KiB;")
 
 
 def test_check_without_libvirt(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,6 +209,6 @@ def test_guests_that_were_asked_for_cannot_be_left_out(capsys: pytest.CaptureFix
 def test_interfaces_are_those_of_the_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["topology", "--format", "interfaces"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert [row[0] for row in rows] == sorted(path.name for path in Path("/sys/class/net").iterdir())
+    assert [row[0] for row in rows] == sorted(path.name for path in Path("/sys/class/net").iterdir() if path.is_dir())
     for row in rows:
         assert row[5] == Path("/sys/class/net", row[0], "mtu").read_text().strip()

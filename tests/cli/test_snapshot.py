@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.cli.main import main
 from agent.inspection.archive import read_archive
 from tests.inspection.trees import NODE, two_cells, with_knobs, write
+from tests.steady import while_memory_stands_still
 
 PRIVATE = {
     "proc/cpuinfo": "processor: 0\nvendor_id: ARM\nSerial: 00c0ffee00c0ffee\nmodel name: Named\nflags: fpu\n",
@@ -66,14 +68,18 @@ def test_without_full_nothing_private_is_in_it_and_the_findings_stay(tmp_path: P
 
 def test_this_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed = str(tmp_path / "live.tar.zst")
-    assert main(["snapshot", packed]) == 0
-    capsys.readouterr()
-    assert main(["topology", "--snapshot", packed, "--format", "json"]) == 0
-    document = json.loads(capsys.readouterr().out)
+
+    def look() -> tuple[dict[str, Any], dict[str, Any]]:
+        assert main(["snapshot", packed]) == 0
+        capsys.readouterr()
+        assert main(["topology", "--snapshot", packed, "--format", "json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert main(["topology", "--format", "json"]) == 0
+        return document, json.loads(capsys.readouterr().out)
+
+    document, now = while_memory_stands_still(look)
     assert document["hostname"] == os.uname().nodename
     assert document["collected_at"]
-    assert main(["topology", "--format", "json"]) == 0
-    now = json.loads(capsys.readouterr().out)
     for changing in ("collected_at",):
         now[changing] = document[changing]
     for mine, other in zip(now["cells"], document["cells"], strict=True):

@@ -54,6 +54,16 @@ def allowed(root: Root) -> dict[int, str]:
     return {irq.number: str(irq.allowed) for irq in read_irqs(root) or ()}
 
 
+def can_move(number: int) -> bool:
+    """Whether the kernel lets anybody say where this machine's interrupt lands; it is told what holds already."""
+    file = Path("/", LIST.format(number))
+    try:
+        file.write_text(file.read_text())
+    except OSError:
+        return False
+    return True
+
+
 def put_back(before: dict[int, str], default: str) -> None:
     """This machine's interrupts as they were, whatever a test left."""
     root = Root()

@@ -13,6 +13,7 @@ from agent.picture.cpus import render_cpus
 from agent.picture.numactl import render_numactl
 from agent.picture.table import render_table, shorten
 from tests.hosts import NAMED, host
+from tests.steady import while_memory_stands_still
 
 GOLDEN = Path(__file__).parent / "golden"
 VIEWS = {"table": render_table, "numactl": render_numactl, "cpus": render_cpus}
@@ -40,11 +41,11 @@ def test_a_document_without_cells_has_no_nodes() -> None:
 
 
 def test_numactl_says_the_same_of_this_host_as_numactl_itself() -> None:
-    for _ in range(3):  # a balloon may change the host's memory between the two
-        said = subprocess.run(["numactl", "--hardware"], capture_output=True, text=True, check=True).stdout.splitlines()
-        ours = render_numactl(read_host()).splitlines()
-        if [line for line in ours if " size: " in line] == [line for line in said if " size: " in line]:
-            break
+    def look() -> tuple[list[str], list[str]]:
+        told = subprocess.run(["numactl", "--hardware"], capture_output=True, text=True, check=True).stdout
+        return told.splitlines(), render_numactl(read_host()).splitlines()
+
+    said, ours = while_memory_stands_still(look)
     free = [number for number, line in enumerate(said) if " free: " in line]  # it changes while we look
     assert [line for n, line in enumerate(ours) if n not in free] == [
         line for n, line in enumerate(said) if n not in free
