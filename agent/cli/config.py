@@ -7,6 +7,7 @@ used, 2 it cannot, and the one line on stderr names the file, the key and what i
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ def run(args: Namespace) -> int:
 
 def check_words(settings: Settings, host: HostTopology) -> None:
     """BadInput for what only its user finds wrong: an address, a name that nothing has, a cell that is not there."""
-    from agent.core.address import parse_listen
+    from agent.core.address import parse_http, parse_listen
     from agent.core.errors import BadInput
+    from agent.settings.scheduling import check_service
 
-    parse_listen(settings.scheduler.listen, what="listen address")
+    check_service(settings.scheduler)
+    parse_http(settings.agent.scheduler, what="[agent] scheduler")
     if settings.agent.metrics_listen is not None:
         parse_listen(settings.agent.metrics_listen, what="metrics_listen")
     kept = settings.host
@@ -63,10 +66,16 @@ def check_words(settings: Settings, host: HostTopology) -> None:
     for cell in (*kept.reserved_memory_mb, *(pages.cell for pages in kept.reserved_huge_pages)):
         if cell not in cells:
             raise BadInput(f"reserved memory of cell {cell}; allowed: {', '.join(map(str, sorted(cells)))}")
+    with suppress(ImportError):  # no agent can run here, and nothing else reads its template
+        from agent.domain.templates import read_template
+
+        read_template(settings.agent.template)
     try:
         from agent.scheduler.registry import all_filters, all_weighers, chosen_filters, chosen_weighers
+        from agent.scheduler.store.database import parse_url
     except ImportError:
         return  # no scheduler can run here, and nothing else reads these names
+    parse_url(settings.scheduler.database)
     chosen_filters(settings.scheduling, all_filters())
     chosen_weighers(settings.scheduling, all_weighers())
 

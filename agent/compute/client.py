@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote
 
+from agent.core.address import parse_http
 from agent.core.errors import BadInput, CellwrightError, DoesNotFit, Unreachable
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8774"
@@ -34,7 +34,7 @@ class Client:
         timeout_s: float = 30.0,
         keep: bool = False,
     ) -> None:
-        self._at = _split(address)
+        self._at = parse_http(address, what="scheduler address")
         self._token = _check_token(token)
         self._ca_file = ca_file
         self._timeout_s = timeout_s
@@ -49,7 +49,7 @@ class Client:
         asked = self._at
         status, headers, answer = self._send(asked, method, path, data, timeout_s)
         if status in (307, 308) and "location" in headers:
-            asked = _split(headers["location"])
+            asked = parse_http(headers["location"], what="scheduler address")
             status, headers, answer = self._send(asked, method, asked.path, data, timeout_s)
         if status >= 300:
             raise _refusal(status, answer, asked.netloc)
@@ -124,15 +124,6 @@ def path_of(*parts: str) -> str:
         if not part or "/" in part or not part.isprintable():
             raise BadInput(f"{part!r} is not known: it is no name")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _split(address: str) -> SplitResult:
-    with suppress(ValueError):
-        parts = urlsplit(address if "//" in address else f"http://{address}")
-        host = (parts.hostname or "").encode("idna")  # as the resolver will
-        if parts.scheme in ("http", "https") and host and b" " not in host and parts.port != 0:
-            return parts
-    raise BadInput(f"scheduler address {address!r}; allowed: http://HOST:PORT or https://HOST:PORT")
 
 
 def _check_token(token: str | None) -> str | None:

@@ -31,6 +31,7 @@ from agent.scheduler.service import Scheduler
 from agent.scheduler.store import tokens
 from agent.scheduler.store.database import open_database, shown, transaction
 from agent.settings.document import Settings
+from agent.settings.scheduling import check_service
 
 LOG = logging.getLogger("cellwright.scheduler")
 KEEP_ALIVE_S = 75
@@ -40,6 +41,7 @@ KEEP_ALIVE_S = 75
 def build(settings: Settings, *, insecure_loopback: bool = False) -> Litestar:
     """The application over the configured database, with its first operator token made if there is none yet."""
     service = settings.scheduler
+    check_service(service)
     address, _ = parse_listen(service.listen, what="listen address")
     if insecure_loopback and not _is_loopback(address):
         raise BadInput(f"--insecure-loopback serves loopback addresses only, not {address}")
@@ -125,10 +127,6 @@ def _bind(listen: str) -> socket.socket:
 def _server(settings: Settings, app: Litestar) -> Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen, what="listen address")
-    if service.tls_key is not None and service.tls_certificate is None:
-        raise BadInput(
-            f"tls_key {service.tls_key} without tls_certificate; allowed: both, or a certificate with its key"
-        )
     config = uvicorn.Config(
         Heartbeats(app),
         http=BoundedHeads,

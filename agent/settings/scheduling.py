@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+from agent.core.address import parse_http, parse_listen
+from agent.core.errors import BadInput
 from agent.settings.agent import Seconds
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -70,6 +72,17 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     claim_s: Seconds = 300.0
     report_interval_s: Seconds = 10.0
     largest_body_bytes: Count = 8 << 20
+
+
+def check_service(service: Service) -> None:
+    """BadInput for addresses that are none, and for a key without its certificate."""
+    parse_listen(service.listen, what="listen address")
+    for region, address in service.peers.items():
+        parse_http(address, what=f"[scheduler.peers] {region}")
+    if service.tls_key is not None and service.tls_certificate is None:
+        raise BadInput(
+            f"tls_key {service.tls_key} without tls_certificate; allowed: both, or a certificate with its key"
+        )
 
 
 class SchedulingSettings(msgspec.Struct, frozen=True, kw_only=True):

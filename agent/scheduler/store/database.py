@@ -30,7 +30,7 @@ from agent.core.errors import BadInput, Unreachable
 from agent.scheduler.store.prepared import execute
 from agent.scheduler.store.records import ClaimLost
 
-__all__ = ["Connection", "Engine", "migrate", "open_database", "our_words", "shown", "transaction"]
+__all__ = ["Connection", "Engine", "migrate", "open_database", "our_words", "parse_url", "shown", "transaction"]
 
 RACES = ("40001", "40P01")
 """PostgreSQL's serialization failure and deadlock: nothing is wrong, another was there at the same time."""
@@ -54,19 +54,11 @@ ALLOWED = "sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
 
 def open_database(url: str) -> Engine:
     """An engine on ``url`` with the newest schema; BadInput for a URL that is none, Unreachable when nobody answers."""
-    if url.startswith("postgresql://"):
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise BadInput(f"database {shown(parsed)}: allowed: {ALLOWED}")
-        if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        shared = parsed.get_backend_name() == "postgresql"
-        engine = create_engine(url, connect_args=POSTGRESQL_OPTIONS if shared else {})
-    except (ArgumentError, NoSuchModuleError) as why:
-        without = re.sub(r":[^/@]*@", ":***@", url)
-        raise BadInput(f"database {without!r} is no database URL; allowed: {ALLOWED}") from why
+    parsed = parse_url(url)
+    shared = parsed.get_backend_name() == "postgresql"
+    if not shared and parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args=POSTGRESQL_OPTIONS if shared else {})
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
         event.listen(engine, "begin", _sqlite_begin)
@@ -80,6 +72,19 @@ def open_database(url: str) -> Engine:
     except DatabaseError as why:
         raise BadInput(f"database {shown(parsed)}: {str(why.orig).strip().splitlines()[0]}") from why
     return engine
+
+
+def parse_url(url: str) -> URL:
+    """A database's address; BadInput for one that is none, or of a database that is not ours to use."""
+    try:
+        parsed = make_url(re.sub("^postgresql://", "postgresql+psycopg://", url))
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise BadInput(f"database {shown(parsed)}: allowed: {ALLOWED}")
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as why:
+        without = re.sub(r":[^/@]*@", ":***@", url)
+        raise BadInput(f"database {without!r} is no database URL; allowed: {ALLOWED}") from why
+    return parsed
 
 
 def shown(url: str | URL) -> str:
