@@ -19,7 +19,7 @@ import libvirt
 
 from agent.compute.domains import Domain, Lifecycle, NoSuchDomain, Refused, RefusedXml, State
 from agent.compute.process import read_pid
-from agent.compute.refusals import find_element, with_hint
+from agent.compute.refusals import find_element, hint_to_reach, with_hint
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, Unreachable
 
@@ -27,8 +27,6 @@ T = TypeVar("T")
 
 SYSTEM = "qemu:///system"
 """The connection that is used when none is named."""
-
-START_HINT = "start it: systemctl start libvirtd, or without systemd: virtlogd -d; libvirtd -d"
 
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -299,8 +297,10 @@ class Driver:
         except UnicodeEncodeError as why:
             raise BadInput(f"connection {self.uri!r} is no UTF-8; allowed: a URI such as {SYSTEM}") from why
         except libvirt.libvirtError as why:
-            hint = "start it as the same user: libvirtd -d" if self.uri.endswith("/session") else START_HINT
-            raise Unreachable(f"libvirt does not answer at {self.uri}: {_text(why)}; {hint}") from why
+            said = _text(why)
+            raise Unreachable(
+                f"libvirt does not answer at {self.uri}: {said}; {hint_to_reach(self.uri, said)}"
+            ) from why
 
     def _ask(self, call: Callable[[Any], T], what: str, *, repeat: bool = True) -> T:
         """One call on the connection; a lost connection is opened again, and the call made again if that is safe."""

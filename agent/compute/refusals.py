@@ -15,9 +15,22 @@ _HINTS = {
 """What some of libvirt's messages mean for a placement."""
 
 
+_NO_RIGHT = ("Permission denied", "authentication", "system bus")
+"""What libvirt says of a user who may not connect: of its socket, of polkit, and of polkit without a D-Bus."""
+
+
 def with_hint(message: str) -> str:
     """A message of libvirt, and what it means for a placement where we know."""
     return message + next((f"; {hint}" for said, hint in _HINTS.items() if said in message), "")
+
+
+def hint_to_reach(uri: str, message: str) -> str:
+    """What to do when libvirt at ``uri`` does not answer, or does not answer this user, as its message tells."""
+    if any(said in message for said in _NO_RIGHT):
+        return "ask as root, or as a user of group libvirt"
+    if uri.endswith("/session"):
+        return "start it as the same user: libvirtd -d"
+    return "start it: systemctl start libvirtd, or without systemd: virtlogd -d; libvirtd -d"
 
 
 def find_element(message: str) -> str | None:

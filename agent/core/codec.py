@@ -22,6 +22,10 @@ KINDS = {None.__class__: "null", list: "array", dict: "object"}
 """What msgspec calls the kinds of values, where it is not Python's word."""
 
 
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is no JSON, or none that it reads; a document of wrong keys among them."""
+
+
 def _to_builtin(value: Any) -> Any:
     if isinstance(value, CpuSet):
         return str(value)
@@ -49,10 +53,13 @@ def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
     """Read a JSON document; BadInput names ``source``, the path inside it, what was expected and what was found."""
     try:
         value = msgspec.json.decode(data, type=type, dec_hook=from_builtin)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
+    except MALFORMED as why:
         if not data.strip():
             raise BadInput(f"{source}: it is empty; allowed: a JSON document") from why
-        tree = msgspec.json.decode(data) if isinstance(why, msgspec.ValidationError) else None
+        try:
+            tree = msgspec.json.decode(data)
+        except MALFORMED as broken:  # further on than the first key that is wrong, it may be
+            raise BadInput(f"{source}: {broken}") from broken
         raise _refusal(why, tree, type, source=source) from why
     check_schema(value, type, source=source)
     return value

@@ -131,7 +131,7 @@ def _cpus_of(root: Root, info: CpuInfo | None, cells: list[CellFacts]) -> Cpus:
     The first two have the online ones; a cell lists offline ones as well.
     """
     if root.names("") is None:
-        raise BadInput(f"{root.folder}: no such folder")
+        raise BadInput(f"{root.folder}: no folder that can be read")
     online = 0
     for cpu in info.cpus if info is not None else ():
         online |= 1 << cpu

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.compute.refusals import find_element, with_hint
+from agent.compute.refusals import find_element, hint_to_reach, with_hint
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,21 @@ def test_what_a_message_of_libvirt_means_is_said_behind_it(said: str, hint: str)
 )
 def test_the_element_that_a_message_names(said: str, element: str | None) -> None:
     assert find_element(said) == element
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "hint"),
+    [
+        (
+            "qemu:///system",
+            "Failed to connect socket to '/x/libvirt-sock': No such file or directory",
+            "start libvirtd",
+        ),
+        ("qemu:///session", "Failed to connect socket to '/x/libvirt-sock': Connection refused", "as the same user"),
+        ("qemu:///system", "Failed to connect socket to '/x/libvirt-sock': Permission denied", "group libvirt"),
+        ("qemu:///system", "authentication unavailable: no polkit agent available to authenticate", "group libvirt"),
+        ("qemu:///system", "internal error: Unable to get system bus connection: Could not connect", "group libvirt"),
+    ],
+)
+def test_who_cannot_connect_is_told_what_to_do(uri: str, said: str, hint: str) -> None:
+    assert hint in hint_to_reach(uri, said)

@@ -101,3 +101,18 @@ def test_an_unknown_word_is_answered_with_those_allowed_there() -> None:
     found = r"Invalid enum value 'tight' - at `\$\.mempolicy`; allowed: strict, preferred"
     with pytest.raises(BadInput, match=found):
         decode(b'{"fits": true, "host": "h", "name": "g", "mempolicy": "tight"}', Placement)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"[1,", "truncated"),
+        (b'{"vcpus": "many", "ram_mb"', "truncated"),
+        (b'{"vcpus": "many"} \xff', "trailing characters"),
+        (b"[" * 100_000, "recursion"),
+        (b'["\xff"]', "invalid start byte"),
+    ],
+)
+def test_what_is_no_json_is_said_before_what_is_wrong_in_it(data: bytes, said: str) -> None:
+    with pytest.raises(BadInput, match=rf"^a.json: .*{said}"):
+        decode(data, Flavor, source="a.json")
