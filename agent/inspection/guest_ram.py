@@ -47,7 +47,7 @@ class Mapping(msgspec.Struct, frozen=True):
 def parse_maps(data: bytes) -> tuple[Mapping, ...]:
     """/proc/PID/maps, line by line (proc(5)); BadInput names the line that is none."""
     mappings = []
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else (), 1):
         found = _MAPS.fullmatch(line)
         if found is None:
             raise BadInput(f"maps line {number}: {line[:60]!r}; expected addresses, permissions, offset, device, inode")

@@ -17,7 +17,7 @@ import msgspec
 from agent.core.errors import BadInput
 from agent.core.observation import Area, CellPages, PageSums
 from agent.inspection.files import Root
-from agent.inspection.numa_sums import find_mapmax, sum_areas
+from agent.inspection.numa_sums import KEYS, cut_pieces, sum_areas
 
 _LIST = msgspec.json.Decoder(list[int])
 _LINE = re.compile(
@@ -35,25 +35,25 @@ def read_numa_maps(root: Root, pid: int) -> bytes | None:
 
 
 def sum_numa_maps(data: bytes) -> PageSums:
-    """The whole file in sums."""
-    pages, kib = sum_areas(data, add=_add)
+    """The whole file in sums; BadInput when a number in it is none."""
+    try:
+        pages, kib, mapmax = sum_areas(cut_pieces(data), keys=KEYS, add=_add)
+    except (ValueError, msgspec.DecodeError) as why:
+        raise BadInput(f"numa_maps: not the numbers of a kernel: {why}") from why
     cells = tuple(CellPages(*key, count) for key, count in sorted(pages.items()))
-    return PageSums(cells=cells, mapmax=find_mapmax(data), **{f"{key}_kib": total for key, total in kib.items()})
+    return PageSums(cells=cells, mapmax=mapmax, **{f"{key}_kib": total for key, total in kib.items()})
 
 
 def _add(numbers: list[bytes]) -> int:
     """JSON's decoder reads a list of numbers twice as fast as int."""
-    try:
-        return sum(_LIST.decode(b"[" + b",".join(numbers) + b"]"))
-    except msgspec.DecodeError as why:
-        raise BadInput(f"numa_maps: not the numbers of a kernel: {why}") from why
+    return sum(_LIST.decode(b"[" + b",".join(numbers) + b"]"))
 
 
 def parse_numa_maps(data: bytes) -> tuple[Area, ...]:
     """Every area; BadInput names the line that is none.  Lines as kernels write them are read in one search."""
     found = _LINE.findall(data)
-    if len(found) != len(data.splitlines()):  # words that no kernel of today has, or damage
-        return tuple(_area(line, number) for number, line in enumerate(data.splitlines(), 1) if line)
+    if len(found) != len(lines := data.removesuffix(b"\n").split(b"\n")):  # words of no kernel of today, or damage
+        return tuple(_area(line, number) for number, line in enumerate(lines, 1) if line)
     names: dict[bytes, str] = {b"": "anonymous"}
     policies: dict[bytes, str] = {}
     areas = []

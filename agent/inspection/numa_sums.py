@@ -1,24 +1,68 @@
-"""A whole /proc/PID/numa_maps in sums, fast: one search of the file for each key, not a look at each word.
+"""A whole /proc/PID/numa_maps in sums, fast: equal words are counted, and only different ones are read.
 
-See ``agent.inspection.numa_maps`` for the file.  Nothing but ``re`` is imported, so that a program which only sums has
-begun when others are still importing.  ``add`` is how a list of decimal numbers is summed.
+See ``agent.inspection.numa_maps`` for the file.  It is taken in pieces that stay in the processor's cache, so that a
+large file is summed as fast as a small one and none need be held whole.  Only what the interpreter has built in is
+imported, so that a program which sums pages by cell is done when others are still importing.
 """
 
 from __future__ import annotations
 
-import re
+import posix  # see agent.inspection.files
+from _collections import _count_elements  # type: ignore[import-not-found]  # Counter's own; collections takes 3 ms
+from _operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     Add = Callable[[list[bytes]], int]
 
 KEYS = ("anon", "dirty", "mapped", "swapcache", "active", "writeback")
 
-SAMPLE_BYTES = 1 << 16
-_CELL = re.compile(rb" N([0-9]+)=")
-_PAGE_SIZE = re.compile(rb" kernelpagesize_kB=([0-9]+)")
+PIECE = 1 << 17
+"""Bytes that are looked at together: they and what is made of them fit into a second-level cache."""
+BELOW_PAGE = 3900
+"""Bytes to ask a kernel file for.  It answers a page at most, and an area that no longer fits is walked once more, its
+page tables included; less than a page is answered as soon as there is that much (seq_read_iter in fs/seq_file.c)."""
+
+_SIZE = b" kernelpagesize_kB="
+_WORD = itemgetter(slice(22))
+"""A word from behind its N: cell, =, pages, a blank.  Pages of a 64-bit address space need 16 digits at most; behind
+few digits the beginning of what comes next is in it too, but never an address."""
+_NEXT = frozenset(_SIZE[1:end] for end in range(1, len(_SIZE) + 1))
+"""What comes next after the blank: another N, at which words are cut, or as much of the page size as there is room."""
+_BEFORE = (b"huge", b"anon=", b"dirty=", b"mapped=", b"mapmax=", b"swapcache=", b"active=", b"writeback=")
+"""Words between a file and the N of an area (show_numa_map): what is followed by one of them is a file's name."""
+
+
+def read_pieces(path: str) -> Iterator[bytes]:
+    """A file's whole lines, some at a time; OSError when it cannot be read."""
+    page = posix.sysconf("SC_PAGE_SIZE")
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        size, length, parts = PIECE, 0, []
+        while data := posix.read(fd, size):
+            if len(data) <= page:
+                size = BELOW_PAGE
+            parts.append(data)
+            length += len(data)
+            if length >= PIECE:
+                whole, newline, rest = b"".join(parts).rpartition(b"\n")
+                yield whole + newline
+                parts, length = [rest], len(rest)
+        yield b"".join(parts)
+    finally:
+        posix.close(fd)
+
+
+def cut_pieces(data: bytes) -> Iterator[bytes]:
+    """The whole lines of a file that has been read, some at a time."""
+    start = 0
+    while len(data) - start > PIECE:
+        end = data.rfind(b"\n", start, start + PIECE) + 1 or data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
+    yield data[start:]
 
 
 def add_numbers(numbers: list[bytes]) -> int:
@@ -27,45 +71,66 @@ def add_numbers(numbers: list[bytes]) -> int:
 
 
 def sum_areas(
-    data: bytes, *, keys: Sequence[str] = KEYS, add: Add = add_numbers
-) -> tuple[dict[tuple[int, int], int], dict[str, int]]:
-    """(host cell, page size in KiB) → pages, which is what ``numastat -p`` tells; and each of ``keys`` in KiB."""
-    by_size = _split_by_page_size(data)
-    pages = {(cell, size): count for size, part in by_size.items() for cell, count in _sum_cells(part, add)}
-    kib = {key: sum(size * add(_numbers(part, key.encode())) for size, part in by_size.items()) for key in keys}
-    return pages, kib
+    pieces: Iterable[bytes], *, keys: Sequence[str] = (), add: Add = add_numbers
+) -> tuple[dict[tuple[int, int], int], dict[str, int], int]:
+    """(host cell, page size in KiB) → pages, which is what ``numastat -p`` tells; each of ``keys`` in KiB; and mapmax.
+
+    mapmax is the largest, by how many processes a page is mapped; it is looked for with keys only.  ``add`` is how a
+    list of decimal numbers is summed.  ValueError when a number is none.
+    """
+    if keys:
+        from re import findall  # takes longer to import than most files to sum
+
+    counts: dict[int, dict[bytes, int]] = {}
+    kib = dict.fromkeys(keys, 0)
+    mapmax = 0
+    for piece in pieces:
+        cut = piece.split(b"N")
+        for size, part in _split_by_page_size(piece, most=len(cut) - 1):
+            words = cut if part is piece else part.split(b"N")
+            del words[0]  # it comes before the first N
+            _count_elements(counts.setdefault(size, {}), map(_WORD, words))
+            for key in keys:
+                if (word := b" %s=" % key.encode()) in part:
+                    kib[key] += size * add(findall(word + b"([0-9]+)", part))
+            if keys:
+                mapmax = max(mapmax, *map(int, findall(b" mapmax=([0-9]+)", part)), 0)
+    return _sum_cells(counts), kib, mapmax
 
 
-def find_mapmax(data: bytes) -> int:
-    """The largest ``mapmax``: by how many processes a page is mapped."""
-    return max(map(int, _numbers(data, b"mapmax")), default=0)
+def _sum_cells(counts: dict[int, dict[bytes, int]]) -> dict[tuple[int, int], int]:
+    """The pages of all words, each of which is as often there as its count says."""
+    pages: dict[tuple[int, int], int] = {}
+    for size, words in counts.items():
+        for word, times in words.items():
+            text, blank, after = word.partition(b" ")
+            if (blank and after in _NEXT) or not _is_in_name(text, after):
+                cell, _, number = text.partition(b"=")
+                key = int(cell), size
+                pages[key] = pages.get(key, 0) + int(number) * times
+    return pages
 
 
-def _sum_cells(part: bytes, add: Add) -> list[tuple[int, int]]:
-    """Pages by cell.  The cells of the first lines are mostly all; whether they are is counted."""
-    cells = set(_CELL.findall(part, 0, SAMPLE_BYTES))
-    found = {cell: _numbers(part, b"N" + cell) for cell in cells}
-    counted = sum(map(len, found.values()))
-    # an N is rare elsewhere, and one letter is counted four times as fast as two
-    if counted != part.count(b"N") and counted != part.count(b" N"):
-        found |= {cell: _numbers(part, b"N" + cell) for cell in set(_CELL.findall(part)) - cells}
-    return [(int(cell), add(numbers)) for cell, numbers in found.items()]
+def _is_in_name(text: bytes, after: bytes) -> bool:
+    """Whether the N stands in a file's name, and then perhaps digits and = as well."""
+    return b"\n" in text or any(after.startswith(word) or word.startswith(after) for word in _BEFORE)
 
 
-def _split_by_page_size(data: bytes) -> dict[int, bytes]:
-    """The lines of each page size; mostly there is one, and then nothing is split."""
-    first = _PAGE_SIZE.search(data)
-    if first is None:
-        return {}
-    if data.count(first[0] + b"\n") == data.count(b" kernelpagesize_kB="):
-        return {int(first[1]): data}
-    lines_by_size: dict[int, list[bytes]] = {}
-    for line in data.splitlines():
-        if found := _PAGE_SIZE.search(line):
-            lines_by_size.setdefault(int(found[1]), []).append(line)
-    return {size: b"\n".join(lines) for size, lines in sorted(lines_by_size.items())}
+def _split_by_page_size(piece: bytes, *, most: int) -> list[tuple[int, bytes]]:
+    """(page size in KiB, its lines); mostly there is one, and then nothing is split.  Areas without pages have none.
 
-
-def _numbers(data: bytes, key: bytes) -> list[bytes]:
-    """Every number that ``key`` has in the file."""
-    return re.findall(rb" %s=([0-9]+)" % key, data) if b" " + key + b"=" in data else []
+    ``most`` is how many areas can have pages: as many as there are N, since each has a cell.
+    """
+    at = piece.find(_SIZE)
+    if at < 0:
+        return []
+    word = piece[at : piece.find(b"\n", at) + 1]
+    size = word[len(_SIZE) : -1]
+    if size.isdigit() and ((sized := piece.count(word)) == most or sized == piece.count(_SIZE)):
+        return [(int(size), piece)]
+    lines: dict[bytes, list[bytes]] = {}
+    for line in piece.split(b"\n"):
+        _, found, rest = line.rpartition(_SIZE)
+        if found:
+            lines.setdefault(rest.partition(b" ")[0], []).append(line)
+    return [(int(size), b"\n".join(some)) for size, some in lines.items()]

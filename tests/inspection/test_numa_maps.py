@@ -1,11 +1,18 @@
+import os
+import random
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import BadInput
 from agent.core.observation import CellPages
-from agent.inspection.numa_maps import parse_numa_maps, sum_numa_maps
-from agent.inspection.numa_sums import sum_areas
+from agent.inspection.files import Root
+from agent.inspection.numa_maps import parse_numa_maps, read_numa_maps, sum_numa_maps
+from agent.inspection.numa_sums import KEYS, PIECE, cut_pieces, read_pieces, sum_areas
 from tests.inspection.qemu import NUMA_MAPS
 
 HUGE = (
@@ -54,9 +61,108 @@ def test_huge_pages_keep_their_size() -> None:
     assert area.what.endswith("ram-node1 (deleted)")
 
 
-def test_numbers_that_no_kernel_writes_are_refused() -> None:
+@pytest.mark.parametrize("words", ["anon=007 N0=1", "anon=1 N0=", "anon=1 N0=x", "anon=1 Nx=1"])
+def test_numbers_that_no_kernel_writes_are_refused(words: str) -> None:
     with pytest.raises(BadInput, match="not the numbers of a kernel"):
-        sum_numa_maps(b"7f00 default anon=1 N0=007 kernelpagesize_kB=4\n")
+        sum_numa_maps(f"7f00 default {words} kernelpagesize_kB=4\n".encode())
+
+
+def sum_pages(pieces: Iterable[bytes]) -> dict[tuple[int, int], int]:
+    return sum_areas(pieces)[0]
+
+
+@pytest.mark.parametrize("name", ["/N0=7", "/N", "/N0=7N1=8", "/aN1=5=6", "/kernelpagesize_kB=2048", "/a\rN0=9\\012N"])
+@pytest.mark.parametrize(
+    "pages", ["", " mapped=3 N0=1 N1=2 kernelpagesize_kB=4", " huge dirty=3 N1=3 kernelpagesize_kB=2048"]
+)
+def test_what_a_file_is_called_changes_no_sum(name: str, pages: str) -> None:
+    lines = [
+        f"7f00 default file={{}}{pages}",
+        "7f01 default heap anon=1 dirty=1 N0=1 kernelpagesize_kB=4",
+        "7f02 default",
+    ]
+    odd, plain = ("\n".join([*lines, ""]).format(one).encode() for one in (name, "/usr/lib/x.so"))
+    assert sum_numa_maps(odd) == sum_numa_maps(plain)
+    assert [area.pages for area in parse_numa_maps(odd)] == [area.pages for area in parse_numa_maps(plain)]
+
+
+def test_words_that_no_kernel_has_today_change_no_sum() -> None:
+    data = (
+        b"7f00 default anon=1 N0=1 new=3 kernelpagesize_kB=4 newer\n7f01 default anon=2 N0=2 N1=1 kernelpagesize_kB=4\n"
+    )
+    assert sum_pages([data]) == {(0, 4): 3, (1, 4): 1}
+
+
+def test_every_number_of_a_64_bit_address_space_is_whole() -> None:
+    most = 1 << 52
+    data = f"7f00 default anon={most} dirty={most} N9={most} N1023={most} kernelpagesize_kB=4\n".encode()
+    assert sum_pages([data]) == {(9, 4): most, (1023, 4): most}
+
+
+def large_file() -> bytes:
+    """Some pieces long: huge pages, base pages, and areas without pages in each."""
+    chance = random.Random(7)
+    lines = []
+    for number in range(9000):
+        page_kib = chance.choice([4, 4, 4, 4, 2048] if number < 4500 else [4])
+        counts = {cell: chance.randrange(1, 1 << chance.randrange(1, 40)) for cell in (0, 1, 10)}
+        cells = "".join(f" N{cell}={count}" for cell, count in counts.items() if chance.random() < 0.7) or " N3=1"
+        pages = f" anon=5 dirty=7 mapmax={number} active=0{cells} kernelpagesize_kB={page_kib}"
+        lines.append(f"{number << 12:x} bind:0 file=/N{number}{pages if chance.random() < 0.8 else ''}\n")
+    return "".join(lines).encode()
+
+
+def plain_sums(data: bytes) -> dict[tuple[int, int], int]:
+    """Area by area."""
+    plain: dict[tuple[int, int], int] = {}
+    for area in parse_numa_maps(data):
+        for cell, pages in area.pages.items():
+            key = cell, area.page_kib or 0
+            plain[key] = plain.get(key, 0) + pages
+    return plain
+
+
+def test_a_large_file_is_summed_in_pieces(tmp_path: Path) -> None:
+    data = large_file()
+    pieces = list(cut_pieces(data))
+    assert len(pieces) > 3
+    assert b"".join(pieces) == data
+    assert all(piece.endswith(b"\n") and len(piece) <= PIECE for piece in pieces)
+    assert sum_pages(pieces) == plain_sums(data)
+    assert sum_areas(pieces, keys=KEYS) == sum_areas([data], keys=KEYS)
+    file = tmp_path / "numa_maps"
+    file.write_bytes(data)
+    read = list(read_pieces(str(file)))
+    assert b"".join(read) == data
+    assert all(piece.endswith(b"\n") for piece in read[:-1])
+    assert max(map(len, read)) < 3 * PIECE
+
+
+def test_a_file_that_is_answered_by_the_page_is_read_whole(tmp_path: Path) -> None:
+    """Kernel files answer a page at most; a pipe that is filled by less than a page stands for one."""
+    data = large_file()
+    pipe = tmp_path / "numa_maps"
+    os.mkfifo(pipe)
+
+    def fill() -> None:
+        with pipe.open("wb", buffering=0) as end:
+            for start in range(0, len(data), 4000):
+                end.write(data[start : start + 4000])
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    read = list(read_pieces(str(pipe)))
+    writer.join()
+    assert b"".join(read) == data
+    assert all(piece.endswith(b"\n") for piece in read[:-1])
+    assert sum_pages(read) == plain_sums(data)
+
+
+def test_this_process_is_summed_alike_by_area_and_by_word() -> None:
+    data = read_numa_maps(Root(), os.getpid())
+    assert data
+    assert sum_pages(cut_pieces(data)) == plain_sums(data)
+    assert sum(sum_pages(read_pieces("/proc/self/numa_maps")).values()) > 0
 
 
 def test_a_line_that_is_none_is_named() -> None:
@@ -64,20 +170,20 @@ def test_a_line_that_is_none_is_named() -> None:
         parse_numa_maps(b"7f00 default\n\x00\xff\n")
 
 
+BEFORE, CELLS = ("anon", "dirty", "mapped", "mapmax", "active"), ("N0", "N1", "N17")
+"""The order of show_numa_map, and what has a page size has a cell."""
 LINE = st.builds(
-    lambda address, policy, file, counts, size: (
+    lambda address, policy, file, counts, cells, size: (
         f"{address:x} {policy}{file}"
-        + "".join(f" {key}={value}" for key, value in counts.items())
+        + "".join(f" {key}={counts[key]}" for key in BEFORE if key in counts)
+        + "".join(f" {key}={cells[key]}" for key in CELLS if key in cells)
         + f" kernelpagesize_kB={size}"
     ),
     st.integers(0, 1 << 47),
     st.sampled_from(["default", "bind:0", "prefer (many):0-1", "interleave:0-3"]),
     st.sampled_from(["", " heap", " stack", " file=/usr/lib/x.so", " file=/dev/hugepages/x huge"]),
-    st.dictionaries(
-        st.sampled_from(["anon", "dirty", "mapped", "mapmax", "active", "N0", "N1", "N17"]),
-        st.integers(1, 1 << 33),
-        min_size=1,
-    ),
+    st.dictionaries(st.sampled_from(BEFORE), st.integers(1, 1 << 33)),
+    st.dictionaries(st.sampled_from(CELLS), st.integers(1, 1 << 33), min_size=1),
     st.sampled_from([4, 64, 2048, 1048576]),
 )
 
@@ -85,16 +191,9 @@ LINE = st.builds(
 @given(st.lists(LINE, max_size=12))
 def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
     data = "\n".join(lines).encode()
-    plain: dict[tuple[int, int], int] = {}
-    areas = parse_numa_maps(data)
-    for area in areas:
-        for cell, pages in area.pages.items():
-            key = cell, area.page_kib or 0
-            plain[key] = plain.get(key, 0) + pages
     sums = sum_numa_maps(data)
-    assert {(one.host_cell, one.page_kib): one.pages for one in sums.cells} == plain
-    pages, _ = sum_areas(data, keys=())
-    assert tuple(CellPages(*key, count) for key, count in sorted(pages.items())) == sums.cells
+    assert {(one.host_cell, one.page_kib): one.pages for one in sums.cells} == plain_sums(data)
+    assert sum_pages([data]) == sum_pages(cut_pieces(data)) == plain_sums(data)
     words = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     assert sums.anon_kib == sum(int(one.get("anon", 0)) * int(one["kernelpagesize_kB"]) for one in words)
     assert sums.mapmax == max((int(one.get("mapmax", 0)) for one in words), default=0)
