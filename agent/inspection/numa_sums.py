@@ -102,12 +102,13 @@ def _sum_cells(counts: dict[int, dict[bytes, int]]) -> dict[tuple[int, int], int
     """The pages of all words, each of which is as often there as its count says."""
     pages: dict[tuple[int, int], int] = {}
     for size, words in counts.items():
+        by_cell: dict[bytes, int] = {}
         for word, times in words.items():
             text, blank, after = word.partition(b" ")
             if (blank and after in _NEXT) or not _is_in_name(text, after):
                 cell, _, number = text.partition(b"=")
-                key = int(cell), size
-                pages[key] = pages.get(key, 0) + int(number) * times
+                by_cell[cell] = by_cell.get(cell, 0) + int(number) * times
+        pages |= {(int(cell), size): total for cell, total in by_cell.items()}
     return pages
 
 
