@@ -14,7 +14,7 @@ from agent.core.facts import HostFacts
 from agent.core.placement import Misfit, Placement
 from agent.core.request import Request
 from agent.core.topology import HostTopology
-from agent.core.usage import Usage
+from agent.core.usage import Size, Usage
 
 
 class InstanceStatus(StrEnum):
@@ -45,9 +45,9 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     topology: HostTopology | None = None
     facts: HostFacts = HostFacts()
     foreign: Usage = Usage()
-    foreign_vcpus: int = 0
-    foreign_ram_mb: int = 0
-    reserved_ram_mb: int = 0
+    foreign_vcpus: Size = 0
+    foreign_ram_mb: Size = 0
+    reserved_ram_mb: Size = 0
     running: tuple[str, ...] = ()
 
 

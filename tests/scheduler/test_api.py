@@ -135,6 +135,29 @@ def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("foreign_vcpus",), -1, "foreign_vcpus: Expected `int` >= 0"),
+        (("reserved_ram_mb",), -1000, "reserved_ram_mb: Expected `int` >= 0"),
+        (("foreign", "cells"), [{"id": 0, "floating_vcpus": -1}], "cannot hold less than nothing"),
+        (("foreign", "cells"), [{"id": 7, "pinned": "0"}], "cell 7 is not on host kvm-9"),
+        (("topology", "hostname"), "kvm-8", "report of kvm-9 holds the topology of kvm-8"),
+        (("topology", "cells", 1, "cpus"), "0", "report: topology: cell 1: pCPUs 0 are in another cell too"),
+        (("topology", "cells", 1, "memory_kib"), -1, "report: topology: cell 1: less than no memory"),
+    ],
+)
+def test_a_report_that_no_host_could_send(service: Service, path: tuple[Any, ...], value: object, said: str) -> None:
+    body = report("kvm-9")
+    *way, last = path
+    inner = body
+    for step in way:
+        inner = inner[step]
+    inner[last] = value
+    with pytest.raises(BadInput, match=re.escape(said)):
+        Client(service.url, service.token).call("POST", path_of("agents", "kvm-9", "report"), body)
+
+
+@pytest.mark.parametrize(
     ("sent", "statuses"),
     [
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 60_000 + b"\r\n\r\n", [200]),

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 
 from agent.core.codec import check_schema
 from agent.core.errors import BadInput
-from agent.core.topology import HostTopology
+from agent.core.topology import HostTopology, find_contradiction
 from agent.core.wire import Confirmation, HostReport, ReportAnswer, Work
 from agent.scheduler.api.auth import own_host
 from agent.scheduler.service import Scheduler
@@ -78,6 +78,8 @@ def take_report(scheduler: Scheduler, report: HostReport, body: bytes = b"") -> 
     scheduler.hear(report.hostname, report.agent, report.running)
     if report.topology is not None and report.topology.hostname != report.hostname:
         raise BadInput(f"report of {report.hostname} holds the topology of {report.topology.hostname}")
+    if report.topology is not None and (wrong := find_contradiction(report.topology)):
+        raise BadInput(f"report: topology: {wrong}")
     if report.topology is None and (known is None or known.digest != report.digest):
         if known is not None:
             scheduler.seen(report.hostname)
