@@ -1,8 +1,14 @@
 """The lab itself: what it boots is the machine that was described, and its door does what it says."""
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.lab.machine import Machine
+from tests.lab import machine as module
+from tests.lab.image import LabFailed
+from tests.lab.machine import STARTS, Machine, start
 from tests.lab.topologies import ALL, TOPOLOGIES, LabTopology
 
 everywhere = pytest.mark.parametrize("lab", [one.name for one in ALL if one.name != "2n-cgroup1"], indirect=True)
@@ -45,6 +51,11 @@ def test_kernel_sees_the_described_machine(lab: Machine) -> None:
     assert {len(parse_cpus(group)) for group in siblings} == {topology.threads}
 
 
+@everywhere
+def test_time_inside_is_not_what_the_kernel_thinks_its_tsc_is(lab: Machine) -> None:
+    assert lab.read("/sys/devices/system/clocksource/clocksource0/current_clocksource") == "hpet\n"
+
+
 @on_two_cells
 def test_a_command_brings_back_status_and_both_outputs(lab: Machine) -> None:
     done = lab.run("sh", "-c", "read word; echo out $word; echo err >&2; exit 7", stdin="in\n", status=None)
@@ -73,3 +84,30 @@ def test_libvirtd_runs_and_counts_the_cells(lab: Machine) -> None:
 def test_the_checkout_s_command_runs(lab: Machine) -> None:
     for done in (lab.shell("cellwright --version"), lab.run("cellwright", "--version")):
         assert done.stdout.startswith("cellwright ")
+
+
+@pytest.mark.parametrize("hangs", range(STARTS + 1))
+def test_a_saved_machine_that_does_not_answer_is_booted_and_saved_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: int
+) -> None:
+    state, made, removed = tmp_path / "state", object(), []
+    left = [LabFailed("no answer")] * hangs
+
+    @contextlib.contextmanager
+    def restored(*_: object) -> Iterator[object]:
+        if left:
+            raise left.pop()
+        yield made
+
+    monkeypatch.setattr(module, "build_image", lambda _cache, **_: tmp_path)
+    monkeypatch.setattr(module, "find_state", lambda *_: state)
+    monkeypatch.setattr(module, "remove", removed.append)
+    monkeypatch.setattr(module, "restored", restored)
+    with contextlib.ExitStack() as stack:
+        starting = start(TOPOLOGIES["2n"], cache=tmp_path / "cache", payload=b"")
+        if hangs < STARTS:
+            assert stack.enter_context(starting) is made
+        else:
+            with pytest.raises(LabFailed, match="no answer"):
+                stack.enter_context(starting)
+    assert removed == [state] * min(hangs, STARTS - 1)
