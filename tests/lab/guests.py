@@ -10,14 +10,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
 from xml.etree import ElementTree
 
 from tests.lab.machine import Machine
+from tests.lab.waiting import wait_until
 
 DOMAIN = Path(__file__).with_name("domain.xml")
+PASSING = re.compile(r"worker|TC .*")
+"""Threads that QEMU starts for a piece of work, and that end when there is no more."""
+POOL = "/sys/devices/system/node/node{cell}/hugepages/hugepages-2048kB/nr_hugepages"
 
 
 def parse_cpus(text: str) -> set[int]:
@@ -51,13 +56,18 @@ class Guest:
         return int(self.lab.read(f"/run/libvirt/qemu/{self.name}.pid"))
 
     def read_threads(self) -> list[tuple[int, str, set[int]]]:
-        """Every thread's id, name, and the pCPUs the kernel lets it run on."""
-        script = f"cd /proc/{self.pid}/task && grep -H -e ^Name: -e ^Cpus_allowed_list: */status"
+        """Every thread's id, name, and the pCPUs the kernel lets it run on; one that ends meanwhile is none."""
+        script = f"cd /proc/{self.pid}/task && {{ grep -sH -e ^Name: -e ^Cpus_allowed_list: */status || true; }}"
         found: dict[int, dict[str, str]] = {}
         for line in self.lab.shell(script).stdout.splitlines():
             tid, key, value = re.fullmatch(r"(\d+)/status:(\w+):\t(.*)", line).groups()  # type: ignore[union-attr]
             found.setdefault(int(tid), {})[key] = value
-        return [(tid, one["Name"], parse_cpus(one["Cpus_allowed_list"])) for tid, one in found.items()]
+        whole = [(tid, one) for tid, one in found.items() if len(one) == 2]
+        return [(tid, one["Name"], parse_cpus(one["Cpus_allowed_list"])) for tid, one in whole]
+
+    def read_lasting(self) -> list[tuple[int, str, set[int]]]:
+        """The threads that live as long as the guest does."""
+        return [thread for thread in self.read_threads() if not PASSING.fullmatch(thread[1])]
 
     def read_vcpus(self) -> dict[int, set[int]]:
         """vCPU → the pCPUs its thread may run on."""
@@ -112,6 +122,32 @@ def read_free_pages(lab: Machine, size_kib: int) -> list[int]:
     """Free huge pages of this size on the two cells."""
     pool = f"hugepages/hugepages-{size_kib}kB/free_hugepages"
     return [int(lab.read(f"/sys/devices/system/node/node{cell}/{pool}")) for cell in (0, 1)]
+
+
+@contextlib.contextmanager
+def huge_pages(lab: Machine, *pages: int) -> Iterator[None]:
+    """So many huge pages of 2 MiB on the first cells, none at the end."""
+    try:
+        for cell, count in enumerate(pages):
+            wait_until(f"{count} huge pages on cell {cell}", partial(fill_pool, lab, POOL.format(cell=cell), count))
+        yield
+    finally:
+        lab.shell("".join(f"echo 0 >{POOL.format(cell=cell)}\n" for cell in range(len(pages))))
+
+
+def fill_pool(lab: Machine, pool: str, pages: int) -> bool:
+    """Whether the kernel found so many; if not, its memory is in pieces, and put together for the next attempt."""
+    lab.shell(f"echo {pages} >{pool}")
+    if int(lab.read(pool)) == pages:
+        return True
+    lab.shell("sync; echo 3 >/proc/sys/vm/drop_caches; echo 1 >/proc/sys/vm/compact_memory")
+    return False
+
+
+def check_no_qemu(lab: Machine) -> None:
+    """No guest is left, nor a process of one; libvirt's own look at QEMU passes."""
+    assert lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == []
+    wait_until("no QEMU runs", lambda: lab.run("pgrep", "-a", "qemu", status=None).stdout == "")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.cluster import AUDIT, UNIT, Cluster
-from tests.lab.guests import Guest, parse_cpus, read_siblings
+from tests.lab.guests import Guest, check_no_qemu, parse_cpus, read_siblings
 from tests.lab.machine import Machine
 from tests.scheduler.conftest import Service
 
@@ -32,8 +32,8 @@ def alone(lab: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
         service.stop()
         yield cluster
     finally:
-        cluster.remove()
         service.stop(kill=True)
+        cluster.remove()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def cluster(alone: Cluster) -> Cluster:
     """The scheduler is there, and knows the host."""
     alone.lab.connect()
     alone.service.start()
-    alone.wait("the host is up", lambda: alone.host().get("state") == "up")
+    alone.wait_up()
     return alone
 
 
@@ -54,11 +54,11 @@ def guest(cluster: Cluster) -> Guest:
 
 def check_unharmed(cluster: Cluster, guest: Guest) -> None:
     """The guest has its pCPUs, inside and in the scheduler's book, and the unit has nothing to complain of."""
-    assert guest.read_vcpus() == pins(guest)
+    cluster.wait("the vCPUs are where they were placed", lambda: guest.read_vcpus() == pins(guest))
+    cluster.wait("all is as placed", lambda: "all masks as placed" in cluster.status())
+    cluster.wait_up()
     found = cluster.instance("db")
     assert (found["status"], found["placement"]) == ("ACTIVE", guest.placement)
-    cluster.wait("all is as placed", lambda: "all masks as placed" in cluster.status())
-    cluster.wait("the host is up", lambda: cluster.host().get("state") == "up")
 
 
 def pins(guest: Guest) -> dict[int, set[int]]:
@@ -67,14 +67,15 @@ def pins(guest: Guest) -> dict[int, set[int]]:
 
 def test_it_runs_and_its_status_makes_sense(alone: Cluster) -> None:
     assert alone.show("ActiveState") == "active"
+    alone.wait("the status says that nobody answers", lambda: "does not answer" in alone.status())  # the agent lives on
     said = alone.lab.run("systemctl", "status", UNIT).stdout
     assert "0 guests, 0 of them the scheduler's" in said
-    assert "does not answer" in said  # the agent lives on
     assert "cellwright-agent.service; enabled" in said
     assert alone.lab.run("id", "cellwright").stdout
 
 
 def test_the_journal_has_priorities(alone: Cluster) -> None:
+    alone.wait_logged("does not answer")
     lines = [json.loads(line) for line in alone.journal("-o", "json")]
     away = [line for line in lines if "does not answer" in line["MESSAGE"]]
     assert len(away) == 1  # once, however often it was tried
@@ -85,7 +86,7 @@ def test_the_journal_has_priorities(alone: Cluster) -> None:
 def test_the_host_reports_its_two_cells(cluster: Cluster) -> None:
     found = cluster.host()
     assert (found["cells"], found["pinned"], found["instances"]) == (2, "0/8", 0)
-    assert "the scheduler takes our reports again" in cluster.journal()
+    cluster.wait_logged("the scheduler takes our reports again")
 
 
 def test_a_request_outside_is_a_proven_guest_inside(cluster: Cluster, guest: Guest) -> None:
@@ -95,7 +96,7 @@ def test_a_request_outside_is_a_proven_guest_inside(cluster: Cluster, guest: Gue
     assert guest.verify()["proven"]
     assert cluster.host()["pinned"] == "2/8"
     cluster.wait("the status counts it", lambda: "1 guests, 1 of them the scheduler's" in cluster.status())
-    assert any(line.startswith("domain db of instance") for line in cluster.journal("-p", "notice"))
+    cluster.wait_logged("domain db of instance", "-p", "notice")
 
 
 def test_a_pcpu_goes_offline_under_the_guest(cluster: Cluster, guest: Guest) -> None:
@@ -104,7 +105,7 @@ def test_a_pcpu_goes_offline_under_the_guest(cluster: Cluster, guest: Guest) -> 
     online = f"/sys/devices/system/cpu/cpu{cpu}/online"
     cluster.lab.shell(f"echo 0 >{online}")
     try:
-        cluster.wait("the cause is logged", lambda: any(f"pCPU {cpu} is offline" in line for line in cluster.journal()))
+        cluster.wait_logged(f"pCPU {cpu} is offline")
         cluster.wait("the scheduler knows", lambda: cluster.host()["pinned"].endswith("/7"))
         assert cluster.instance("db")["status"] == "ACTIVE"
     finally:
@@ -145,27 +146,28 @@ def test_the_unit_may_put_back_what_others_changed(cluster: Cluster, guest: Gues
 
 def test_the_clock_jumps_and_the_audit_comes_due(cluster: Cluster, guest: Guest) -> None:
     """Two days ahead, four back: nobody expires, restarts or floods the journal; the hourly audit runs and passes."""
-    before = cluster.show("MainPID"), guest.pid
+    before = cluster.show("MainPID"), cluster.show("NRestarts"), guest.pid
     cluster.lab.run("systemctl", "start", f"{AUDIT}.timer")
     lines = len(cluster.journal())
     try:
         cluster.lab.run("date", "-s", "+2 days")
-        cluster.wait("the audit ran", lambda: cluster.show("ExecMainExitTimestampMonotonic", AUDIT) != "0", limit_s=240)
+        cluster.wait("the audit ran", lambda: cluster.show("ExecMainExitTimestampMonotonic", AUDIT) != "0")
         assert (cluster.show("Result", AUDIT), cluster.show("ExecMainStatus", AUDIT)) == ("success", "0")
         cluster.lab.run("date", "-s", "-4 days")
         check_unharmed(cluster, guest)
     finally:
         cluster.lab.set_clock()
         cluster.lab.run("systemctl", "stop", f"{AUDIT}.timer")
-    assert len(cluster.journal()) - lines <= 2
-    assert (cluster.show("MainPID"), guest.pid) == before
-    assert cluster.show("NRestarts") == "0"
+    slow = ("scheduler", "pull:")  # what is said when it answers late, and when it answers again
+    said = [line for line in cluster.journal()[lines:] if not any(word in line for word in slow)]
+    assert len(said) <= 2, said
+    assert (cluster.show("MainPID"), cluster.show("NRestarts"), guest.pid) == before
 
 
 def test_libvirtd_is_killed_in_the_middle_of_a_define(cluster: Cluster, guest: Guest) -> None:
     """libvirtd stands still in the very write of the domain's file, because that is a pipe which nobody reads."""
     pid, file = guest.pid, "/etc/libvirt/qemu/second.xml.new"
-    waiting = "cat /proc/$(cat /run/libvirtd.pid)/task/*/wchan"
+    waiting = "cat /proc/$(cat /run/libvirtd.pid)/task/*/wchan || true"
     cluster.lab.run("mkfifo", file)
     cluster.request("second", "float")
     try:
@@ -179,18 +181,18 @@ def test_libvirtd_is_killed_in_the_middle_of_a_define(cluster: Cluster, guest: G
     assert guest.pid == pid
     check_unharmed(cluster, guest)
     assert cluster.lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == ["db"]
-    assert cluster.lab.shell("grep -l '\"begun\"' /var/lib/cellwright/journal/*.json", status=1).stdout == ""
+    begun = "grep -l '\"begun\"' /var/lib/cellwright/journal/*.json"
+    cluster.wait("nothing is half done", lambda: cluster.lab.shell(begun, status=None).status == 1)
 
 
 def test_a_frozen_agent_is_killed_and_started_again(cluster: Cluster, guest: Guest) -> None:
-    before, pid = cluster.show("MainPID"), guest.pid
+    before, restarts, pid = cluster.show("MainPID"), int(cluster.show("NRestarts")), guest.pid
     cluster.lab.run("kill", "-STOP", before)
     cluster.wait(
         "another one is ready",
         lambda: cluster.show("MainPID") not in (before, "0") and cluster.show("ActiveState") == "active",
-        limit_s=240,
     )
-    assert cluster.show("NRestarts") == "1"
+    assert int(cluster.show("NRestarts")) == restarts + 1
     assert guest.pid == pid
     check_unharmed(cluster, guest)
 
@@ -203,7 +205,7 @@ def test_the_host_reboots(cluster: Cluster, guest: Guest) -> None:
         "the guest runs", lambda: cluster.lab.run("virsh", "domstate", "db", status=None).stdout.strip() == "running"
     )
     cluster.lab.connect()
-    cluster.wait("the host is up", lambda: cluster.host().get("state") == "up")
+    cluster.wait_up()
     assert cluster.lab.read("/proc/sys/kernel/random/boot_id") != before[0]
     assert cluster.host()["pinned"] == before[1]
     check_unharmed(cluster, guest)
@@ -212,12 +214,11 @@ def test_the_host_reboots(cluster: Cluster, guest: Guest) -> None:
 
 def test_deleted_outside_is_gone_inside(cluster: Cluster, guest: Guest) -> None:
     cluster.delete(guest.name)
-    assert cluster.lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == []
-    assert cluster.lab.run("pgrep", "qemu", status=None).stdout == ""
+    check_no_qemu(cluster.lab)
     assert cluster.host()["pinned"] == "0/8"
 
 
 def test_stopping_it_is_clean(alone: Cluster) -> None:
-    alone.lab.run("systemctl", "stop", UNIT, timeout_s=60)
+    alone.lab.run("systemctl", "stop", UNIT)
     assert alone.show("Result") == "success"
-    assert "stopped; guests run on" in alone.journal()
+    alone.wait_logged("stopped; guests run on")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab.guests import make_request, parse_cpus, started
 from tests.lab.machine import Machine
+from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("lab", ["2n-cgroup1"], indirect=True)
 
@@ -17,7 +18,9 @@ def test_a_pcpu_that_came_back_is_drift_until_it_is_repaired(lab: Machine) -> No
         assert guest.read_vcpus()[0] == {cpu}
         assert guest.verify()["proven"]
         online = f"/sys/devices/system/cpu/cpu{cpu}/online"
-        lab.shell(f"echo 0 >{online}; echo 1 >{online}")
+        lab.shell(f"echo 0 >{online}")
+        wait_until("the kernel has moved the vCPU", lambda: guest.read_vcpus()[0] != {cpu})
+        lab.shell(f"echo 1 >{online}")
         assert guest.read_vcpus()[0] != {cpu}
         causes = {finding["role"]: finding["cause"] for finding in guest.verify(status=4)["findings"]}
         assert "went offline and came back" in causes["vcpu"]

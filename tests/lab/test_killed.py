@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.guests import Guest, make_request, remove, render_base, started
+from tests.lab.guests import Guest, check_no_qemu, make_request, remove, render_base, started
 from tests.lab.machine import Machine
 
 pytestmark = pytest.mark.parametrize("lab", ["2n"], indirect=True)
@@ -58,8 +58,7 @@ def test_a_killed_create_leaves_no_guest(lab: Machine, method: str) -> None:
     run_killed(lab, method, "create", "--request", "-", "--domain", BASE)
     assert "was interrupted" in recover(lab)
     assert last_outcome(lab) == ("create", "put back")
-    assert lab.run("virsh", "-q", "list", "--all", "--name").stdout.split() == []
-    assert lab.run("pgrep", "qemu", status=None).stdout == ""
+    check_no_qemu(lab)
 
 
 def test_a_create_killed_after_its_last_step_leaves_a_guest_that_runs(lab: Machine) -> None:
@@ -74,11 +73,11 @@ def test_a_create_killed_after_its_last_step_leaves_a_guest_that_runs(lab: Machi
 @pytest.mark.parametrize("method", ["Driver.define", "Driver.pin_vcpus", "Driver.pin_emulator", "Journal.end"])
 def test_a_killed_pin_leaves_the_guest_unpinned(lab: Machine, unpinned: Guest, method: str) -> None:
     xml = ("virsh", "-q", "dumpxml", "crash", "--inactive")
-    before = [cpus for _, _, cpus in unpinned.read_threads()], lab.run(*xml).stdout
+    before = unpinned.read_lasting(), lab.run(*xml).stdout
     run_killed(lab, method, "pin", "crash", "--request", "-", "--live", "--config")
     assert "as it was before" in recover(lab)
     assert last_outcome(lab) == ("pin", "put back")
-    assert ([cpus for _, _, cpus in unpinned.read_threads()], lab.run(*xml).stdout) == before
+    assert (unpinned.read_lasting(), lab.run(*xml).stdout) == before
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def everything(guest: Guest) -> tuple[object, ...]:
     """Threads, the cells that its cgroups may use, memory policies, and configuration."""
     mems = f"cat /sys/fs/cgroup/machine.slice/machine-qemu*{guest.name}.scope/libvirt/*/cpuset.mems"
     xml = guest.lab.run("virsh", "-q", "dumpxml", guest.name, "--inactive").stdout
-    return guest.read_threads(), guest.lab.shell(mems).stdout, sorted(guest.read_memory().items()), xml
+    return guest.read_lasting(), guest.lab.shell(mems).stdout, sorted(guest.read_memory().items()), xml
 
 
 @pytest.mark.parametrize(

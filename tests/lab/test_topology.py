@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.guests import huge_pages
 from tests.lab.machine import Machine
 from tests.lab.test_machine import everywhere, expected_cells, on_two_cells, parse_cpus
 from tests.lab.topologies import TOPOLOGIES
@@ -117,14 +118,10 @@ def test_siblings_go_when_smt_is_switched_off(lab: Machine) -> None:
 
 @on_two_cells
 def test_huge_pages_are_counted_at_their_cell(lab: Machine) -> None:
-    pool = "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
-    lab.shell(f"echo 8 >{pool}")
-    try:
+    with huge_pages(lab, 0, 8):
         pages = [cell["pages"] for cell in read_document(lab)["cells"]]
         totals = [[pool["total"] for pool in pools if pool["size_kib"] == 2048] for pools in pages]
         assert totals == [[0], [8]]
-    finally:
-        lab.shell(f"echo 0 >{pool}")
 
 
 @pytest.mark.parametrize("lab", ["isolated"], indirect=True)
