@@ -9,12 +9,11 @@ import msgspec
 from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.policy import CpuPolicy, MemPolicy
+from agent.core.topology import PageSize, Size
 
 SCHEMA = "cellwright.placement/1"
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=HIGHEST_CPU)]
-Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
-PageSize = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
 Count = Annotated[int, msgspec.Meta(ge=1, lt=HIGHEST_CPU)]
 
 

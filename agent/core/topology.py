@@ -14,6 +14,11 @@ from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.knobs import Knobs
 
+Size = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+"""KiB or pages: more than any machine has, and every JSON reader and 64-bit column holds it."""
+
+PageSize = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
+
 
 class CpuIdentity(msgspec.Struct, frozen=True):
     """Who made the CPUs, and their feature flags as the kernel spells them."""
@@ -30,9 +35,9 @@ LARGEST_BASE_PAGE_KIB = 64
 class PagePool(msgspec.Struct, frozen=True):
     """One page size of a cell.  The base page size is a pool too: its ``total`` is what is not in huge-page pools."""
 
-    size_kib: int
-    total: int
-    free: int | None = None
+    size_kib: PageSize
+    total: Size
+    free: Size | None = None
 
 
 class Core(msgspec.Struct, frozen=True):
@@ -80,8 +85,8 @@ class Cell(msgspec.Struct, frozen=True):
 
     id: Annotated[int, msgspec.Meta(ge=0, lt=HIGHEST_CPU)]
     cpus: CpuSet
-    memory_kib: int | None = None
-    free_kib: int | None = None
+    memory_kib: Size | None = None
+    free_kib: Size | None = None
     distances: dict[int, int] = {}
     pages: tuple[PagePool, ...] = ()
     cores: tuple[Core, ...] = ()
@@ -159,9 +164,4 @@ def find_contradiction(host: HostTopology) -> str | None:
         placed |= cell.cpus.mask
         if any(not core.cpus for core in cell.cores):
             return f"{where}: a core without pCPUs"
-        if any(pool.size_kib < 1 for pool in cell.pages):
-            return f"{where}: a page size below 1 KiB"
-        counts = [number for pool in cell.pages for number in (pool.total, pool.free)]
-        if any(number is not None and number < 0 for number in (cell.memory_kib, cell.free_kib, *counts)):
-            return f"{where}: less than no memory"
     return None

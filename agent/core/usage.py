@@ -11,16 +11,16 @@ import msgspec
 
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
+from agent.core.topology import PageSize, Size
 
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
-Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class PageUse(msgspec.Struct, frozen=True):
     """How many pages of one size guests hold on a cell."""
 
-    size_kib: int
-    used: int
+    size_kib: PageSize
+    used: Size
 
 
 class CellUsage(msgspec.Struct, frozen=True):
@@ -28,8 +28,8 @@ class CellUsage(msgspec.Struct, frozen=True):
 
     id: int
     pinned: CpuSet = CpuSet()
-    floating_vcpus: int = 0
-    memory_kib: int = 0
+    floating_vcpus: Size = 0
+    memory_kib: Size = 0
     pages: tuple[PageUse, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class ReservedPages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``reserved_huge_pages``: pages of one size on one cell that guests may not have."""
 
     cell: Size
-    size_kib: Annotated[int, msgspec.Meta(ge=1)]
+    size_kib: PageSize
     count: Size
 
 

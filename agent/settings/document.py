@@ -12,7 +12,8 @@ import msgspec
 
 from agent.core.cpuset import CpuSet
 from agent.core.policy import PackingPolicy
-from agent.core.usage import Ratio, ReservedPages, Size
+from agent.core.topology import Size
+from agent.core.usage import Ratio, ReservedPages
 from agent.settings.agent import AgentSettings
 from agent.settings.scheduling import SchedulingSettings, Service
 

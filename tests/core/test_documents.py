@@ -12,7 +12,7 @@ from agent.core.codec import convert, decode, decode_answer
 from agent.core.errors import BadInput
 from agent.core.placement import Placement
 from agent.core.topology import HostTopology, find_contradiction
-from agent.core.usage import Limits
+from agent.core.usage import Limits, Usage
 
 PLACEMENT: dict[str, Any] = {
     "schema": "cellwright.placement/1",
@@ -104,14 +104,32 @@ def test_a_placement_that_contradicts_itself_is_refused(path: str, value: object
         ("cells.1.cpus", "1-3", "cell 1: pCPUs 1 are in another cell too"),
         ("online", "0-2", "cell 1: pCPUs 3 are not in online, '0-2'"),
         ("cells.0.cores.0.cpus", "", "cell 0: a core without pCPUs"),
-        ("cells.1.pages.0.size_kib", 0, "cell 1: a page size below 1 KiB"),
-        ("cells.1.pages.0.total", -1, "cell 1: less than no memory"),
-        ("cells.0.memory_kib", -1, "cell 0: less than no memory"),
     ],
 )
 def test_a_host_that_no_kernel_shows_is_told(path: str, value: object, said: str) -> None:
     assert find_contradiction(convert(HOST, HostTopology)) is None
     assert find_contradiction(convert(changed(HOST, path, value), HostTopology)) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "allowed"),
+    [
+        ("cells.1.pages.0.size_kib", 0, ">= 1"),
+        ("cells.1.pages.0.total", -1, ">= 0"),
+        ("cells.0.memory_kib", -1, ">= 0"),
+        ("cells.0.memory_kib", 10**30, "<= 9007199254740991"),
+        ("cells.0.free_kib", 1 << 53, "<= 9007199254740991"),
+    ],
+)
+def test_memory_that_no_machine_has_is_refused(path: str, value: int, allowed: str) -> None:
+    with pytest.raises(BadInput, match=f"Expected `int.*` {allowed} - at "):
+        convert(changed(HOST, path, value), HostTopology)
+
+
+@pytest.mark.parametrize("key", ["floating_vcpus", "memory_kib"])
+def test_guests_that_hold_more_than_any_machine_has_are_refused(key: str) -> None:
+    with pytest.raises(BadInput, match="Expected `int` <= 9007199254740991"):
+        convert({"cells": [{"id": 0, key: 10**30}]}, Usage)
 
 
 @pytest.mark.parametrize(
