@@ -13,8 +13,8 @@ import msgspec
 from agent.core.facts import HostFacts
 from agent.core.placement import Misfit, Placement
 from agent.core.request import Request
-from agent.core.topology import HostTopology
-from agent.core.usage import Size, Usage
+from agent.core.topology import HostTopology, Size
+from agent.core.usage import Usage
 
 
 class InstanceStatus(StrEnum):

@@ -165,10 +165,11 @@ def _is_loopback(address: str) -> bool:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whatever the umask."""
+    """Write a file that only its owner can read, whatever the umask, and whoever could read one that was there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(text + "\n")
     except OSError as why:
         raise BadInput(f"token file {path}: {why.strerror}; allowed: a path that can be written") from why

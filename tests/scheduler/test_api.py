@@ -139,11 +139,13 @@ def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> No
     [
         (("foreign_vcpus",), -1, "foreign_vcpus: Expected `int` >= 0"),
         (("reserved_ram_mb",), -1000, "reserved_ram_mb: Expected `int` >= 0"),
-        (("foreign", "cells"), [{"id": 0, "floating_vcpus": -1}], "cannot hold less than nothing"),
+        (("foreign", "cells"), [{"id": 0, "floating_vcpus": -1}], "Expected `int` >= 0"),
         (("foreign", "cells"), [{"id": 7, "pinned": "0"}], "cell 7 is not on host kvm-9"),
         (("topology", "hostname"), "kvm-8", "report of kvm-9 holds the topology of kvm-8"),
         (("topology", "cells", 1, "cpus"), "0", "report: topology: cell 1: pCPUs 0 are in another cell too"),
-        (("topology", "cells", 1, "memory_kib"), -1, "report: topology: cell 1: less than no memory"),
+        (("topology", "cells", 1, "memory_kib"), -1, "Expected `int` >= 0"),
+        (("topology", "cells", 1, "memory_kib"), 10**30, "Expected `int` <= 9007199254740991"),
+        (("foreign", "cells"), [{"id": 0, "memory_kib": 10**30}], "Expected `int` <= 9007199254740991"),
     ],
 )
 def test_a_report_that_no_host_could_send(service: Service, path: tuple[Any, ...], value: object, said: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput, CellwrightError
-from agent.scheduler.serve import serve
+from agent.scheduler.serve import build, serve
 from agent.settings.document import Settings
 from agent.settings.scheduling import Service
 
@@ -25,6 +25,16 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         with pytest.raises(CellwrightError, match=f"^the scheduler cannot listen on {listen}: Address already in use"):
             serve(lambda: settings(tmp_path, listen=listen))
     assert not (tmp_path / "made").exists()
+
+
+def test_the_token_file_is_for_its_owner_alone_whatever_was_there(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    old = tmp_path / "made/token"
+    old.write_text("of a scheduler before\n")
+    old.chmod(0o644)
+    build(settings(tmp_path))
+    assert old.stat().st_mode & 0o777 == 0o600
+    assert "before" not in old.read_text()
 
 
 def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
