@@ -161,7 +161,7 @@ def test_standalone_is_both(tmp_path: Path, libvirt_uri: str, names: Names) -> N
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait_for("the token is there", service.token_file.is_file)
+        wait_for("the token is there", lambda: service.token_file.is_file() and service.token_file.read_text())
         service.token = service.token_file.read_text().strip()
         wait_for("the scheduler listens", lambda: service.run("host", "list").returncode == 0)
         wait_for("the host is up", lambda: any(row["state"] == "up" for row in service.json("host", "list")))
