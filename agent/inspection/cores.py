@@ -17,7 +17,7 @@ from agent.inspection.values import known_id, parse_cpu_list, parse_cpu_mask, pa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 THREADS = ("thread_siblings", "core_cpus")
 LEVELS = {
@@ -62,7 +62,9 @@ def read_cores(
     threads = _list_file(files, THREADS)
     if threads is None:
         unknown.append("siblings (no thread_siblings file: each pCPU counts as a core)")
-    cores = [CoreFacts(cpus) for cpus in _groups(root, online, threads)]
+    siblings = _list_file(files, LEVELS["socket"][1])
+    packages = list(_groups(root, online, siblings)) if siblings else [online]
+    cores = [CoreFacts(cpus) for cpus in sorted(_groups(root, online, threads, within=packages), key=lowest)]
     heads = {lowest(core.cpus): core for core in cores}
     undescribed = 0
     for head, core in heads.items():
@@ -80,7 +82,7 @@ def read_cores(
         if not cores:
             return None
     read_kinds(root, heads)
-    sockets = _read_level(root, heads, "socket", files)
+    sockets = _read_level(root, heads, "socket", files, packages if siblings else None)
     _read_level(root, heads, "die", files)
     _read_level(root, heads, "drawer", files)
     books = _read_level(root, heads, "book", files)
@@ -88,7 +90,7 @@ def read_cores(
     if _list_file(files, LEVELS["book"][1]) and len(places) < len(books):
         _number(heads, books, "book")  # z/VM calls every book 0
     _read_level(root, heads, "cluster", files, unless_alone=True)
-    if _list_file(files, LEVELS["socket"][1]) and _ids_fail(heads, sockets, cells or [online]):
+    if siblings and _ids_fail(heads, sockets, cells or [online]):
         unknown.append("socket ids (numbered by lowest pCPU)")
         _number(heads, sockets, "socket")
     elif any(core.socket is None for core in cores):
@@ -149,22 +151,34 @@ def _list_file(files: frozenset[str], stems: tuple[str, ...]) -> str | None:
     return None
 
 
-def _groups(root: Root, pool: int, file: str | None) -> Iterator[int]:
-    """Split ``pool`` into the sets that ``file`` of each set's lowest CPU lists; without a file each CPU is alone."""
+def _groups(root: Root, pool: int, file: str | None, within: Sequence[int] = ()) -> Iterator[int]:
+    """Split ``pool`` into the sets that ``file`` of each set's lowest CPU lists; without a file each CPU is alone.
+
+    ``within`` has larger sets around them, together all of ``pool``: the last CPU left of one is alone, unasked.
+    """
     parse = parse_cpu_list if file and file.endswith("_list") else parse_cpu_mask
-    while pool:
-        head = pool & -pool
-        listed = root.parsed(f"{FOLDER}/cpu{head.bit_length() - 1}/topology/{file}", parse) if file else None
-        group = listed & pool if listed and listed & head else head
-        yield group
-        pool &= ~group
+    for part in within or (pool,):
+        while left := part & pool:
+            head = left & -left
+            asked = file is not None and (left != head or left == part)
+            listed = root.parsed(f"{FOLDER}/cpu{lowest(head)}/topology/{file}", parse) if asked else None
+            group = listed & pool if listed and listed & head else head
+            yield group
+            pool &= ~group
 
 
 def _read_level(
-    root: Root, heads: dict[int, CoreFacts], level: str, files: frozenset[str], *, unless_alone: bool = False
+    root: Root,
+    heads: dict[int, CoreFacts],
+    level: str,
+    files: frozenset[str],
+    listed: Sequence[int] | None = None,
+    *,
+    unless_alone: bool = False,
 ) -> list[int]:
     """Give every core its id on this level, read once a group; the groups, as masks of the cores' lowest CPUs.
 
+    ``listed``: the level's members, where they have been read.
     ``unless_alone``: where the first group is one core, and cores are of one kind, the level is left unread: x86 calls
     the sharers of each L2 a cluster, which is worth a file a core only where that is more than the core itself.
     """
@@ -175,7 +189,8 @@ def _read_level(
     for head in heads:
         pool |= 1 << head
     groups: list[int] = []
-    for group in _groups(root, pool, _list_file(files, stems)):
+    parts = _groups(root, pool, _list_file(files, stems)) if listed is None else [part & pool for part in listed]
+    for group in filter(None, parts):
         if unless_alone and not groups and not group & group - 1 and heads[lowest(group)].kind is None:
             return []
         groups.append(group)

@@ -14,6 +14,7 @@ from agent.core.topology import HostTopology, PagePool
 from agent.inspection.archive import Archive
 from agent.inspection.cpuinfo import parse_cpuinfo
 from agent.inspection.host import read_host
+from agent.inspection.snapshot import Recorder
 from tests.inspection.trees import CPU, NODE, two_cells
 
 Tree = dict[str, str]
@@ -348,3 +349,24 @@ def test_each_architecture_names_its_cpus_in_its_own_way(name: str) -> None:
     info = parse_cpuinfo(text)
     assert (info.arch, info.vendor, info.model, info.flags) == expected
     assert 0 in info.cpus
+
+
+def test_the_last_of_a_socket_is_known_to_share_its_core_with_nobody() -> None:
+    """128 sockets of two CPUs are 128 files less; whoever is alone in its socket is asked still."""
+    files: Tree = {f"{CPU}/online": "0-4\n"}
+    sockets = ((0, 3), (1, 2), (4,))
+    for number, members in enumerate(sockets):
+        for cpu in members:
+            files |= {
+                f"{CPU}/cpu{cpu}/topology/physical_package_id": f"{number}\n",
+                f"{CPU}/cpu{cpu}/topology/core_id": f"{cpu}\n",
+                f"{CPU}/cpu{cpu}/topology/core_siblings": f"{sum(1 << member for member in members):08x}\n",
+                f"{CPU}/cpu{cpu}/topology/thread_siblings": f"{1 << cpu:08x}\n",
+            }
+    recorder = Recorder(Archive("made", {name: text.encode() for name, text in files.items()}, {}, set()))
+    host = read_host(recorder)
+    assert [(core.socket, str(core.cpus)) for cell in host.cells for core in cell.cores] == [
+        (0, "0"), (1, "1"), (1, "2"), (0, "3"), (2, "4"),
+    ]  # fmt: skip
+    asked = [cpu for cpu in range(5) if f"{CPU}/cpu{cpu}/topology/thread_siblings" in recorder.files]
+    assert asked == [0, 1, 4]
