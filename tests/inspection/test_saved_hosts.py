@@ -52,8 +52,9 @@ EXCEPTIONS = {
     ),
     ("sockets", "hwloc/32ppc-4n4c2c"): Case(
         "libvirt alone, which takes one socket where no file has a package id or siblings; ours are unknown",
-        "Documentation/cputopology.txt of Linux 2.6: an attribute that the architecture does not define is not"
-        " exported; powerpc then defined no package",
+        "Documentation/cputopology.txt of Linux 2.6.16: \"If an attribute isn't defined on an architecture, it won't be"
+        ' exported"; its include/asm-powerpc/topology.h defines no topology_physical_package_id, nor any of the others,'
+        " and this tree's topology folders are empty",
     ),
     ("sockets", "util-linux/x86_64-dell_poweredge1950"): Case(f"{NO_TOPOLOGY}: physical id 0 and 1", CPUINFO),
     ("cores", "libvirt/hostcpu-test1"): Case(
