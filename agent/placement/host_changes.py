@@ -24,7 +24,7 @@ from agent.placement.language import parse_guest
 from agent.placement.layout import layout_of
 from agent.placement.proposal import Change, Question, ask
 from agent.placement.room import CellRoom, Room, measure_room
-from agent.placement.rules import sizes_wished
+from agent.placement.rules import find_refusal, sizes_wished
 
 PAGE_CODES = (Code.NOT_ENOUGH_PAGES, Code.NO_SUCH_PAGES)
 MOST_GROUPS = 12
@@ -101,12 +101,16 @@ def _with_pages(host: HostTopology, more: MorePages) -> HostTopology:
 def move_guest(question: Question, misfit: Misfit) -> Iterator[Change]:
     """One known guest moved from one cell to another; those with the least memory to move first."""
     order = sorted(question.guests, key=lambda guest: (guest.memory_kib, guest.name))
+    room = measure_room(layout_of(question.host), question.usage, question.limits)
     for guest in order:
+        steps = _steps(room, guest)
+        if not steps:
+            continue
         try:
             without = release(question.usage, guest)
         except BadInput:
             continue  # the usage at hand does not hold this guest
-        for moved, here, there in _moves(question, guest, without):
+        for moved, here, there in _moves(question, guest, steps, without):
             usage = claim(without, moved)
             guests = tuple(moved if other is guest else other for other in question.guests)
             text = f"guest {guest.name} moved from cell {here} to {there}"
@@ -114,16 +118,31 @@ def move_guest(question: Question, misfit: Misfit) -> Iterator[Change]:
             yield Change(change, f"with {text}", msgspec.structs.replace(question, usage=usage, guests=guests))
 
 
-def _moves(question: Question, guest: Placement, without: Usage) -> Iterator[tuple[Placement, int, int]]:
+def _steps(room: Room, guest: Placement) -> list[tuple[int, int]]:
+    """Which guest cell could go to which host cell that the guest is not on, as far as that cell alone can tell."""
+    homes = {cell.host_cell for cell in guest.cells}
+    targets = [cell for cell in room.cells if cell.cell.id not in homes]
+    wanted = _as_asked(guest)
+    shapes = wanted.cell_shapes
+    return [
+        (at, cell.cell.id)
+        for at, shape in enumerate(shapes)
+        for cell in targets
+        if find_refusal(cell, wanted, shape, room.layout.online) is None
+    ]
+
+
+def _moves(
+    question: Question, guest: Placement, steps: Sequence[tuple[int, int]], without: Usage
+) -> Iterator[tuple[Placement, int, int]]:
     room = measure_room(layout_of(question.host), without, question.limits)
     wanted = _as_asked(guest)
     homes = [cell.host_cell for cell in guest.cells]
-    for at, here in enumerate(homes):
-        for there in [cell.id for cell in question.host.cells if cell.id not in homes]:
-            target = (*homes[:at], there, *homes[at + 1 :])
-            moved = fit(room, msgspec.structs.replace(wanted, host_cells=target))
-            if isinstance(moved, Placement):
-                yield moved, here, there
+    for at, there in steps:
+        target = (*homes[:at], there, *homes[at + 1 :])
+        moved = fit(room, msgspec.structs.replace(wanted, host_cells=target))
+        if isinstance(moved, Placement):
+            yield moved, homes[at], there
 
 
 def _as_asked(guest: Placement) -> GuestTopology:

@@ -8,7 +8,10 @@ from agent.core.placement import Misfit, Placement
 from agent.core.request import Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Limits, Usage
-from agent.placement import place
+from agent.placement.engine import fit
+from agent.placement.language import parse_guest
+from agent.placement.layout import layout_of
+from agent.placement.room import measure_room
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,5 +34,6 @@ class Change(msgspec.Struct, frozen=True):
 
 def ask(question: Question) -> Placement | Misfit:
     """What ``place`` answers; BadRequest for a request that no host could serve."""
-    guests = {guest.name: guest.occupied() for guest in question.guests}
-    return place(question.host, question.usage, question.request, question.limits, guests=guests)
+    guest = parse_guest(question.request)
+    others = {other.name: other.occupied() for other in question.guests} if guest.l3 is not None else {}
+    return fit(measure_room(layout_of(question.host), question.usage, question.limits), guest, guests=others)
