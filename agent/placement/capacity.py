@@ -247,6 +247,8 @@ def _packed_into(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) 
     counts = [count for core in room.cell.cores if (count := (core & free).bit_count()) > 1]
     if max(counts, default=0) <= 2:
         return len(counts) // -(-shape.dedicated // 2)  # an odd vCPU takes a core that no other guest can require
+    if shape.dedicated <= 2:  # a core's last thread is nobody's, so one vCPU leaves it; two vCPUs are of one core
+        return sum(count - 1 if shape.dedicated == 1 else count // 2 for count in counts)
     return sum(counts) // shape.dedicated
 
 

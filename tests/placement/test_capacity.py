@@ -27,6 +27,8 @@ PINNED = {"cpu_policy": "dedicated"}
 UNEVEN = PINNED | {"numa_nodes": "2", "numa_cpus.0": "0-18", "numa_cpus.1": "19"}
 UNEVEN |= {"numa_mem.0": "512", "numa_mem.1": "512"}
 BUSY = Usage((CellUsage(0, pinned=CpuSet.parse("0-5")), CellUsage(1, pinned=CpuSet.parse("18,54"))))
+LAST = Usage((CellUsage(0, pinned=CpuSet.parse("24-27")),))
+"""Of each core of smt4's first cell, its last thread."""
 
 KNOWN = [
     ("osdev-01", Usage(), asked(4, 1024, **PINNED), 18, "72 pCPUs in fours"),
@@ -35,6 +37,8 @@ KNOWN = [
     ("osdev-01", Usage(), asked(4, 1024, cpu_thread_policy="isolate", **PINNED), 8, "18 cores a cell, in fours"),
     ("osdev-01", BUSY, asked(4, 1024, cpu_thread_policy="isolate", **PINNED), 7, "12 and 17 whole cores, in fours"),
     ("osdev-01", Usage(), asked(3, 1024, cpu_thread_policy="require", **PINNED), 18, "an odd guest takes two cores"),
+    ("smt4", LAST, asked(2, 64, cpu_thread_policy="require", **PINNED), 12, "a third thread is of no pair"),
+    ("smt4", Usage(), asked(1, 64, cpu_thread_policy="require", **PINNED), 24, "a core's last thread has no sibling"),
     ("osdev-01", Usage(), asked(4, 100 * 1024, **PINNED), 2, "memory runs out before pCPUs"),
     ("osdev-01", Usage(), asked(8, 1024, numa_nodes="2", **PINNED), 9, "four pCPUs of each cell"),
     ("osdev-01", BUSY, asked(8, 1024, numa_nodes="2", **PINNED), 7, "the fuller cell decides: 30 pCPUs"),
