@@ -72,9 +72,11 @@ class Room(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def counted(self) -> Counted | None:
-        """What is free in blocks; None where every cell has as much free, and they differ in nothing that counts."""
-        free = [(cell.free_count, max(0, cell.memory_free_kib // self.kib_per_pcpu)) for cell in self.cells]
-        return count_blocks(free, self.grain) if len(set(free)) > 1 else None
+        """What is free in blocks; None where every cell has as much free, so that none destroys less than another."""
+        free = [(cell.free_count, cell.memory_free_kib) for cell in self.cells]
+        if len(set(free)) < 2:
+            return None
+        return count_blocks([(pcpus, max(0, kib // self.kib_per_pcpu)) for pcpus, kib in free], self.grain)
 
     @cached_property
     def whole_pairs(self) -> tuple[bool, ...]:

@@ -109,3 +109,13 @@ def test_the_engine_keeps_pairs_whole(usage: tuple[str, str], cell: int, why: st
     answer = place(parse_synthetic("socket:2 core:16 memory:64GiB"), held, request)
     assert isinstance(answer, Placement)
     assert answer.cells[0].host_cell == cell, why
+
+
+def test_the_engine_counts_memory_to_the_last_gibibyte() -> None:
+    """As many pCPUs and as many whole shares are free on both cells; one GiB breaks a share on cell 0 only."""
+    used = ((0, "0-3", 48), (1, "16-19", 47))
+    held = Usage(tuple(CellUsage(number, CpuSet.parse(cpus), memory_kib=gib << 20) for number, cpus, gib in used))
+    request = Request(flavor=Flavor(1, 1024, extra_specs={"hw:cpu_policy": "dedicated"}))
+    answer = place(parse_synthetic("socket:2 core:16 memory:64GiB"), held, request)
+    assert isinstance(answer, Placement)
+    assert answer.cells[0].host_cell == 1
