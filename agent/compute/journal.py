@@ -85,7 +85,7 @@ class Journal:
 
     def entries(self) -> tuple[Entry, ...]:
         """Every entry, oldest first."""
-        return tuple(self._read(path) for path in sorted(self.folder.glob("[0-9]*.json")))
+        return tuple(self._read(self._path(number)) for number in self._numbers())
 
     def entry(self, number: int) -> Entry:
         """One entry by its id."""
@@ -157,7 +157,7 @@ class Journal:
             self._write(msgspec.structs.replace(entry, outcome=outcome))
 
     def _next(self) -> int:
-        number = max((int(path.stem) for path in self.folder.glob("[0-9]*.json")), default=0) + 1
+        number = max(self._numbers(), default=0) + 1
         if number % 100 == 0:
             self._forget(number - KEPT)
         return number
@@ -170,6 +170,11 @@ class Journal:
             over = entry.outcome not in (Outcome.BEGUN, Outcome.DONE)
             if entry.id < oldest and (over or (entry.domain and entry.uuid in gone)):
                 self._path(entry.id).unlink()
+
+    def _numbers(self) -> list[int]:
+        """The ids of all entries, in order; a copy that somebody made of one is none."""
+        names = (path.stem for path in self.folder.glob("[0-9]*.json"))
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == f"{int(name):06}")
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"

@@ -75,6 +75,7 @@ def read_archive(path: str) -> Archive:
     files: dict[str, bytes] = {}
     links: dict[str, str] = {}
     folders: set[str] = set()
+    left = MOST_BYTES
     try:
         with open(path, "rb") as file, _open(file, path) as archive:  # noqa: PTH123  # pathlib takes 3 ms to import
             for number, member in enumerate(archive):
@@ -84,6 +85,9 @@ def read_archive(path: str) -> Archive:
                 if member.isreg():
                     if member.size > LONGEST:
                         raise BadInput(f"{path}: {name} has {member.size} bytes; allowed: up to {LONGEST}")
+                    left -= member.size  # a file of holes takes no room in the archive
+                    if left < 0:
+                        raise BadInput(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB")
                     content = archive.extractfile(member)
                     files[name] = content.read() if content else b""
                 elif member.issym():

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent.compute.guest_state import ABSENT, GuestState, Masks
 from agent.compute.journal import Journal, Outcome
+from agent.core.codec import encode
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
 
@@ -70,6 +72,22 @@ def test_a_draft_that_was_never_renamed_does_not_count(tmp_path: Path) -> None:
         begin(journal)
     (tmp_path / "000002.draft").write_bytes(b'{"schema": "cellw')
     assert [entry.id for entry in journal.entries()] == [1]
+
+
+def test_a_copy_of_an_entry_is_none(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    begin(journal)
+    for name in ("000001 (copy).json", "000001-old.json", "1.json", "0000001.json"):
+        (tmp_path / name).write_bytes((tmp_path / "000001.json").read_bytes())
+    assert begin(journal) == 2
+    assert [entry.id for entry in journal.entries()] == [1, 2]
+
+
+def test_entries_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    entry = Journal(tmp_path).begin(verb="pin", uri="test:///default", domain="db-1", before=RUNNING, uuid="u")
+    for number in (999_999, 1_000_000):
+        (tmp_path / f"{number}.json").write_bytes(encode(replace(entry, id=number)))
+    assert [entry.id for entry in Journal(tmp_path).entries()] == [1, 999_999, 1_000_000]
 
 
 def test_a_damaged_entry_is_named(tmp_path: Path) -> None:

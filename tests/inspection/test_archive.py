@@ -92,6 +92,18 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_archive(str(tmp_path / "bomb.tar.gz"))
 
 
+def test_a_bomb_of_holes_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.inspection.archive.MOST_BYTES", 1 << 20)
+    with tarfile.open(tmp_path / "holes.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for number in range(8):
+            info = tarfile.TarInfo(f"sys/{number}")
+            info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 18)}
+            tar.addfile(info)
+    assert (tmp_path / "holes.tar").stat().st_size < 1 << 16
+    with pytest.raises(BadInput, match="unpacks to more than"):
+        read_archive(str(tmp_path / "holes.tar"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "kept"),
     [
