@@ -55,7 +55,7 @@ def _toml(data: bytes, path: str) -> Any:
 
     try:
         return tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as why:
+    except (ValueError, RecursionError) as why:  # TOMLDecodeError is one, and so is a number of 5,000 digits
         raise BadInput(f"{path}: {why}") from why
 
 
@@ -68,3 +68,5 @@ def _yaml(data: bytes, path: str) -> Any:
         return yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as why:
         raise BadInput(f"{path}: {why}") from why
+    except (ValueError, OverflowError, LookupError, AttributeError) as why:  # PyYAML's own, of 2001-99-99 and !!bool x
+        raise BadInput(f"{path}: a value that is none of its type in YAML: {why}") from why
