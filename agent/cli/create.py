@@ -1,8 +1,9 @@
 """Place a new guest on this host, define it in libvirt, start it, and check its threads before it runs.
 
 What running guests hold counts as used.  When any step fails, nothing is left behind; `cellwright undo` takes the
-guest away again.  Exit codes: 0 it runs where it was placed, 1 it could not be started, 2 bad input or libvirt refuses
-the XML, 3 it does not fit, 5 libvirt is not reachable.
+guest away again.  --dry-run prints the new domain XML as a diff; `cellwright render` prints a placement's XML as it is.
+Exit codes: 0 it runs where it was placed, 1 it could not be started, 2 bad input or libvirt refuses the XML, 3 it does
+not fit, 5 libvirt is not reachable.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--type", default="auto", choices=("auto", "kvm", "qemu"), help="for templates; default: auto")
     parser.add_argument("--disk", metavar="PATH", help="image for the template's first disk (.qcow2, else raw)")
     parser.add_argument("--owner", default="", help="whom the guest is for; goes into the metadata")
-    parser.add_argument("--dry-run", action="store_true", help="print the domain XML and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the new domain XML as a diff and change nothing")
     add_answer_format(parser)
     add_connect_options(parser)
 
 
 def run(args: Namespace) -> int:
-    """Create the guest, or with --dry-run print its XML."""
+    """Create the guest, or with --dry-run print what would be new."""
+    from agent.cli.difference import render_difference
     from agent.compute.create import apply_create, check_new, plan_guest
     from agent.core.errors import BadInput
     from agent.domain.names import check_name
@@ -53,7 +55,7 @@ def run(args: Namespace) -> int:
         guest = plan_guest(answer, render(args, libvirt, answer))
         check_new(libvirt, guest.name)
         if args.dry_run:
-            sys.stdout.write(guest.xml.rstrip("\n") + "\n")
+            sys.stdout.write(render_difference(guest.name, None, guest.xml, ()))
             return 0
         verdict = apply_create(libvirt, journal, guest)
     print_answer(answer, args.format, verb="runs on")

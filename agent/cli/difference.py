@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 def render_difference(name: str, before: str | None, after: str | None, masks: Sequence[MaskChange]) -> str:
-    """The diff of the configuration (None after: it stays), then a line a thread; a sentence when nothing changes."""
+    """The diff of the configuration, then a line a thread; a sentence when nothing changes.
+
+    None before: there is none yet, and all of it is new.  None after: it stays as it is.
+    """
     lines: list[str] = []
     if after is not None:
         old = (before or "").splitlines(keepends=True)
-        lines += unified_diff(old, after.splitlines(keepends=True), f"{name} (configuration)", f"{name} (wanted)")
+        left = "/dev/null" if before is None else f"{name} (configuration)"
+        lines += unified_diff(old, after.splitlines(keepends=True), left, f"{name} (wanted)")
     if masks:
         width = max(len(change.thread) for change in masks)
         lines.append(f"{name} (running)\n")

@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from agent.cli.connect import add_connect_options, changing, journal_of
+from agent.cli.connect import add_connect_options, changing, journal_of, say
 
 if TYPE_CHECKING:
     from agent.compute.driver import Driver
@@ -54,8 +54,10 @@ def run(args: Namespace) -> int:
         if args.dry_run:
             print(render_undo(libvirt, there[-1:]))
             return 0
-        undo(libvirt, journal, there[-1:], verb="undo", force=args.force)
+        kept = undo(libvirt, journal, there[-1:], verb="undo", force=args.force)
     print(f"{there[-1].domain or 'the host'} is as before {there[-1].verb} {there[-1].id}")
+    if kept:
+        say(f"{there[-1].domain}: {kept}")
     return 0
 
 
@@ -89,6 +91,7 @@ def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
     from agent.cli.difference import render_difference
     from agent.compute.guest_state import read_state
     from agent.compute.masks import mask_changes
+    from agent.compute.memory import describe_memory
 
     oldest = entries[0]
     if oldest.values:
@@ -99,4 +102,12 @@ def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
     after = oldest.before.config if oldest.before.config != now.config else None
     running = oldest.before.running and now.running
     masks = mask_changes(now.masks, oldest.before.masks) if running else ()
-    return render_difference(oldest.domain, now.config, after, masks).rstrip("\n")
+    memory = []
+    if running and oldest.before.memory is not None:
+        memory = describe_memory(oldest.before.memory)
+    elif running and any(entry.moves_pages for entry in entries):
+        memory = ["back to the cells that it was placed on"]
+    lines = [f"{oldest.domain} (memory)", *(f"  {line}" for line in memory)] if memory else []
+    if after is None and not masks and lines:
+        return "\n".join(lines)
+    return "\n".join([render_difference(oldest.domain, now.config, after, masks).rstrip("\n"), *lines])

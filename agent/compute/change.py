@@ -108,10 +108,10 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
             journal.end(entry, Outcome.PUT_BACK, after=found)
 
 
-def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> None:
+def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> str:
     """Take back changes of one domain: make it what it was before the oldest of ``entries``, newest last.
 
-    A change of the host is taken back alone.
+    A change of the host is taken back alone.  Answers what of the memory cannot go back, for people; mostly nothing.
 
     Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.
     """
@@ -119,7 +119,7 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
     if newest.values:
         put_back_values(Root(), newest, force=force)
         journal.mark((newest,), Outcome.UNDONE)
-        return
+        return ""
     if not force:
         check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
@@ -134,7 +134,7 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
         undoes=entries,
         moves_pages=moved or oldest.moves_pages,
     ):
-        put_back(libvirt, oldest, moved=moved)
+        return put_back(libvirt, oldest, moved=moved)
 
 
 def _mark_undone(journal: Journal, entry: Entry, *, undone: bool) -> None:
@@ -159,15 +159,19 @@ def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None
         journal.end(entry, Outcome.PUT_BACK, after=None)
 
 
-def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> None:
-    """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it."""
+def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> str:
+    """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it.
+
+    Answers what of the memory cannot go back, for people.
+    """
     restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
     if not entry.before.running or not libvirt.domain(entry.domain).active:
-        return
+        return ""
     if moved or (entry.moves_pages and entry.before.memory is None):
         settle_memory(libvirt, entry.domain)
-    if entry.before.memory is not None:
-        restore_memory(libvirt, entry.domain, entry.before.memory)
+    if entry.before.memory is None:
+        return ""
+    return restore_memory(libvirt, entry.domain, entry.before.memory)
 
 
 def check_untouched(libvirt: Driver, entry: Entry) -> None:

@@ -81,20 +81,50 @@ def bring_pages_home(libvirt: Driver, name: str, state: MemoryState, *, mib_per_
         _check_moved(name, state.pid, ranges)
 
 
-def restore_memory(libvirt: Driver, name: str, before: MemoryState) -> None:
+def restore_memory(libvirt: Driver, name: str, before: MemoryState) -> str:
     """The pages and cells of a running guest as they were ``before`` they were brought home; another process's stay.
 
-    Pages that were on a cell which the guest's cgroups did not allow stay home: the kernel takes none there.
+    Answers what stays home all the same, for people: see ``describe_memory``.
     """
     guest, pid = _observe(libvirt, name)
     if pid != before.pid:
-        return
+        return ""
     if before.nodeset is not None:
         libvirt.set_nodeset(name, before.nodeset)
-    allowed = before.nodeset or CpuSet(cell for one in before.cgroups for cell in one.mems or ())
-    ranges = tuple(_range_of(run, run.cell) for run in before.runs if run.cell in allowed)
+    back, kept = _split_runs(before)
+    ranges = tuple(_range_of(run, run.cell) for run in back)
     with _mems(held_cgroups(guest), after={one.path: one.mems or CpuSet() for one in before.cgroups}):
         move_ranges(pid, ranges, mib_per_s=USUAL_MIB_PER_S, progress=lambda _moved: None)
+    return _describe_kept(kept)
+
+
+def describe_memory(before: MemoryState) -> list[str]:
+    """What ``restore_memory`` does with the pages, a line each: ``128 MiB: cell 0 -> 1``.
+
+    Pages that were on a cell which the guest's cgroups did not allow stay home: as soon as the cgroups are again as
+    they were, the kernel moves them from there.
+    """
+    back, kept = _split_runs(before)
+    sizes = dict.fromkeys(sorted({(run.home, run.cell) for run in back}), 0)
+    for run in back:
+        sizes[run.home, run.cell] += run.pages * run.page_kib
+    lines = [f"{format_kib(kib)}: cell {home} -> {cell}" for (home, cell), kib in sizes.items()]
+    return [*lines, note] if (note := _describe_kept(kept)) else lines
+
+
+def _split_runs(before: MemoryState) -> tuple[list[PageRun], list[PageRun]]:
+    """The pages that go back to where they were, and those that the guest's cgroups do not allow there."""
+    allowed = before.nodeset or CpuSet(cell for one in before.cgroups for cell in one.mems or ())
+    back = [run for run in before.runs if run.cell in allowed]
+    return back, [run for run in before.runs if run.cell not in allowed]
+
+
+def _describe_kept(kept: Sequence[PageRun]) -> str:
+    if not kept:
+        return ""
+    size = format_kib(sum(run.pages * run.page_kib for run in kept))
+    cells = format_ids(run.cell for run in kept)
+    return f"{size} of its memory stay where they belong: they were on cell {cells}, which its cgroups do not allow"
 
 
 def cells_of(placement: Placement) -> CpuSet:

@@ -69,8 +69,8 @@ def apply_unpin(libvirt: Driver, journal: Journal, name: str, *, online: CpuSet,
     """
     entries = pin_entries(libvirt, journal, name)
     if entries:
-        undo(libvirt, journal, entries, verb="unpin", force=force)
-        return "as before " + entries[0].verb
+        kept = undo(libvirt, journal, entries, verb="unpin", force=force)
+        return f"as before {entries[0].verb}" + (f", but {kept}" if kept else "")
     plan = plan_unpin(libvirt, name, online=online)
     with change(libvirt, journal, verb="unpin", name=name):
         if plan.config is not None:

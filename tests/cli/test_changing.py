@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from lxml import etree
 
 from agent.cli.unpin import render as render_unpin
 from agent.compute.driver import Driver
@@ -80,11 +81,15 @@ def test_a_guest_that_runs_here_is_known_by_name_to_those_who_want_to_be_near_it
     assert near == {("place", name): True, ("explain", name): True, ("explain", f"not-{name}"): False}
 
 
-def test_a_dry_run_prints_the_xml_and_makes_nothing(
+def test_a_dry_run_prints_the_whole_new_xml_as_a_diff_and_makes_nothing(
     cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str, tmp_path: Path
 ) -> None:
     done = cellwright("create", *CREATE, "--dry-run", stdin=request(name))
-    assert done.stdout.startswith("<domain ")
+    old, new, place, *lines = done.stdout.splitlines()
+    assert (old, new, place) == ("--- /dev/null", f"+++ {name} (wanted)", f"@@ -0,0 +1,{len(lines)} @@")
+    assert {line[:1] for line in lines} == {"+"}
+    domain = etree.fromstring("\n".join(line[1:] for line in lines))
+    assert (domain.tag, domain.findtext("name"), domain.findtext("vcpu")) == ("domain", name, "2")
     assert name not in virsh("list", "--all", "--name").split()
     assert not (tmp_path / "journal").exists()
 

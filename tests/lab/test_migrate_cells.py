@@ -80,6 +80,10 @@ def test_pages_that_strayed_come_home_when_asked(lab: Machine, mover: Guest) -> 
     assert mover.read_memory()[policy][cell] == 0
     lab.run("cellwright", "repair", "mover", "--pages")
     assert set(mover.read_memory()[policy]) == {cell}
+    kept = f"128 MiB of its memory stay where they belong: they were on cell {1 - cell}, which its cgroups do not allow"
+    assert kept in lab.run("cellwright", "undo", "--dry-run").stdout
+    assert kept in lab.run("cellwright", "undo").stderr
+    assert set(mover.read_memory()[policy]) == {cell}
 
 
 def test_a_live_pin_to_the_other_cell_leaves_memory_that_a_repair_brings_and_an_undo_takes_back(
@@ -91,7 +95,8 @@ def test_a_live_pin_to_the_other_cell_leaves_memory_that_a_repair_brings_and_an_
     assert set(mover.read_memory()) == {f"bind:{old}"}
     lab.run("cellwright", "repair", "mover", "--pages")
     assert cells_by_policy(mover) == {f"bind:{1 - old}": {1 - old}}
-    lab.run("cellwright", "undo")
+    assert f"128 MiB: cell {1 - old} -> {old}" in lab.run("cellwright", "undo", "--dry-run").stdout
+    assert lab.run("cellwright", "undo").stderr == ""
     assert cells_by_policy(mover) == {f"bind:{old}": {old}}
     lab.run("cellwright", "undo")
     assert mover.verify()["ok"]
