@@ -135,7 +135,10 @@ class Document:
         spaces = "".join(
             f" xmlns{':' + prefix if prefix else ''}={quote_attribute(uri)}" for prefix, uri in self.root.nsmap.items()
         )
-        node = parse_xml(f"<domain{spaces}>{text}</domain>", source=self.source)[0]
+        found = parse_xml(f"<domain{spaces}>{text}</domain>", source=self.source)
+        if not len(found):
+            raise BadInput(f"{self.source}: {text!r} is no element; allowed: what stood in the domain before")
+        node = found[0]
         node.tail = None
         self._verbatim[node] = text
         return node

@@ -102,7 +102,8 @@ def _strip(document: Document) -> str:
         alias = node.find("alias")
         if alias is not None and (alias.get("name") or "").startswith(ALIAS):
             take(node)
-    now = {name: found for name in intent.displaced if (found := root.find(name)) is not None}
+    ours_now = (name for name in OWNED if name in intent.displaced)  # a name that is no section's was put there since
+    now = {name: found for name in ours_now if (found := root.find(name)) is not None}
     for name in (*OWNED, "metadata"):
         if name in intent.displaced:
             _restore(document, name, intent.displaced[name])

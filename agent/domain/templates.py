@@ -67,6 +67,9 @@ def _add_disk(root: Element, path: str, *, iothread: int | None) -> None:
     driver = etree.SubElement(node, "driver", name="qemu", type="qcow2" if path.endswith(".qcow2") else "raw")
     if iothread is not None:
         driver.set("iothread", str(iothread))
-    etree.SubElement(node, "source", file=path)
+    try:
+        etree.SubElement(node, "source", file=path)
+    except ValueError as why:
+        raise BadInput(f"disk {path!r} has characters that XML does not allow") from why
     etree.SubElement(node, "target", dev="vda", bus="virtio")
     insert_behind(root.find("devices"), root.find("devices/emulator"), node)  # type: ignore[arg-type]  # as above

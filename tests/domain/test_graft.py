@@ -196,3 +196,19 @@ def test_a_placement_for_another_guest_is_refused(old: str, new: str, why: str) 
 def test_there_is_nothing_to_take_out_of_a_foreign_domain() -> None:
     with pytest.raises(BadInput, match="no placement of ours"):
         strip_domain(UGLY)
+
+
+@pytest.mark.parametrize("name", ["", " 3 ", "no[section"])
+def test_metadata_that_names_no_section_changes_none(name: str) -> None:
+    once = graft_domain(PLACED, UGLY)
+    assert '<cellwright:added section="memoryBacking"/>' in once
+    damaged = once.replace('<cellwright:added section="memoryBacking"/>', f'<cellwright:added section="{name}"/>')
+    assert "<cputune><!-- old pins -->" in strip_domain(damaged)
+
+
+def test_a_section_whose_text_before_is_lost_is_named() -> None:
+    once = graft_domain(PLACED, UGLY)
+    start = once.index('<cellwright:displaced section="cputune">') + len('<cellwright:displaced section="cputune">')
+    damaged = once[:start] + " 3 " + once[once.index("</cellwright:displaced>", start) :]
+    with pytest.raises(BadInput, match=r"^db-1: ' 3 ' is no element"):
+        strip_domain(damaged, source="db-1")

@@ -89,3 +89,11 @@ def test_what_is_wrong_is_named(placement: Path, tmp_path: Path) -> None:
     named = json.loads(placement.read_text()) | {"name": "a/b"}
     code, _, err = render("-", stdin=json.dumps(named).encode())
     assert (code, err) == (2, "cellwright: guest name 'a/b': a path separator (/) at position 1\n")
+
+
+@pytest.mark.parametrize("disk", ["a\x01b.qcow2", b"a\xff.img"])
+def test_a_disk_that_no_xml_can_name_is_bad_input(placement: Path, disk: str | bytes) -> None:
+    command = [sys.executable, "-m", "agent", "render", placement, "--disk", disk]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(" has characters that XML does not allow\n")
