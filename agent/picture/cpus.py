@@ -36,8 +36,8 @@ def _summary(host: HostTopology, sockets: dict[int | None, set[int]]) -> list[st
     facts = [
         ("logical processors", str(len(host.online))),
         ("sockets", _shown(host.sockets)),
-        ("siblings in a socket", _span(len(cpus) for cpus in sockets.values())),
-        ("cores in a socket", _span(len(cores) for cores in cores_of.values())),
+        ("siblings in a socket", _span(len(cpus) for socket, cpus in sockets.items() if socket is not None)),
+        ("cores in a socket", _span(len(cores) for socket, cores in cores_of.items() if socket is not None)),
         ("cores in total", _shown(host.cores)),
         ("hyper-threading", {True: "on", False: "off", None: "-"}[host.smt]),
     ]

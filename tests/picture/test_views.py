@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import HostTopology
+from agent.core.topology import Core, HostTopology
 from agent.inspection.host import read_host
 from agent.inspection.synthetic import parse_synthetic
 from agent.picture.cpus import render_cpus
@@ -33,6 +33,12 @@ def test_a_named_host_looks_like_this(view: str, name: str, request: pytest.Fixt
 @pytest.mark.parametrize("name", NAMED)
 def test_the_table_fits_80_columns(name: str) -> None:
     assert max(len(line) for line in render_table(host(name)).splitlines()) <= 80
+
+
+def test_where_sockets_are_unknown_nothing_is_counted_in_one() -> None:
+    cores = tuple(Core(socket=None, die=None, core=None, cpus=CpuSet([cpu])) for cpu in range(4))
+    text = render_cpus(HostTopology(hostname="h", online=CpuSet(range(4)), outside_cells=cores, cores=4, cells=()))
+    assert "siblings in a socket: -\ncores in a socket:    -\ncores in total:       4\n" in text
 
 
 def test_a_document_without_cells_has_no_nodes() -> None:
