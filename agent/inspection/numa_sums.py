@@ -47,9 +47,10 @@ def read_pieces(path: str) -> Iterator[bytes]:
             parts.append(data)
             length += len(data)
             if length >= PIECE:
-                whole, newline, rest = b"".join(parts).rpartition(b"\n")
-                yield whole + newline
-                parts, length = [rest], len(rest)
+                joined = b"".join(parts)
+                end = joined.rfind(b"\n") + 1
+                yield joined[:end]
+                parts, length = [joined[end:]], len(joined) - end
         yield b"".join(parts)
     finally:
         posix.close(fd)
