@@ -29,6 +29,9 @@ def layer(tree: dict[str, Any], source: str, *, replaces_sets: bool = False) -> 
         if not isinstance(table, dict):
             raise BadInput(f"{source}: {section}: found {table!r}; allowed: a table, [{section}]")
         _refuse_unknown(table, keys, f"{source}: [{section}]", "key")
+        for key, value in table.items():
+            if isinstance(value, str) and "\0" in value:
+                raise BadInput(f"{source}: [{section}] {key}: found {value!r}; allowed: text without NUL")
     _refuse_unknown(tree, tuple(sections()), source, "section")
     plain = {
         section: {key: None if key in CPU_SETS and value == "" else value for key, value in table.items()}

@@ -156,6 +156,10 @@ def test_unset_sets(dedicated: str | None, shared: str | None, answer: tuple[str
         ("[host]\nreserved_memory_mb = {0 = -1}", "Expected `int` >= 0"),
         ("[host]\nreserved_huge_pages = [{node = 0}]", "unknown field `node`"),
         ("[host\n", "x.toml: not TOML"),
+        (
+            '[host]\nnova_conf = "/etc/\\u0000"',
+            "x.toml: [host] nova_conf: found '/etc/\\x00'; allowed: text without NUL",
+        ),
         ("[host]\nvcpu_pin_set = " + "1" * 5000, "x.toml: not TOML"),
         ('[host]\nvcpu_pin_set = "1"\ncpu_dedicated_set = "2"', "exclude each other"),
         ('[host]\ncpu_shared_set = "1-4"\ncpu_dedicated_set = "3-9"', "pCPUs 3-4 are in cpu_dedicated_set (x.toml)"),
