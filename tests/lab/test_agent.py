@@ -124,9 +124,11 @@ def disturb(cluster: Cluster, script: str) -> None:
     cluster.lab.shell(script)
 
     def is_over() -> bool:
-        lines = cluster.journal()[begin:]
-        appeared, cleared = (sum(f"drift {word}" in line for line in lines) for word in ("appeared", "cleared"))
-        return appeared == cleared > 0
+        lines = [line.partition("; cause: ")[0].partition(": ") for line in cluster.journal()[begin:]]
+        appeared, cleared = (
+            {what for said, _, what in lines if said == f"drift {word}"} for word in ("appeared", "cleared")
+        )
+        return bool(appeared) and appeared <= cleared
 
     cluster.wait(f"all that drifted is put back after: {script}", is_over)
     assert [line for line in cluster.journal()[begin:] if "repair:" in line and ": repaired" not in line] == []
