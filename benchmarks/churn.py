@@ -33,7 +33,7 @@ from statistics import mean
 from typing import NamedTuple
 
 import numpy as np
-from packing_rules import OURS, RULES, Guest, Product, State
+from packing_rules import OURS, RULES, Guest, Product, Rule, State
 
 
 class Cluster(NamedTuple):
@@ -123,11 +123,15 @@ class Answer(NamedTuple):
     refused_vcpus: int
 
 
-def replay(name: str, cluster: Cluster, events: Iterator[Event], *, depart: bool, until: int | None) -> Answer:
-    """One rule on one stream; ``until`` the first refusal where it is None, else so many guests."""
+def empty(cluster: Cluster) -> State:
+    """The cluster without guests."""
     shape = (cluster.servers, 2)
-    state = State(np.full(shape, cluster.pcpus), np.full(shape, cluster.memory_gib))
-    product = Product(state, pcpus=cluster.pcpus, memory_gib=cluster.memory_gib) if name == OURS else None
+    return State(np.full(shape, cluster.pcpus), np.full(shape, cluster.memory_gib))
+
+
+def replay(state: State, rule: Rule, events: Iterator[Event], *, depart: bool, until: int | None) -> Answer:
+    """One rule on one stream; ``until`` the first refusal where it is None, else so many guests."""
+    product = rule if isinstance(rule, Product) else None
     stay: list[tuple[float, int, Guest, int, int]] = []
     placed = asked = refused = 0
     before: int | None = None
@@ -147,7 +151,7 @@ def replay(name: str, cluster: Cluster, events: Iterator[Event], *, depart: bool
             if until is None:
                 break
             continue
-        server, cell = RULES[name](state, guest, fits) if product is None else product(state, guest, fits)
+        server, cell = rule(state, guest, fits)
         state.take(guest, server, cell)
         if depart:
             heappush(stay, (end, placed, guest, server, cell))
@@ -173,9 +177,15 @@ def compare(
     """Every rule on the same streams: name → the answers to the three questions, averaged."""
     answers = {}
     for name in (*RULES, OURS):
-        fill = [replay(name, cluster, events(), depart=False, until=None) for events in streams]
-        first = [replay(name, cluster, events(), depart=True, until=None) for events in streams]
-        long = [replay(name, cluster, events(), depart=True, until=long_run) for events in streams]
+
+        def run(events: Iterator[Event], *, depart: bool, until: int | None, name: str = name) -> Answer:
+            state = empty(cluster)
+            ours = Product(state, pcpus=cluster.pcpus, memory_gib=cluster.memory_gib) if name == OURS else None
+            return replay(state, ours or RULES[name], events, depart=depart, until=until)
+
+        fill = [run(events(), depart=False, until=None) for events in streams]
+        first = [run(events(), depart=True, until=None) for events in streams]
+        long = [run(events(), depart=True, until=long_run) for events in streams]
         answers[name] = {
             "fill": round(mean(one.placed_before for one in fill), 1),
             "first": round(mean(one.placed_before for one in first), 1),

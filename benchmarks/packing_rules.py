@@ -41,6 +41,10 @@ class Guest(NamedTuple):
     group: str = ""
     domain: str = ""
 
+    def alone(self) -> Guest:
+        """The same guest, and no word of its group."""
+        return self._replace(strategy="", group="", domain="")
+
 
 class State:
     """Free vCPUs and GiB, one row a server and one column a cell."""
@@ -136,16 +140,13 @@ class Product:
         """The guest that came as number so much, counted from 0, goes."""
         self.cloud.drop_instance(f"g{number}")
 
-    def __call__(self, state: State, guest: Guest, fits: np.ndarray, group: str | None = None) -> Choice:
+    def __call__(self, state: State, guest: Guest, fits: np.ndarray) -> Choice:
         specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "hw:numa_nodes": guest.cells}
         flavor = Flavor(guest.vcpus, guest.gib << 10, name=f"{guest.vcpus}x{guest.gib}", extra_specs=specs)
         apart = tuple(self.names[server] for server in np.flatnonzero(~fits.any(axis=1)).tolist())
         request = Request(flavor, name=f"g{self.placed}", ignore_hosts=apart)
-        wanted = Wanted(
-            request=request,
-            meant=self.meanings.of(request),
-            group=None if group is None else self.cloud.group(group),
-        )
+        group = self.cloud.group(guest.group) if guest.group else None
+        wanted = Wanted(request=request, meant=self.meanings.of(request), group=group)
         found = select(
             self.cloud.table, wanted, filters=self.filters, weighers=self.weighers, settings=self.settings,
             fit=self.cloud.fit,
@@ -155,7 +156,7 @@ class Product:
         self.cloud.put_instance(
             InstanceRecord(
                 id=request.name, name=request.name, status=InstanceStatus.ACTIVE, host=found.host, request=request,
-                placement=found, group=group, created_s=0.0, updated_s=0.0,
+                placement=found, group=guest.group or None, created_s=0.0, updated_s=0.0,
             )
         )  # fmt: skip
         self.placed += 1

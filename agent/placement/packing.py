@@ -20,9 +20,10 @@ BLOCKS = ((1, 2), (2, 1), (2, 2), (4, 2))
 """Grains, and shares of memory for each pCPU of them: what half of a guest of two cells takes.
 
 Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
-room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Ranked on list
-C1 of benchmarks/packing.py, whose cells have up to 136 pCPUs; one kind of block was left out after a look at C4, so no
-list is strictly unseen.  How blocks grow was ranked on streams of guests like those of benchmarks/churn.py.
+room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Made by hand when
+all lists of benchmarks/packing.py had been looked at, so none of them is strictly unseen.  benchmarks/tune.py ranks it
+in a declared family on half of list C1 and on random streams of guests: it leaves the most room, and simpler ones do
+about as well.
 """
 
 GRAINS = 9

@@ -31,8 +31,8 @@ MOST_WAYS = 6
 KIN = np.array([1, 2, 4, 6, 8, 12, 16])
 """How many guests of its size a host holds, the first of an affinity group among them: each is a step better.
 
-Finer steps reject fewer members and leave less room for others; these keep both ahead of simple rules on the lists of
-benchmarks/packing.py, in their order and shuffled.
+Finer steps reject fewer members and leave less room for others than simple rules do; coarser ones reject more.
+Ranked by benchmarks/tune.py among four choices.
 """
 
 NEVER = np.iinfo(np.int64).max
