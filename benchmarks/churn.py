@@ -84,13 +84,13 @@ ODD = (
 
 MIXTURES = {
     "small": Mixture(Cluster(5, 40, 90), 165, SMALL),
-    "small, one server": Mixture(Cluster(1, 40, 90), 35, SMALL),
-    "small, many servers": Mixture(Cluster(20, 40, 90), 650, SMALL),
+    "small on one server": Mixture(Cluster(1, 40, 90), 35, SMALL),
+    "small on many servers": Mixture(Cluster(20, 40, 90), 650, SMALL),
     "middle": Mixture(Cluster(5, 40, 90), 48, MIDDLE),
-    "middle, many servers": Mixture(Cluster(16, 64, 128), 230, MIDDLE),
+    "middle on many servers": Mixture(Cluster(16, 64, 128), 230, MIDDLE),
     "wide": Mixture(Cluster(5, 64, 160), 35, WIDE),
     "even": Mixture(Cluster(5, 40, 90), 43, EVEN),
-    "even, one server": Mixture(Cluster(1, 64, 160), 14, EVEN),
+    "even on one server": Mixture(Cluster(1, 64, 160), 14, EVEN),
     "odd": Mixture(Cluster(5, 40, 90), 60, ODD),
 }
 """Guests a cluster: about what would fill it to the brim if nothing were left over."""
