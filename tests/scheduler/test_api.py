@@ -209,7 +209,8 @@ def test_late_claims_are_looked_at_again_after_a_failure(monkeypatch: pytest.Mon
             raise why
 
     async def look_twice() -> None:
-        task = asyncio.create_task(app._expire(Litestar(state=State({"scheduler": SimpleNamespace(expire=expire)}))))
+        state = State({"scheduler": SimpleNamespace(expire=expire)})
+        task = asyncio.create_task(app._expire(Litestar(state=state, logging_config=None)))
         while len(looked) < 2 and not task.done():
             await asyncio.sleep(0.01)
         task.cancel()
