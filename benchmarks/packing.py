@@ -11,7 +11,7 @@ two-cell flavors, and averaged over all of them by how often they are asked for.
 placed and so more room; "room, equal load" is the mean when the guests placed had as many vCPUs as with the rule that
 placed the fewest.
 
-Ours was made when all three lists had been looked at; tune.py ranks what else it could be, on half of C1 alone.
+tune.py chose our rule, on half of C1 and on random streams of guests; it tells what C3 and C4 were used for.
 
     python benchmarks/packing.py [--lists C1,C3] [--groups hard|soft] [--format table|json] [--data DIR]
 """

