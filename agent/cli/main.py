@@ -65,7 +65,9 @@ VERBS = {verb: line for verbs in GROUPS.values() for verb, line in verbs.items()
 
 EXIT_CODES = """exit codes: 0 yes, 1 error, 2 bad usage or bad input, 3 does not fit, 4 findings, 5 peer unreachable"""
 
-SCHEDULER_PACKAGES = ("numpy", "sqlalchemy", "alembic", "psycopg", "litestar", "uvicorn", "prometheus_client")
+SCHEDULER_PACKAGES = (
+    "numpy", "sqlalchemy", "alembic", "psycopg", "litestar", "uvicorn", "prometheus_client", "packaging",
+)  # fmt: skip
 """Packages that come with the extra ``scheduler``; the others come with ``host``."""
 
 

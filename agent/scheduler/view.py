@@ -45,7 +45,7 @@ class HostView:
         if column is None:
             raise AttributeError(name)
         value = float(getattr(self._table, column)[self._row])
-        return int(value) if value.is_integer() else value
+        return value if name.endswith("_ratio") else int(value)
 
 
 _COLUMN_OF: dict[str, str] = {

@@ -77,6 +77,7 @@ SPECS = {
     "capabilities:free_ram_mb": ("= 1000", "<= 0"),
     "capabilities:cpu_info:features": ("<in> aes", "<all-in> aes avx"),
     "capabilities:nope": ("1",),
+    "capabilities:cpu_allocation_ratio": ("16.0", ">= 4"),
     "gpu": ("4", ">= 1"),
     "vcpus_total": ("4", "= 8"),
     "capabilities:stats:gpu": ("4",),
@@ -98,6 +99,10 @@ METADATA = {
         "build_failure", "hypervisor_version",
     )},
 }  # fmt: skip
+VERSIONS = (
+    ">=7.0", "<8.0", ">=6.0,<7.5", "==7.2", "!=8.0, > 6", ">=8.0rc1", "<8.0.dev3", "==8.0+a", "<=7.2-1", ">v7.2.post1",
+    "<12345678901.0", ">=1!1.0",
+)  # fmt: skip
 ALIASES = {vendor: f"{vendor}.{product}" for vendor, product in (CARD, GPU)}
 QUERIES = (
     ["and", [">=", "$free_ram_mb", 1024], [">", "$vcpus_total", 4]],
@@ -134,7 +139,7 @@ def random_case(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.2:
         properties["img_hv_type"] = rng.choice(["kvm", "qemu"])
     if rng.random() < 0.2:
-        properties["img_hv_requested_version"] = rng.choice([">=7.0", "<8.0", ">=6.0,<7.5", "==7.2", "!=8.0, > 6"])
+        properties["img_hv_requested_version"] = rng.choice(VERSIONS)
     if rng.random() < 0.1:
         properties["hw_vm_mode"] = rng.choice(["hvm", "xen"])
     if rng.random() < 0.1:

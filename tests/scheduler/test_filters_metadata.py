@@ -28,7 +28,10 @@ def properties(**more: str) -> Image:
     return Image(properties=dict(more))
 
 
-VERSION_7 = properties(img_hv_type="kvm", img_hv_requested_version=">=7.0")
+def version(predicate: str) -> Image:
+    return properties(img_hv_type="kvm", img_hv_requested_version=predicate)
+
+
 EXTRA, IMAGES = "AggregateInstanceExtraSpecs", "AggregateImagePropertiesIsolation"
 CAPABILITIES, TENANTS = "ComputeCapabilities", "AggregateMultiTenancyIsolation"
 TABLE = [
@@ -51,11 +54,14 @@ TABLE = [
     (CAPABILITIES, wish(flavor=specs(capabilities__cpu_info__vendor="Intel")), "fast", "a path into what is reported"),
     (CAPABILITIES, wish(flavor=specs(capabilities__gpu=">= 4")), "slow", "statistics count"),
     (CAPABILITIES, wish(flavor=specs(gpu=">= 5")), "fast arm", "without a namespace, only hosts that have it mind"),
+    (CAPABILITIES, wish(flavor=specs(capabilities__cpu_allocation_ratio="1.0")), ALL, "a ratio has its point"),
     (CAPABILITIES, wish(flavor=specs(capabilities__nothing="1")), "", "what nobody has"),
     ("ImageProperties", wish(image=properties(hw_architecture="x86_64")), "fast slow", "the architecture"),
     ("ImageProperties", wish(image=properties(hw_architecture="amd64")), "fast slow", "by its other name"),
     ("ImageProperties", wish(image=properties(hw_architecture="aarch64", img_hv_type="qemu")), "", "all of it at once"),
-    ("ImageProperties", wish(image=VERSION_7), "fast arm", "a version; hosts of unknown version pass"),
+    ("ImageProperties", wish(image=version(">=7.0")), "fast arm", "a version; hosts of unknown version pass"),
+    ("ImageProperties", wish(image=version(">7.2rc1,<7.2.post1")), "fast arm", "around a release"),
+    ("ImageProperties", wish(image=version("<12345678901")), "fast slow arm", "a number of any length"),
 ]  # fmt: skip
 
 

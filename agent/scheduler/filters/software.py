@@ -11,6 +11,7 @@ import operator
 import re
 
 import numpy as np
+from packaging.version import Version
 
 from agent.core.errors import BadRequest
 from agent.scheduler.aggregates import Mask
@@ -30,7 +31,7 @@ COMPARISONS = {
     "<": operator.lt,
     ">": operator.gt,
 }
-COMPARISON = re.compile(r"\s*(<=|>=|==|!=|<|>)\s*([0-9]{1,9}(?:\.[0-9]{1,9})*)\s*")
+COMPARISON = re.compile(r"\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 VERSION = "img_hv_requested_version"
 BITS = "hw_maxphysaddr_bits"
 
@@ -71,27 +72,29 @@ def _capabilities(table: HostTable, wanted: Wanted, settings: SchedulingSettings
     return passes
 
 
-def _version(numbers: list[int]) -> tuple[int, ...]:
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
-
-
-def parse_predicate(text: str) -> list[tuple[str, tuple[int, ...]]]:
-    """The comparisons of ``>=6.0,<9`` and the like: operator and version, without zeros at its end."""
+def parse_predicate(text: str) -> list[tuple[str, Version]]:
+    """The comparisons of ``>=6.0,<9`` and the like; versions are those of Python's packages, as in Nova: ``8.0rc1``."""
     found = []
     for part in text.split(","):
         match = COMPARISON.fullmatch(part)
-        if match is None:
+        version = None if match is None else _version(match[2])
+        if match is None or version is None:
             allowed = "<, <=, ==, !=, >=, > and a version such as 6.0.0, commas between"
             raise BadRequest(VERSION, text, "no comparison with a version", allowed=allowed)
-        found.append((match[1], _version([int(number) for number in match[2].split(".")])))
+        found.append((match[1], version))
     return found
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except ValueError:  # InvalidVersion is one, and so is a number of 5,000 digits
+        return None
 
 
 def satisfies_version(version: int, predicate: str) -> bool:
     """Whether a hypervisor version (1,000,000 × major + 1,000 × minor + micro) satisfies ``>=6.0,<9`` and the like."""
-    have = _version([version // 1_000_000, version // 1000 % 1000, version % 1000])
+    have = Version(f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}")
     return all(COMPARISONS[sign](have, wanted) for sign, wanted in parse_predicate(predicate))
 
 
