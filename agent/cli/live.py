@@ -57,9 +57,11 @@ def decide(args: Namespace, libvirt: Driver, *, name: str | None, without: Colle
     else:
         request = load_request(args.request)
     if name is not None:
-        request = msgspec.structs.replace(request, name=name)
+        request = msgspec.structs.replace(request, name="")  # a domain that is there already may have any name
     check_request(request)
     answer = place(host, sum_usage(claimants), request, limits_of(args), guests=guests_of(claimants))
+    if name is not None:
+        answer = msgspec.structs.replace(answer, name=name)
     if isinstance(answer, Misfit):
         return answer
     if claims is not None:
@@ -77,7 +79,7 @@ def _as_it_is(libvirt: Driver, name: str, host: HostTopology) -> tuple[Request, 
 
     source = f"domain {name}"
     root = parse_xml(libvirt.xml(name), source=source)
-    return wish_of(root, name=name, source=source), parse_elements(root, host=host, source=source)
+    return wish_of(root, source=source), parse_elements(root, host=host, source=source)
 
 
 def _without_shares(placement: Placement) -> Placement:

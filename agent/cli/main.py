@@ -169,8 +169,9 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
 
     parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=Paragraphs)
     module.configure(parser)
-    # names may stand between options, but argparse can't have that where a verb has actions with options of their own
-    parse = parser.parse_args if verb in GROUPS[CLUSTER] else parser.parse_intermixed_args
+    # names may stand between options, but argparse can't have that where a verb has actions with options of their own,
+    # nor with a -- before names that begin with a -
+    parse = parser.parse_args if verb in GROUPS[CLUSTER] or "--" in argv else parser.parse_intermixed_args
     code: int = module.run(parse(argv))
     sys.stdout.flush()
     return code

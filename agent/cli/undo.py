@@ -1,8 +1,9 @@
 """Take back the last change that any verb made, or the one with a given number: the journal knows how it was before.
 
 Undoing a create takes the guest away, running or not.  An undo is refused when somebody else changed the domain since.
-What the agent keeps up on the host (interrupts, sleeping pCPUs) is taken back by its number alone, and the agent does
-it again while its settings say so.
+Where nothing can be put back, because a guest without a configuration is gone or another has its name, that is said
+once, and the next undo goes on with the change before it.  What the agent keeps up on the host (interrupts, sleeping
+pCPUs) is taken back by its number alone, and the agent does it again while its settings say so.
 Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or the domain was changed since (--force),
 5 libvirt is not reachable.
 """
@@ -89,6 +90,7 @@ def render_list(rows: list[dict[str, int | str | None]]) -> str:
 def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
     """What undoing these entries of one domain would change."""
     from agent.cli.difference import render_difference
+    from agent.compute.change import check_there
     from agent.compute.guest_state import read_state
     from agent.compute.masks import mask_changes
     from agent.compute.memory import describe_memory
@@ -96,6 +98,7 @@ def render_undo(libvirt: Driver, entries: tuple[Entry, ...]) -> str:
     oldest = entries[0]
     if oldest.values:
         return "\n".join(f"/{value.file}: {value.after} -> {value.before}" for value in oldest.values)
+    check_there(libvirt, oldest)
     if oldest.before.uuid is None:
         return f"{oldest.domain} would be stopped and undefined"
     now = read_state(libvirt, oldest.domain)

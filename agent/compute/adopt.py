@@ -31,7 +31,8 @@ def plan_adoption(libvirt: Driver, name: str, host: HostTopology) -> Placement:
         host=host.hostname,
         name=name,
         emulator=placement.emulator or host.usable(),
-        iothreads={number: cpus for number, cpus in placement.iothreads.items() if cpus},
+        # an I/O thread without a pin goes anywhere, wherever the emulator is pinned (qemuProcessSetupIOThread)
+        iothreads={number: cpus or host.usable() for number, cpus in placement.iothreads.items()},
     )
 
 

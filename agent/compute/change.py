@@ -7,7 +7,8 @@
 
 Whatever kills this process in the middle leaves an entry that is ``begun``; the next verb that changes anything puts
 that guest back first.  So after every interruption a guest is as before or as after, and the journal says which.  A new
-guest that was let run is as after: that was its last step, and nobody stops a guest that may have run for days.
+guest that was let run is as after: that was its last step, and nobody stops a guest that may have run for days.  So is
+one that was stopped to be taken away: it cannot run on as if nothing had been.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from agent.compute.domains import State
 from agent.compute.driver import Driver
-from agent.compute.guest_state import GuestState, read_state, restore_state
+from agent.compute.guest_state import ABSENT, GuestState, read_state, restore_state
 from agent.compute.host_values import put_back_values
 from agent.compute.journal import Entry, Journal, Outcome
 from agent.compute.memory import restore_memory, settle_memory
@@ -28,6 +29,7 @@ from agent.core.errors import BadInput, CellwrightError
 from agent.inspection.files import Root
 
 CREATE = "create"
+REMOVE = "remove"
 MIGRATE = "migrate-cells"
 IRQ_STEERING, CPU_POWER = UPKEEP_VERBS = ("irq-steering", "cpu-power")
 """What the agent keeps up of the host itself, each an entry that lives as long as there is something to take back."""
@@ -94,6 +96,17 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
             say(f"{what}, and {entry.domain} is now another domain: left alone")
             journal.end(entry, Outcome.LEFT_ALONE, after=found)
             continue
+        ended = found.uuid is None or (entry.before.running and not found.running)
+        if ended and _takes_away(journal, entry):
+            say(f"{what} when {entry.domain} had been stopped: it is taken away")
+            restore_state(libvirt, entry.domain, ABSENT, uuid=entry.uuid)
+            _mark_undone(journal, entry, undone=True)
+            journal.end(entry, Outcome.DONE, after=ABSENT)
+            continue
+        if found.uuid is None and entry.before.uuid is not None:
+            say(f"{what}, and {entry.domain} is gone: left alone")
+            journal.end(entry, Outcome.LEFT_ALONE, after=found)
+            continue
         if entry.verb == CREATE and found.running and libvirt.domain(entry.domain).state is not State.PAUSED:
             say(f"{what} after its last step: {entry.domain} runs on")
             journal.end(entry, Outcome.DONE, after=found)
@@ -113,13 +126,19 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
 
     A change of the host is taken back alone.  Answers what of the memory cannot go back, for people; mostly nothing.
 
-    Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.
+    Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.  When
+    the guest is gone for good its changes are left alone from then on, and it is said once.
     """
     oldest, newest = entries[0], entries[-1]
     if newest.values:
         put_back_values(Root(), newest, force=force)
         journal.mark((newest,), Outcome.UNDONE)
         return ""
+    try:
+        check_there(libvirt, oldest)
+    except BadInput:
+        journal.mark(entries, Outcome.LEFT_ALONE)
+        raise
     if not force:
         check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
@@ -135,6 +154,12 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
         moves_pages=moved or oldest.moves_pages,
     ):
         return put_back(libvirt, oldest, moved=moved)
+
+
+def _takes_away(journal: Journal, entry: Entry) -> bool:
+    """Whether the change removes its guest: as the agent was told, or as the undo of a create."""
+    kept = {one.id: one for one in journal.entries()}
+    return entry.verb == REMOVE or any(number in kept and kept[number].verb == CREATE for number in entry.undoes)
 
 
 def _mark_undone(journal: Journal, entry: Entry, *, undone: bool) -> None:
@@ -165,7 +190,8 @@ def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> str:
     Answers what of the memory cannot go back, for people.
     """
     restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
-    if not entry.before.running or not libvirt.domain(entry.domain).active:
+    found = libvirt.find(entry.domain)
+    if not entry.before.running or found is None or not found.active:
         return ""
     if moved or (entry.moves_pages and entry.before.memory is None):
         settle_memory(libvirt, entry.domain)
@@ -174,14 +200,26 @@ def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> str:
     return restore_memory(libvirt, entry.domain, entry.before.memory)
 
 
+def check_there(libvirt: Driver, entry: Entry) -> None:
+    """BadInput when nothing can be put back: the guest is gone without a configuration, or another has its name."""
+    found = libvirt.find(entry.domain)
+    if found is not None and found.uuid != entry.uuid:
+        why = f"is another one now, with UUID {found.uuid} instead of {entry.uuid}"
+    elif found is None and entry.before.uuid is not None and entry.before.config is None:
+        why = "is gone, and had no configuration to come back from"
+    else:
+        return
+    raise BadInput(f"domain {entry.domain} {why}: {entry.verb} {entry.id} is left alone")
+
+
 def check_untouched(libvirt: Driver, entry: Entry) -> None:
     """BadInput when somebody changed the domain since the entry's change was done."""
     now = read_state(libvirt, entry.domain)
     after = entry.after or entry.before
     differs = []
-    if now.uuid != after.uuid:
-        differs.append("it is another domain" if now.uuid else "it is gone")
-    elif now.config != after.config:
+    if now.uuid is None and entry.before.uuid is not None and after.uuid is not None:
+        differs.append("it is gone")
+    elif now.uuid is not None and now.config != after.config:
         differs.append("its configuration")
     if now.running and after.running and now.masks != after.masks:
         differs.append("its masks")

@@ -14,11 +14,11 @@ from agent.domain.scalars import iothread_ids, memory_kib, vcpu_count
 KIB_PER_MIB = 1024
 
 
-def wish_of(root: Element, *, name: str, source: str = "domain XML") -> Request:
+def wish_of(root: Element, *, source: str = "domain XML") -> Request:
     """The request that pins the domain as it is: vCPUs, memory, guest cells, huge pages and I/O threads stay.
 
-    Memory is rounded down to MiB.  BadInput where OpenStack's keys cannot say what the domain has: a request of the
-    user's own then can.
+    Its name is left out: a domain may have one that no request may.  Memory is rounded down to MiB.  BadInput where
+    OpenStack's keys cannot say what the domain has: a request of the user's own then can.
     """
     vcpus = vcpu_count(root, source=source)
     ram_mb = memory_kib(root, source=source) // KIB_PER_MIB
@@ -44,7 +44,7 @@ def wish_of(root: Element, *, name: str, source: str = "domain XML") -> Request:
     policy = root.find("numatune/memory")
     if policy is not None:
         specs["hw:numa_mempolicy"] = policy.get("mode", "strict")
-    return Request(name=name, flavor=Flavor(vcpus=vcpus, ram_mb=ram_mb, extra_specs=specs))
+    return Request(flavor=Flavor(vcpus=vcpus, ram_mb=ram_mb, extra_specs=specs))
 
 
 def keep_own(placement: Placement, claims: Placement) -> Placement:

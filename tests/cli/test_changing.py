@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import msgspec
 import pytest
@@ -34,7 +35,7 @@ def cellwright(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str
     """Run a verb with a journal of the test's own."""
 
     def run(verb: str, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        argv = [*COMMAND, verb, *words, "--state-dir", str(tmp_path)]
+        argv = [*COMMAND, verb, "--state-dir", str(tmp_path), *words]
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
 
     return run
@@ -232,3 +233,21 @@ def test_pin_a_stopped_foreign_domain_and_unpin_it(
             assert "-    <vcpupin vcpu=" in shown, folder
         assert cellwright("unpin", name).stdout == f"{name} is unpinned, as before pin\n"
         assert libvirt.xml(name, config=True) == before
+
+
+def test_a_foreign_domain_of_any_name_is_pinned_and_unpinned(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], libvirt_uri: str
+) -> None:
+    name = "-" + name_of('<it\'s> & "that" ü')
+    with Driver(libvirt_uri) as libvirt:
+        try:
+            libvirt.define(tiny_xml(escape(name)), name=name)
+            before = libvirt.xml(name, config=True)
+            done = cellwright("pin", "--request", "-", "--", name, stdin=request("any"))
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.startswith(f"{name} is placed on ")
+            assert "vcpupin" in libvirt.xml(name, config=True)
+            assert cellwright("unpin", "--", name).stdout == f"{name} is unpinned, as before pin\n"
+            assert libvirt.xml(name, config=True) == before
+        finally:
+            libvirt.undefine(name)

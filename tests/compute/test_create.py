@@ -15,7 +15,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
 from agent.domain.parse import parse_intent
 from agent.domain.render import render_domain
-from tests.compute.guests import threads_of
+from tests.compute.guests import threads_of, tiny_xml
 from tests.compute.placements import FIRST, SECOND, dedicated
 
 
@@ -89,6 +89,41 @@ def test_an_interrupted_create_is_put_back_by_the_next_verb(
         f"create of {guest.name} (journal entry 1, {begun.begun_at}) was interrupted:"
         f" {guest.name} is again as it was before"
     ]
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_an_interrupted_undo_of_a_create_that_has_stopped_the_guest_is_ended(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str], undefined: bool
+) -> None:
+    """What a kill -9 behind destroy, or behind undefine, leaves: the guest cannot run on as before."""
+    guest = planned(names("halfway"))
+    apply_create(libvirt, journal, guest)
+    before = read_state(libvirt, guest.name)
+    journal.begin(verb="undo", uri=libvirt.uri, domain=guest.name, before=before, uuid=guest.uuid, undoes=(1,))
+    libvirt.destroy(guest.name)
+    if undefined:
+        libvirt.undefine(guest.name)
+    said: list[str] = []
+    recover(libvirt, journal, say=said.append)
+    assert not libvirt.exists(guest.name)
+    assert said[0].endswith(f"was interrupted when {guest.name} had been stopped: it is taken away")
+    assert [entry.outcome for entry in journal.entries()] == [Outcome.UNDONE, Outcome.DONE]
+
+
+def test_an_interrupted_pin_of_a_guest_that_is_gone_is_left_alone(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str]
+) -> None:
+    name = names("vanished")
+    libvirt.start_transient(tiny_xml(name), name=name)
+    before = read_state(libvirt, name)
+    journal.begin(verb="pin", uri=libvirt.uri, domain=name, before=before, uuid=before.uuid)
+    libvirt.destroy(name)
+    said: list[str] = []
+    recover(libvirt, journal, say=said.append)
+    recover(libvirt, journal, say=said.append)
+    assert len(said) == 1
+    assert said[0].endswith(f"was interrupted, and {name} is gone: left alone")
+    assert journal.entry(1).outcome is Outcome.LEFT_ALONE
 
 
 def test_somebody_elses_domain_of_that_name_survives_the_recovery(

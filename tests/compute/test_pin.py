@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -11,11 +12,11 @@ from agent.compute.adopt import adoption_overlaps, apply_adoption, plan_adoption
 from agent.compute.change import undo, undoable
 from agent.compute.domains import Refused, RefusedXml
 from agent.compute.driver import Driver
-from agent.compute.guest_state import read_state
+from agent.compute.guest_state import ABSENT, GuestState, read_state
 from agent.compute.journal import Journal, Outcome
 from agent.compute.masks import MaskChange
 from agent.compute.pin import Repinning, apply_pin, plan_pin, scope
-from agent.compute.prove import verify_host
+from agent.compute.prove import verify_host, verify_threads
 from agent.compute.unpin import apply_unpin
 from agent.compute.usage import claimant_of
 from agent.core.cpuset import CpuSet
@@ -246,6 +247,38 @@ def test_undo_is_refused_when_somebody_else_changed_the_domain_since(
     assert undoable(journal, libvirt.uri) == ()
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(("reborn", "why"), [(False, "is gone"), (True, "is another one now")])
+def test_changes_of_a_guest_that_is_gone_for_good_are_left_alone_and_the_next_undo_goes_on(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str], reborn: bool, why: str, force: bool
+) -> None:
+    name = names("gone")
+    libvirt.start_transient(tiny_xml(name), name=name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, config=False))
+    libvirt.destroy(name)
+    if reborn:
+        libvirt.define(tiny_xml(name), name=name)
+    config = libvirt.xml(name, config=True) if reborn else None
+    with pytest.raises(BadInput, match=f"^domain {name} {why}.*: pin 1 is left alone$"):
+        undo(libvirt, journal, undoable(journal, libvirt.uri), verb="undo", force=force)
+    assert undoable(journal, libvirt.uri) == ()
+    assert [entry.outcome for entry in journal.entries()] == [Outcome.LEFT_ALONE]
+    assert read_state(libvirt, name).config == config
+
+
+def test_a_created_guest_that_somebody_took_away_is_undone_at_once(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str]
+) -> None:
+    name = names("taken")
+    journal.end(
+        journal.begin(verb="create", uri=libvirt.uri, domain=name, before=ABSENT, uuid=str(uuid4())),
+        Outcome.DONE,
+        after=GuestState(uuid=str(uuid4()), running=True),
+    )
+    undo(libvirt, journal, undoable(journal, libvirt.uri), verb="undo")
+    assert undoable(journal, libvirt.uri) == ()
+
+
 def test_adoption_adds_metadata_and_nothing_else(
     libvirt: Driver, journal: Journal, foreign: Callable[..., str]
 ) -> None:
@@ -262,6 +295,16 @@ def test_adoption_adds_metadata_and_nothing_else(
         plan_adoption(libvirt, name, HOST)
     undo(libvirt, journal, undoable(journal, libvirt.uri), verb="undo")
     assert read_state(libvirt, name) == before
+
+
+def test_an_adopted_guests_unpinned_io_threads_are_where_they_should_be_wherever_its_emulator_is(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    tune = f"<cputune><vcpupin vcpu='0' cpuset='{FIRST}'/><emulatorpin cpuset='{SECOND}'/></cputune>"
+    name = foreign("adoptio", extra=IOTHREADS + tune)
+    apply_adoption(libvirt, journal, plan_adoption(libvirt, name, HOST), owner="", created_at="")
+    (verdict,) = verify_threads(libvirt, name).guests
+    assert (verdict.findings, verdict.expectation) == ((), "placement")
 
 
 def test_an_adopted_guest_that_shares_a_pcpu_is_reported() -> None:

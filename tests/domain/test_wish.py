@@ -49,8 +49,8 @@ def domain(inside: str = "", *, cpu: str = "") -> str:
     ],
 )
 def test_wish(xml: str, specs: dict[str, str | int]) -> None:
-    request = wish_of(parse_xml(xml), name="g")
-    assert (request.name, request.flavor.vcpus, request.flavor.ram_mb) == ("g", 4, 4)
+    request = wish_of(parse_xml(xml))
+    assert (request.flavor.vcpus, request.flavor.ram_mb) == (4, 4)
     assert request.flavor.extra_specs == specs
 
 
@@ -69,13 +69,13 @@ def test_wish(xml: str, specs: dict[str, str | int]) -> None:
 )
 def test_what_a_request_cannot_say_is_left_to_one_of_the_users_own(xml: str, said: str) -> None:
     with pytest.raises(BadInput, match=rf"^domain g: .*{said}.*--request$"):
-        wish_of(parse_xml(xml), name="g", source="domain g")
+        wish_of(parse_xml(xml), source="domain g")
 
 
 def test_what_a_domain_has_beside_its_pins_stays() -> None:
     tune = "<cputune><vcpusched vcpus='1' scheduler='batch'/></cputune><memoryBacking><locked/></memoryBacking>"
     xml = domain(tune, cpu="<topology sockets='1' cores='4' threads='1'/>")
-    placed = place(host("osdev-01"), Usage(), wish_of(parse_xml(xml), name="g"))
+    placed = place(host("osdev-01"), Usage(), wish_of(parse_xml(xml)))
     assert isinstance(placed, Placement)
     kept = keep_own(placed, parse_elements(parse_xml(xml)))
     assert kept.cpu_topology == CpuTopology(1, 4, 1)

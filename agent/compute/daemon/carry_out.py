@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.compute.change import change, recover
+from agent.compute.change import REMOVE, change, recover
 from agent.compute.create import apply_create, plan_guest
 from agent.compute.daemon.fits_now import check_now
 from agent.compute.daemon.guests import Guests
@@ -93,7 +93,7 @@ def remove(tools: Tools, domain: str) -> None:
             found = tools.libvirt.domain(domain)
         except NoSuchDomain:
             return
-        with change(tools.libvirt, tools.journal, verb="remove", name=domain):
+        with change(tools.libvirt, tools.journal, verb=REMOVE, name=domain):
             if found.active:
                 tools.libvirt.destroy(domain)
             if found.persistent:
