@@ -93,7 +93,6 @@ def main(argv: list[str] | None = None) -> int:
     except CellwrightError as why:
         return complain(str(why), why.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()
         return 0
     except ModuleNotFoundError as why:
         package = (why.name or "").partition(".")[0]
@@ -105,6 +104,9 @@ def main(argv: list[str] | None = None) -> int:
         return complain(f"{why.filename or 'output'}: {why.strerror}", 1)
     except KeyboardInterrupt:
         return 130
+    finally:
+        if argv is None:
+            _leave_streams()
 
 
 def split_verb(words: list[str]) -> tuple[str, list[str]]:
@@ -140,6 +142,15 @@ def _open_streams() -> None:
         out.reconfigure(errors="replace")
 
 
+def _leave_streams() -> None:
+    """What cannot be written goes to /dev/null: the interpreter tries once more at its end, and would end with 120."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            posix.dup2(posix.open("/dev/null", posix.O_WRONLY), number)
+
+
 def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
     """Parse ``argv`` with the verb's own options and run it.
 
@@ -163,17 +174,18 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
     name = "agent.cli." + verb.replace("-", "_")
     __import__(name)  # importlib's import_module does the same and takes longer to import than to run
     module = sys.modules[name]
-    from argparse import ArgumentParser
+    from contextlib import suppress
 
-    from agent.cli.paragraphs import Paragraphs
+    from agent.cli.paragraphs import Paragraphs, VerbParser
 
-    parser = ArgumentParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=Paragraphs)
+    parser = VerbParser(prog=f"cellwright {verb}", description=module.__doc__, formatter_class=Paragraphs)
     module.configure(parser)
     # names may stand between options, but argparse can't have that where a verb has actions with options of their own,
     # nor with a -- before names that begin with a -
     parse = parser.parse_args if verb in GROUPS[CLUSTER] or "--" in argv else parser.parse_intermixed_args
     code: int = module.run(parse(argv))
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):  # the answer stands, whether or not somebody reads it to its end
+        sys.stdout.flush()
     return code
 
 
@@ -188,6 +200,9 @@ def usage() -> str:
 
 
 def complain(message: str, code: int) -> int:
-    """One line on stderr; the answer is ``code``."""
-    print("cellwright: " + " ".join(message.split()), file=sys.stderr)
+    """One line on stderr; the answer is ``code``, also where stderr cannot be written."""
+    from contextlib import suppress
+
+    with suppress(OSError):
+        print("cellwright: " + " ".join(message.split()), file=sys.stderr)
     return code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import HelpFormatter
+import sys
+from argparse import ArgumentParser, HelpFormatter
+from typing import IO
 
 
 class Paragraphs(HelpFormatter):
@@ -11,3 +13,13 @@ class Paragraphs(HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text
         return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.strip().split("\n\n"))
+
+
+class VerbParser(ArgumentParser):
+    """argparse's own parser takes it for done when its help could not be written."""
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Write the help, to stdout unless a file is given; OSError where that fails."""
+        file = file or sys.stdout
+        file.write(self.format_help())
+        file.flush()

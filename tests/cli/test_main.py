@@ -29,7 +29,7 @@ def test_a_terminal_that_lacks_a_character_shows_a_question_mark(encoding: str, 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
     """A line of bash in which ``$C`` is the command; its exit code is that of the pipe's first part."""
     command = ["bash", "-c", f'{line}; exit "${{PIPESTATUS[0]}}"']
-    environment = os.environ | {"C": f"{sys.executable} -m agent"}
+    environment = os.environ | {"C": f"{sys.executable} -m agent", "PYTHONUNBUFFERED": ""}  # as users have it
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -98,16 +98,39 @@ def test_help_keeps_paragraphs_and_is_as_wide_as_the_terminal(
     assert max(map(len, text.splitlines())) <= 60
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "topology --synthetic core:2", "place --help"])
-def test_a_reader_that_goes_early_hears_nothing_and_is_told_nothing(words: str) -> None:
-    done = shell(f"$C {words} | head -c 0")
-    assert (done.returncode, done.stderr) == (0, "")
+GONE = "import os, sys; os.dup2(os.pipe()[1], 1); os.closerange(3, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+"""Runs a command whose stdout nobody reads any more."""
 
 
-@pytest.mark.parametrize("words", ["--help", "topology --synthetic core:2", " ".join(PLACE)])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("topology --synthetic core:2", 0),
+        ("topology --format json", 0),
+        ("place --help", 0),
+        (" ".join(PLACE), 0),
+        ("place --synthetic core:1 --request examples/database.toml", 3),
+    ],
+)
+def test_a_reader_that_goes_early_is_told_nothing_and_the_answer_stands(words: str, code: int) -> None:
+    done = shell(f"{sys.executable} -c '{GONE}' $C {words}")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "place --help", "topology --format json", "topology --synthetic core:2", " ".join(PLACE)]
+)
 def test_a_full_disk_is_one_line(words: str) -> None:
-    done = shell(f"$C {words} > /dev/full")
-    assert (done.returncode, done.stderr) == (1, "cellwright: output: No space left on device\n")
+    for unbuffered in ("", "1"):
+        done = shell(f"PYTHONUNBUFFERED={unbuffered} $C {words} > /dev/full")
+        assert (done.returncode, done.stderr) == (1, "cellwright: output: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", ["frobnicate", "place", "place --synthetic core:1 --request nowhere.json"])
+def test_the_code_tells_where_stderr_cannot(words: str) -> None:
+    assert shell(f"$C {words} 2> /dev/full").returncode == 2
 
 
 @pytest.mark.parametrize(
