@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, HelpFormatter
-from typing import IO
+from typing import Any
 
 
 class Paragraphs(HelpFormatter):
@@ -18,8 +18,8 @@ class Paragraphs(HelpFormatter):
 class VerbParser(ArgumentParser):
     """argparse's own parser takes it for done when its help could not be written."""
 
-    def print_help(self, file: IO[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         """Write the help, to stdout unless a file is given; OSError where that fails."""
-        file = file or sys.stdout
-        file.write(self.format_help())
-        file.flush()
+        out = file or sys.stdout
+        out.write(self.format_help())
+        out.flush()

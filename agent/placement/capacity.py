@@ -32,7 +32,7 @@ from agent.placement.room import CellRoom, Room, measure_room
 from agent.placement.rules import find_refusal, sizes_wished, whole_cores
 
 MOST = 10_000
-"""A host that holds this many guests holds as many as anybody asks for."""
+"""A host that holds this many guests holds as many as anybody asks for: no more of them are placed."""
 
 
 class CellCapacity(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ def capacity(host: HostTopology, usage: Usage, request: Request, limits: Limits 
     if at_most is None:
         return Capacity(host=host.hostname, flavor=guest.flavor, count=None, at_most=None, exact=True, cells=cells)
     count, reasons = max(
-        (_fill(host, usage, guest, limits, plan) for plan in _plans(room, guest, per_cell, at_most)),
+        (_fill(host, usage, guest, limits, plan) for plan in _plans(room, guest, per_cell, min(at_most, MOST))),
         key=lambda filled: filled[0],
     )
     if count == 0:
@@ -105,15 +105,15 @@ Plan = list[tuple[int, ...] | None]
 """The host cells of each guest in turn; None: wherever the engine likes."""
 
 
-def _plans(room: Room, guest: GuestTopology, per_cell: list[int | None], at_most: int) -> list[Plan]:
+def _plans(room: Room, guest: GuestTopology, per_cell: list[int | None], count: int) -> list[Plan]:
     """Freely chosen; or always on the cells with most room left, counted in guest cells or in pCPUs, wasting none."""
-    free: Plan = [None] * at_most
+    free: Plan = [None] * count
     if len(guest.cells) < 2 or len(guest.cells) > len(room.cells) or guest.host_cells is not None or guest.auto_cells:
         return [free]
     needs = [guest.shapes[kind].dedicated + guest.shapes[kind].extra for kind in guest.kinds]
-    held = [at_most if count is None else count for count in per_cell]
+    held = [count if most is None else most for most in per_cell]
     pcpus = [cell.free_count for cell in room.cells]
-    return [_emptiest(room, held, [1] * len(needs), at_most), _emptiest(room, pcpus, needs, at_most), free]
+    return [_emptiest(room, held, [1] * len(needs), count), _emptiest(room, pcpus, needs, count), free]
 
 
 def _emptiest(room: Room, held: list[int], needs: list[int], count: int) -> Plan:
@@ -138,6 +138,8 @@ def _fill(
     layout = layout_of(host)
     count = 0
     for wanted in (*plan, *[None] * len(plan)):
+        if count == len(plan):
+            break
         room = measure_room(layout, usage, limits)
         answer = fit(room, guest if wanted is None else msgspec.structs.replace(guest, host_cells=wanted))
         if isinstance(answer, Placement):
@@ -179,7 +181,7 @@ def _cell_bounds(room: Room, guest: GuestTopology, held: Held) -> list[int]:
     owned = sum(shape.dedicated + shape.extra for shape in guest.cell_shapes)
     bounds = [sum(cell.free_count for cell in room.cells) // owned] if owned else []
     if guest.auto_cells:
-        return bounds or [MOST]
+        return bounds or ([] if None in held[None] else _split_bounds(room, guest))
     if guest.host_cells is not None:
         index_of = {cell.cell.id: index for index, cell in enumerate(room.cells)}
         for number, shape in zip(guest.host_cells, guest.cell_shapes, strict=True):
@@ -193,6 +195,24 @@ def _cell_bounds(room: Room, guest: GuestTopology, held: Held) -> list[int]:
         if sum(count is None for count in per_cell) < cells:
             bounds.append(most_guests([MOST if count is None else count for count in per_cell], cells))
     return bounds
+
+
+def _split_bounds(room: Room, guest: GuestTopology) -> list[int]:
+    """A floating guest that may be split takes of all cells together what it takes of one."""
+    pages = [cell.pools[size][1] * size for cell in room.cells for size in sizes_wished(cell, guest)]
+    vcpus = [int(cell.floating_limit) - cell.floating_vcpus for cell in room.cells if cell.floating_limit is not None]
+    kib = [
+        int(cell.memory_limit_kib) - cell.memory_used_kib for cell in room.cells if cell.memory_limit_kib is not None
+    ]
+    return [
+        sum(max(0, left) for left in lefts) // wanted
+        for lefts, wanted, bound in (
+            (pages, guest.memory_kib, guest.page is not None),
+            (vcpus, guest.vcpus, bool(vcpus)),
+            (kib, guest.memory_kib, bool(kib)),
+        )
+        if bound
+    ]
 
 
 def _least(guest: GuestTopology) -> Shape:

@@ -12,6 +12,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
 from agent.core.usage import CellUsage, Limits, Usage
+from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
 from agent.placement.capacity import capacity, most_guests
 from tests.hosts import host
@@ -82,6 +83,32 @@ def test_floating_guests_have_no_limit_without_a_ratio() -> None:
     bound = capacity(host("osdev-split"), Usage(), asked(2, 1024, numa_nodes="1"), Limits(cpu_allocation_ratio=2.0))
     assert (free.count, free.exact) == (None, True)
     assert (bound.count, bound.exact) == (16, True)
+
+
+def test_no_more_guests_are_placed_than_anybody_asks_for() -> None:
+    """Four million of the smallest guests fit on 4 TiB; nobody waits until they are all placed."""
+    large = parse_synthetic("cell:8 core:16 memory:512GiB")
+    answer = capacity(large, Usage(), asked(1, 1, mem_page_size="4"))
+    assert (answer.count, answer.at_most, answer.exact) == (10_000, 8 * 512 * 1024, False)
+
+
+AUTO = {"cw:numa_nodes": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("specs", "bound", "count", "why"),
+    [
+        (AUTO, None, None, "floating guests without ratios, however many cells they take"),
+        (AUTO, Limits(cpu_allocation_ratio=2.0), 10, "2 vCPUs for each of 16 pCPUs, in threes, five guests a cell"),
+        (AUTO, Limits(ram_allocation_ratio=1.0), 16, "16 GiB in single ones"),
+        (AUTO | {"hw:mem_page_size": "2MB"}, None, 4, "2 GiB of pages a cell"),
+        (AUTO | {"hw:cpu_policy": "dedicated"}, None, 5, "16 pCPUs in threes, the last one of both cells"),
+    ],
+)
+def test_guests_that_may_be_split(specs: dict[str, str], bound: Limits | None, count: int | None, why: str) -> None:
+    two = parse_synthetic("cell:2 core:8 memory:8GiB pages:2M=1024")
+    answer = capacity(two, Usage(), Request(flavor=Flavor(3, 1024, extra_specs=dict(specs))), bound)
+    assert (answer.count, answer.exact) == (count, True), why
 
 
 @pytest.mark.parametrize(
