@@ -4,7 +4,8 @@ Every cache of every level is told, but not every file of it is opened.  A cache
 a group, its size and an L3's id each time (stacked L3s are larger than their neighbours), its level and type once an
 index, size and kind of core.  Of the caches inside one core, which are most of the files, those of the first, the
 middle and the last core of each kind are read; when the three have the same ones, every core of the kind is taken to
-have them, else all are read.
+have them, else all are read.  Cores with one thread and with two are of two kinds: of a core whose sibling is offline
+nobody can say which of its caches the siblings share (AMD family 15h: all but the L1 for data).
 (kernel: Documentation/ABI/testing/sysfs-devices-system-cpu, cache/index*)
 """
 
@@ -42,9 +43,9 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     online = 0
     for core in cores:
         online |= core.cpus
-    kinds: dict[str | None, list[CoreFacts]] = {}
+    kinds: dict[tuple[str | None, int], list[CoreFacts]] = {}
     for core in cores:
-        kinds.setdefault(core.kind, []).append(core)
+        kinds.setdefault((core.kind, core.cpus.bit_count()), []).append(core)
     told: list[CacheFacts] = []
     for alike in kinds.values():
         reader = _Reader(root, online)

@@ -1,5 +1,6 @@
 """Caches of cores that are not all alike: few files are read, and still none is told that is not there."""
 
+from agent.core.cpuset import CpuSet
 from agent.inspection.archive import Archive
 from agent.inspection.host import read_host
 from tests.inspection.trees import CPU
@@ -46,3 +47,13 @@ def test_cores_of_one_kind_that_differ_are_all_read() -> None:
         *((1, "Instruction", str(cpu)) for cpu in range(3)),
         *((2, "Unified", str(cpu)) for cpu in range(3, 6)),
     ]
+
+
+def test_a_core_whose_sibling_is_offline_says_nothing_of_whole_cores() -> None:
+    """AMD family 15h: the threads of a core share all but their L1; first, middle and last core have one thread each."""
+    archive = host_of([[L1, L3]] * 7)
+    for cpus in ("1-2", "4-5"):
+        for cpu in CpuSet.parse(cpus):
+            archive.files[f"{CPU}/cpu{cpu}/topology/thread_siblings_list"] = cpus.encode()
+    caches = read_host(archive).cells[0].caches
+    assert [str(cache.cpus) for cache in caches] == ["0-6", *map(str, range(7))]
