@@ -71,7 +71,7 @@ def read_cores(
         path = f"{FOLDER}/cpu{head}/topology/core_id"
         number = root.parsed(path, parse_number) if "core_id" in files else None
         core.core = None if number is None else known_id(number)
-        if number is None and "core_id" in files and root.names(f"{FOLDER}/cpu{head}/topology") is None:
+        if number is None and root.names(f"{FOLDER}/cpu{head}/topology") is None:
             if not last_try:
                 raise Vanished(root.prefix + path)
             undescribed |= core.cpus

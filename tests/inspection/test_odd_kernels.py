@@ -184,8 +184,9 @@ def switched_off(files: Tree) -> None:
     files[f"{CPU}/cpu1/online"] = "0\n"
 
 
-def test_without_lists_every_cpu_is_asked_once_one_turns_out_to_be_offline() -> None:
-    host = read_host(tree(switched_off))
+@pytest.mark.parametrize("absent", ["nothing else", "core_id"])
+def test_without_lists_every_cpu_is_asked_once_one_turns_out_to_be_offline(absent: str) -> None:
+    host = read_host(tree(switched_off, without(absent)))
     assert (str(host.online), str(host.offline)) == ("0,2-6", "1")
     assert [str(core.cpus) for cell in host.cells for core in cell.cores] == ["0,4", "5", "2,6", "3"]
 
