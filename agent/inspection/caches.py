@@ -14,7 +14,7 @@ from __future__ import annotations
 from agent.inspection.cores import CoreFacts
 from agent.inspection.cpus import FOLDER, lowest
 from agent.inspection.files import Root
-from agent.inspection.values import parse_cpu_list, parse_cpu_mask, parse_kib, parse_number
+from agent.inspection.values import parse_count, parse_cpu_list, parse_cpu_mask, parse_kib
 
 LAST_LEVEL = 3
 """The kernel's resource control divides caches of this level."""
@@ -47,6 +47,7 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
     for core in cores:
         kinds.setdefault((core.kind, core.cpus.bit_count()), []).append(core)
     told: list[CacheFacts] = []
+    known: dict[tuple[int, str], int] = {}
     for alike in kinds.values():
         reader = _Reader(root, online)
         samples = {0, len(alike) // 2, len(alike) - 1}
@@ -57,8 +58,11 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
         for number, core in enumerate(alike):
             if number not in samples:
                 reader.read_core(core, expected)
-        known = {(cache.level, cache.type, cache.cpus) for cache in told}  # kinds may share one
-        told += [cache for cache in reader.caches if not known or (cache.level, cache.type, cache.cpus) not in known]
+        for cache in told:  # of the kinds before, which may share some
+            known[cache.level, cache.type] = known.get((cache.level, cache.type), 0) | cache.cpus
+        for cache in reader.caches if known else ():
+            cache.cpus &= ~known.get((cache.level, cache.type), 0)
+        told += [cache for cache in reader.caches if cache.cpus]
     return sorted(told, key=lambda cache: (-cache.level, cache.type, cache.cpus & -cache.cpus))
 
 
@@ -112,12 +116,12 @@ class _Reader:
         return found
 
     def _read_shape(self, folder: str) -> tuple[int, str] | None:
-        level = self.root.parsed(folder + "level", parse_number)
+        level = self.root.parsed(folder + "level", parse_count)
         kind = None if level is None else self.root.line(folder + "type")
         return None if level is None or kind is None else (level, kind)
 
     def _read_id(self, cpu: int, index: int) -> int | None:
-        return self.root.parsed(f"{FOLDER}/cpu{cpu}/cache/index{index}/id", parse_number)
+        return self.root.parsed(f"{FOLDER}/cpu{cpu}/cache/index{index}/id", parse_count)
 
     def _read_shared(self, folder: str, cpu: int, covered: int) -> int | None:
         """Who shares the cache.  The mask is believed before the list, which some kernels get wrong for the shared L1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.core.errors import BadInput
 from agent.inspection.files import Root
-from agent.inspection.values import parse_number
+from agent.inspection.values import parse_count
 
 COUNTERS = {
     "numa_hit": "pages that came from the cell they were wanted from",
@@ -32,7 +32,7 @@ def parse_numastat(text: str) -> dict[str, int]:
     for line in text.splitlines():
         name, _, value = line.strip().partition(" ")
         if name in COUNTERS:
-            counters[name] = parse_number(value)
+            counters[name] = parse_count(value)
     missing = [name for name in COUNTERS if name not in counters]
     if missing:
         raise BadInput(f"no {missing[0]}; allowed: the lines {', '.join(COUNTERS)}")

@@ -55,10 +55,10 @@ def read_devices(root: Root, unknown: list[str]) -> list[tuple[int | None, _Plai
             "vendor": vendor,
             "product": product,
             "root": _root_complex(root.link(path)),
-            "iommu_group": int(group) if group and group.isdecimal() else None,
+            "iommu_group": _number(group),
             "physical_function": _last(root.link(f"{path}/physfn")),
         }
-        found.append((_cell(root.line(f"{path}/numa_node")), device))
+        found.append((_number(root.line(f"{path}/numa_node")), device))
     if addresses and not identified:
         unknown.append("devices (no file tells their class)")
     found.sort(key=lambda item: address_key(str(item[1]["pci"])))
@@ -163,7 +163,7 @@ def _root_complex(target: str | None) -> str | None:
     return next((part for part in parts if part.startswith("pci") and ":" in part), None)
 
 
-def _cell(text: str | None) -> int | None:
+def _number(text: str | None) -> int | None:
     body = "" if text is None else text.strip()
     return int(body) if body.isascii() and body.isdigit() and len(body) < 7 else None
 

@@ -11,7 +11,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.knobs import BootSets, Cgroups, IdleState, Knobs, PoolState
 from agent.inspection.files import Root
-from agent.inspection.values import parse_cpu_list, parse_number
+from agent.inspection.values import parse_count, parse_cpu_list
 
 _CPU = "sys/devices/system/cpu"
 _NODE = "sys/devices/system/node"
@@ -26,10 +26,10 @@ def read_knobs(root: Root, online: CpuSet) -> Knobs:
     last = online.mask.bit_length() - 1
     return Knobs(
         boot=root.parsed("proc/cmdline", lambda text: parse_cmdline(text, last)),
-        zone_reclaim_mode=root.parsed("proc/sys/vm/zone_reclaim_mode", parse_number),
-        numa_balancing=root.parsed("proc/sys/kernel/numa_balancing", parse_number),
-        ksm_run=root.parsed(f"{_KSM}/run", parse_number),
-        ksm_merge_across_nodes=root.parsed(f"{_KSM}/merge_across_nodes", parse_number),
+        zone_reclaim_mode=root.parsed("proc/sys/vm/zone_reclaim_mode", parse_count),
+        numa_balancing=root.parsed("proc/sys/kernel/numa_balancing", parse_count),
+        ksm_run=root.parsed(f"{_KSM}/run", parse_count),
+        ksm_merge_across_nodes=root.parsed(f"{_KSM}/merge_across_nodes", parse_count),
         transparent_hugepages=root.parsed("sys/kernel/mm/transparent_hugepage/enabled", parse_choice),
         governors=_governors(root),
         idle_states=_idle_states(root, online),
@@ -81,8 +81,8 @@ def parse_buddyinfo(text: str) -> dict[int, tuple[int, ...]]:
         words = line.replace(",", " ").split()
         if len(words) < 5 or words[0] != "Node" or words[2] != "zone" or not all(map(str.isdecimal, words[4:])):
             raise BadInput(f"line {number}: found {line[:60]!r}; allowed: Node 0, zone Normal 1 2 3 …")
-        counts = [parse_number(word) for word in words[4:]]
-        sums = cells.setdefault(parse_number(words[1]), [])
+        counts = [parse_count(word) for word in words[4:]]
+        sums = cells.setdefault(parse_count(words[1]), [])
         sums.extend([0] * (len(counts) - len(sums)))
         for order, count in enumerate(counts):
             sums[order] += count
@@ -129,7 +129,7 @@ def _idle_states(root: Root, online: CpuSet) -> tuple[IdleState, ...]:
         path = f"{_CPU}/cpu{first}/cpuidle/{state}"
         enabled = CpuSet(cpu for cpu in online if root.line(f"{_CPU}/cpu{cpu}/cpuidle/{state}/disable") == "0")
         found.append(
-            IdleState(root.line(f"{path}/name") or state, root.parsed(f"{path}/latency", parse_number), enabled)
+            IdleState(root.line(f"{path}/name") or state, root.parsed(f"{path}/latency", parse_count), enabled)
         )
     return tuple(found)
 
@@ -150,8 +150,8 @@ def _huge_pages(root: Root) -> tuple[PoolState, ...]:
         sizes = sorted(int(name[10:-2]) for name in root.names(folder) or () if name[10:-2].isdecimal())
         for size_kib in sizes:
             path = f"{folder}/hugepages-{size_kib}kB"
-            total = root.parsed(f"{path}/nr_hugepages", parse_number)
-            free = root.parsed(f"{path}/free_hugepages", parse_number)
+            total = root.parsed(f"{path}/nr_hugepages", parse_count)
+            free = root.parsed(f"{path}/free_hugepages", parse_count)
             if total is not None and free is not None:
                 order = (size_kib // _page_kib(root)).bit_length() - 1
                 pools.append(PoolState(cell, size_kib, total, free, possible_pages(blocks.get(cell, ()), order)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.core.errors import BadInput
 from agent.inspection.files import Root
-from agent.inspection.values import parse_number
+from agent.inspection.values import MOST, parse_count
 
 HUGE = "hugepages-"
 
@@ -27,7 +27,8 @@ def _kib_of(text: str, key: str) -> int | None:
     words = text[at + len(key) : end if end >= 0 else None].split() if at >= 0 else []
     if not words or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 19:
         return None  # absent, or cut off
-    return int(words[0]) >> 10 if words[1:] == ["B"] else int(words[0])
+    kib = int(words[0]) >> 10 if words[1:] == ["B"] else int(words[0])
+    return kib if kib < MOST else None
 
 
 def read_huge_pools(root: Root, folder: str, sizes: list[int]) -> list[tuple[int, int, int | None]]:
@@ -35,9 +36,9 @@ def read_huge_pools(root: Root, folder: str, sizes: list[int]) -> list[tuple[int
     pools = []
     for size in sizes:
         pool = f"{folder}/{HUGE}{size}kB/"
-        total = root.parsed(pool + "nr_hugepages", parse_number)
+        total = root.parsed(pool + "nr_hugepages", parse_count)
         if total is not None:
-            free = root.parsed(pool + "free_hugepages", parse_number) if total else 0
+            free = root.parsed(pool + "free_hugepages", parse_count) if total else 0
             pools.append((size, total, free))
     return pools
 
@@ -47,7 +48,7 @@ def read_huge_sizes(root: Root, folder: str) -> list[int]:
     sizes = []
     for name in root.names(folder) or ():
         digits = name.removeprefix(HUGE).removesuffix("kB")
-        if name.startswith(HUGE) and digits.isascii() and digits.isdigit() and len(digits) < 13:
+        if name.startswith(HUGE) and digits.isascii() and digits.isdigit() and len(digits) < 13 and int(digits):
             sizes.append(int(digits))
     return sorted(sizes)
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from agent.core.cpulist import parse_list, parse_mask
 from agent.core.errors import BadInput
 
+MOST = 1 << 53
+"""Where counts end: every JSON reader holds what is less."""
+
 
 def parse_number(text: str) -> int:
     """A decimal number, with ``-`` where the kernel means "not known" (``-1``)."""
@@ -19,6 +22,14 @@ def parse_number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise BadInput(f"not a number: {_shown(body)}")
     return int(body)
+
+
+def parse_count(text: str) -> int:
+    """A number of things, or of KiB: none is negative, or more than the documents hold (agent.core.topology.Size)."""
+    number = parse_number(text)
+    if not 0 <= number < MOST:
+        raise BadInput(f"not a count: {number}; allowed: 0 to {MOST - 1}")
+    return number
 
 
 def parse_id(text: str) -> int | None:
@@ -45,18 +56,20 @@ def parse_kib(text: str) -> int:
     """A cache size in KiB: ``32768K``, ``8M``, or plain bytes."""
     body = text.strip()
     factor = {"K": 1, "M": 1 << 10, "G": 1 << 20}.get(body[-1:].upper())
-    number = parse_number(body[:-1] if factor else body)
-    if number < 0:
+    number = parse_count(body[:-1] if factor else body)
+    kib = number * factor if factor else number >> 10
+    if kib >= MOST:
         raise BadInput(f"not a size: {_shown(body)}")
-    return number * factor if factor else number >> 10
+    return kib
 
 
 def parse_stamp(text: str) -> tuple[str | None, int | None]:
     """The two lines of a snapshot's own file: when it was taken, and the base page size in KiB."""
     lines = text.splitlines()
-    if len(lines) != 2:
+    page_kib = parse_count(lines[1]) if len(lines) == 2 else 0
+    if not 0 < page_kib < 1 << 20:
         raise BadInput(f"not a snapshot's stamp: {_shown(text)}; allowed: a line with the time, a line with KiB a page")
-    return lines[0].strip() or None, parse_number(lines[1])
+    return lines[0].strip() or None, page_kib
 
 
 def _shown(text: str) -> str:

@@ -50,7 +50,7 @@ def test_cores_of_one_kind_that_differ_are_all_read() -> None:
 
 
 def test_a_core_whose_sibling_is_offline_says_nothing_of_whole_cores() -> None:
-    """AMD family 15h: the threads of a core share all but their L1; first, middle and last core have one thread each."""
+    """AMD family 15h: the threads of a core share all but their L1; here every core that is sampled has one thread."""
     archive = host_of([[L1, L3]] * 7)
     for cpus in ("1-2", "4-5"):
         for cpu in CpuSet.parse(cpus):

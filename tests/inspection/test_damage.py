@@ -45,8 +45,7 @@ FAMILIES = {
         {"sockets", "dies", "core sockets"},
         "sockets",
     ),
-    # (without them a CPU without a topology folder is not noticed, of which the saved machines have one)
-    "core ids": Family(r"/topology/core_id$", {"core ids", "cores", "core sockets"}, "core ids"),
+    "core ids": Family(r"/topology/core_id$", {"core ids"}, "core ids"),
     "isolated": Family(r"/cpu/(isolated|nohz_full)$", {"isolated"}, "isolated"),
     "devices": Family(r"^sys/bus/pci(/|$)", {"devices"}, ""),
 }

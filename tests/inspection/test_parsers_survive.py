@@ -4,22 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agent.core.codec import convert, encode
 from agent.core.errors import BadInput
+from agent.core.plainjson import dump
+from agent.core.topology import HostTopology
 from agent.inspection.allowed import parse_cpuset_mounts, parse_status
 from agent.inspection.archive import Archive
 from agent.inspection.capabilities import parse_capabilities
 from agent.inspection.cells import parse_distances
 from agent.inspection.cpuinfo import parse_cpuinfo
 from agent.inspection.document import read_document
+from agent.inspection.files import STAMP
 from agent.inspection.lstopo import parse_lstopo
 from agent.inspection.memory import parse_meminfo
-from agent.inspection.values import parse_cpu_list, parse_cpu_mask, parse_id, parse_kib, parse_number, parse_stamp
-from tests.inspection.trees import two_cells
+from agent.inspection.values import (
+    parse_count,
+    parse_cpu_list,
+    parse_cpu_mask,
+    parse_id,
+    parse_kib,
+    parse_number,
+    parse_stamp,
+)
+from tests.inspection.trees import CPU, NODE, two_cells
 
 PARSERS: list[Callable[[str], Any]] = [
+    parse_count,
     parse_cpu_list,
     parse_cpu_mask,
     parse_cpuinfo,
@@ -94,9 +107,20 @@ def test_any_text_is_parsed_or_refused(parse: Callable[[str], Any], text: str) -
     assert refusal(lambda: parse(text)) != ""
 
 
+def read_on_both_lanes(archive: Archive) -> None:
+    document = read_document(archive)
+    assert encode(convert(document, HostTopology, source="host")).decode() == dump(document)
+
+
 @given(name=st.sampled_from(sorted(FILES)), data=BYTES)
+@example(name=f"{NODE}/node0/hugepages/hugepages-2048kB/nr_hugepages", data=b"-1")
+@example(name=f"{NODE}/node0/meminfo", data=b"Node 0 MemTotal: 9999999999999999 kB")
+@example(name=f"{CPU}/cpu0/cache/index0/level", data=b"-9999999999999999999")
+@example(name=f"{CPU}/cpu0/cache/index0/size", data=b"9999999999999999G")
+@example(name=f"{CPU}/cpu0/cache/index0/id", data=b"-9999999999999999999")
+@example(name=STAMP, data=b"2026-11-23T00:00:00Z\n-4\n")
 def test_any_bytes_in_any_file_give_a_document_or_name_the_file(name: str, data: bytes) -> None:
-    said = refusal(lambda: read_document(Archive("host", FILES | {name: data}, {}, set())))
+    said = refusal(lambda: read_on_both_lanes(Archive("host", FILES | {name: data}, {}, set())))
     assert said is None or name in said or "which CPUs run" in said
 
 
