@@ -19,7 +19,10 @@ def parse_size_kib(text: str) -> int:
         raise BadInput(
             f"not a size: {text!r}; allowed: a number with K, M, G or T, such as 2M or 16GiB; no unit is KiB"
         )
-    return int(digits) * _FACTORS_KIB[unit]
+    kib = int(digits) * _FACTORS_KIB[unit]
+    if kib >= 1 << 53:
+        raise BadInput(f"too large a size: {text!r}; allowed: less than {format_kib(1 << 53)}")
+    return kib
 
 
 def format_exact_kib(kib: int) -> str:

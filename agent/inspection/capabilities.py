@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology, PagePool
+from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology
 from agent.core.units import parse_size_kib
-from agent.inspection.xml import counts, needed, number, parse_xml
+from agent.inspection.xml import consistent, counts, needed, number, page_pool, parse_xml
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -25,7 +26,7 @@ def parse_capabilities(data: bytes, source: str = "capabilities") -> HostTopolog
     """The host that a capabilities document describes; BadInput names ``source`` and the element that is wrong."""
     root = parse_xml(_document(data), source, root="capabilities")
     try:
-        return _host(root)
+        return consistent(_host(root))
     except BadInput as why:
         raise BadInput(f"{source}: {why}") from why
 
@@ -33,7 +34,10 @@ def parse_capabilities(data: bytes, source: str = "capabilities") -> HostTopolog
 def parse_offline_sockets(data: bytes, source: str = "capabilities") -> dict[int, int]:
     """The ``socket_id`` of each pCPU that has no siblings, by pCPU, where the document gives it one."""
     cpus = parse_xml(_document(data), source, root="capabilities").iterfind("host/topology/cells/cell/cpus/cpu")
-    sockets = {needed(cpu, "id"): number(cpu, "socket_id") for cpu in cpus if not cpu.get("siblings")}
+    try:
+        sockets = {needed(cpu, "id", HIGHEST_CPU): number(cpu, "socket_id") for cpu in cpus if not cpu.get("siblings")}
+    except BadInput as why:
+        raise BadInput(f"{source}: {why}") from why
     return {cpu: socket for cpu, socket in sockets.items() if socket is not None}
 
 
@@ -57,7 +61,6 @@ def _host(root: Element) -> HostTopology:
         )
         for bank in root.findall("host/cache/bank")
     ]
-    offline = CpuSet(needed(cpu, "id") for cell in cells for cpu in cell.findall("cpus/cpu") if not cpu.get("siblings"))
     made = tuple(sorted((_cell(cell, banks) for cell in cells), key=lambda cell: cell.id))
     cores = [core for cell in made for core in cell.cores]
     return HostTopology(
@@ -69,7 +72,7 @@ def _host(root: Element) -> HostTopology:
             flags=tuple(feature.get("name", "") for feature in root.findall("host/cpu/feature")),
         ),
         online=CpuSet(cpu for cell in made for cpu in cell.cpus),
-        offline=offline,
+        offline=_cpus(cells, running=False),
         cells=made,
         unknown=UNKNOWN,
         **counts(cores),  # type: ignore[arg-type]  # five keys of HostTopology with their types
@@ -91,15 +94,15 @@ def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet, int | None]]) 
                     cluster=number(cpu, "cluster_id"),
                 ),
             )
-    cpus = CpuSet(needed(cpu, "id") for cpu in cell.findall("cpus/cpu") if cpu.get("siblings"))
+    cpus = _cpus([cell], running=True)
     memory = cell.find("memory")
     return Cell(
-        id=needed(cell, "id"),
+        id=needed(cell, "id", HIGHEST_CPU),
         cpus=cpus,
         memory_kib=None if memory is None else _kib(memory, memory.text or ""),
-        distances={needed(row, "id"): needed(row, "value") for row in cell.findall("distances/sibling")},
+        distances={needed(row, "id", HIGHEST_CPU): needed(row, "value") for row in cell.findall("distances/sibling")},
         pages=tuple(
-            PagePool(size_kib=_kib(pages, pages.get("size", "")), total=parse_size_kib(pages.text or ""))
+            page_pool(_kib(pages, pages.get("size", "")), parse_size_kib(pages.text or ""))
             for pages in cell.findall("pages")
         ),
         cores=tuple(cores.values()),
@@ -107,6 +110,12 @@ def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet, int | None]]) 
             Cache(level, kind, size, part, bank) for level, kind, size, shared, bank in banks if (part := shared & cpus)
         ),
     )
+
+
+def _cpus(cells: list[Element], *, running: bool) -> CpuSet:
+    """The pCPUs of some cells that run, which have siblings, or those that do not."""
+    cpus = (cpu for cell in cells for cpu in cell.findall("cpus/cpu"))
+    return CpuSet(needed(cpu, "id", HIGHEST_CPU) for cpu in cpus if bool(cpu.get("siblings")) is running)
 
 
 def _kib(element: Element, text: str) -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from agent.core.cpulist import HIGHEST_CPU
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
-from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology, PagePool
-from agent.inspection.xml import counts, needed, number, parse_xml
+from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology
+from agent.inspection.xml import consistent, counts, needed, number, page_pool, parse_xml
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -27,7 +27,7 @@ def parse_lstopo(data: bytes, source: str = "hwloc XML") -> HostTopology:
     """The host that an hwloc document describes; BadInput names ``source`` and the object that is wrong."""
     root = parse_xml(data, source, root="topology", harmless_dtd=DTDS)
     try:
-        return _host(root)
+        return consistent(_host(root))
     except BadInput as why:
         raise BadInput(f"{source}: {why}") from why
 
@@ -49,15 +49,15 @@ def _host(root: Element) -> HostTopology:
         raise BadInput("no <object type='Machine'>")
     infos = {info.get("name"): info.get("value") for info in root.iter("info")}
     whole = _cpus(machine, "complete_cpuset")
-    online = CpuSet(needed(unit, "os_index") for unit in _objects(machine, ("PU",)))
+    online = CpuSet(needed(unit, "os_index", HIGHEST_CPU) for unit in _objects(machine, ("PU",)))
     v1_online = machine.get("online_cpuset")
     if v1_online is not None:
         online = online & parse_bitmap(v1_online)
-    nodes = sorted(_objects(machine, ("NUMANode",)), key=lambda node: needed(node, "os_index"))
-    distances = _distances(root, machine, [needed(node, "os_index") for node in nodes])
+    nodes = sorted(_objects(machine, ("NUMANode",)), key=lambda node: needed(node, "os_index", HIGHEST_CPU))
+    distances = _distances(root, machine, [needed(node, "os_index", HIGHEST_CPU) for node in nodes])
     cores = _cores(machine, online)
     caches = _caches(machine, online)
-    homes = {needed(node, "os_index"): (node, _cpus(node, "cpuset") & online) for node in nodes}
+    homes = {needed(node, "os_index", HIGHEST_CPU): (node, _cpus(node, "cpuset") & online) for node in nodes}
     cells, seen = [], CpuSet()
     for cell_id, (node, cpus) in (homes or {0: (machine, online)}).items():
         if cpus & seen:
@@ -96,7 +96,7 @@ def _cores(machine: Element, online: CpuSet) -> list[Core]:
             cores.append(_core(found, cpus, number(found, "os_index")))
     housed = CpuSet(cpu for core in cores for cpu in core.cpus)
     for unit in _objects(machine, ("PU",)):
-        cpu = needed(unit, "os_index")
+        cpu = needed(unit, "os_index", HIGHEST_CPU)
         if cpu in online and cpu not in housed:
             cores.append(_core(unit, CpuSet([cpu]), None))
     return sorted(cores, key=lambda core: core.cpus.first())
@@ -136,7 +136,7 @@ def _cell(
         cpus=cpus,
         memory_kib=None if memory is None else memory >> 10,
         distances=distances,
-        pages=tuple(PagePool(size, count) for size, count in sorted(pools)),
+        pages=tuple(page_pool(size, count) for size, count in sorted(pools)),
         cores=tuple(_parts(cores, cpus)),
         caches=tuple(
             Cache(cache.level, cache.type, cache.size_kib, part) for cache in caches if (part := cache.cpus & cpus)

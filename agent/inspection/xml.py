@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.core.errors import BadInput
-from agent.core.topology import Core
+from agent.core.topology import Core, HostTopology, PagePool, find_contradiction
+from agent.inspection.values import MOST
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -38,22 +39,36 @@ def parse_xml(data: bytes, source: str, *, root: str, harmless_dtd: tuple[str, .
     return found
 
 
-def number(element: Element, key: str) -> int | None:
-    """An attribute as a number; None when it is absent or -1."""
+def number(element: Element, key: str, below: int = MOST) -> int | None:
+    """An attribute as a number less than ``below``; None when it is absent or -1."""
     text = element.get(key)
     if text is None or text == "-1":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise BadInput(f"<{element.tag} {key}={text!r}>: not a number")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < below):
+        raise BadInput(f"<{element.tag} {key}={text!r}>: not a number below {below}")
     return int(text)
 
 
-def needed(element: Element, key: str) -> int:
-    """An attribute that must be a number."""
-    found = number(element, key)
+def needed(element: Element, key: str, below: int = MOST) -> int:
+    """An attribute that must be a number less than ``below``: HIGHEST_CPU for pCPUs and cells."""
+    found = number(element, key, below)
     if found is None:
         raise BadInput(f"<{element.tag}> without {key}")
     return found
+
+
+def page_pool(size_kib: int, total: int) -> PagePool:
+    """A pool of pages; BadInput when no page has that size."""
+    if not 0 < size_kib < 1 << 40:
+        raise BadInput(f"pages of {size_kib} KiB")
+    return PagePool(size_kib, total)
+
+
+def consistent(host: HostTopology) -> HostTopology:
+    """The host; BadInput when its parts contradict each other."""
+    if wrong := find_contradiction(host):
+        raise BadInput(wrong)
+    return host
 
 
 def counts(cores: list[Core]) -> dict[str, int | bool | None]:

@@ -7,7 +7,7 @@ import pytest
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Cell, HostTopology
-from agent.inspection.capabilities import parse_capabilities
+from agent.inspection.capabilities import parse_capabilities, parse_offline_sockets
 from agent.inspection.host import read_host
 from agent.inspection.lstopo import parse_bitmap, parse_lstopo
 from tests.inspection.test_saved_hosts import EXCEPTIONS
@@ -87,12 +87,21 @@ def test_bitmaps_with_empty_words() -> None:
         (CAPABILITIES.replace(b"siblings='0,2'", b"siblings='2-0'"), "backwards"),
         (CAPABILITIES.replace(b"<cell id='1'>", b"<cell>"), "without id"),
         (CAPABILITIES.replace(b"value='21'", b"value='far'"), "not a number"),
+        (CAPABILITIES.replace(b"<cpu id='1'", b"<cpu id='65536'"), "not a number below 65536"),
+        (CAPABILITIES.replace(b"<cpu id='1'", b"<cpu id='0'"), "pCPUs 0 are in another cell too"),
+        (CAPABILITIES.replace(b"size='4'", b"size='0'"), "pages of 0 KiB"),
+        (CAPABILITIES.replace(b"'KiB'>2097152", b"'TiB'>2097152000"), "too large a size"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_what_is_no_capabilities_document_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(BadInput, match=rf"file\.xml: .*{said}"):
         parse_capabilities(data, "file.xml")
+
+
+def test_the_sockets_of_offline_pcpus_are_refused_by_the_documents_name() -> None:
+    with pytest.raises(BadInput, match=r"file\.xml: <cpu id='x'>"):
+        parse_offline_sockets(CAPABILITIES.replace(b"<cpu id='3'/>", b"<cpu id='x'/>"), "file.xml")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +112,10 @@ def test_what_is_no_capabilities_document_is_refused(data: bytes, said: str) -> 
         (HWLOC1.replace(b'cpuset="0x00000003"', b'cpuset="0xno"'), "not a bitmap"),
         (HWLOC1.replace(b'<latency value="2.1"/>', b""), "2 distances for 2 cells"),
         (b"<topology/>", "no <object"),
+        (HWLOC1.replace(b'"PU" os_index="3"', b'"PU" os_index="65536"'), "not a number below 65536"),
+        (HWLOC1.replace(b'size="4096"', b'size="4"'), "pages of 0 KiB"),
     ],
-    ids=range(5),
+    ids=range(7),
 )
 def test_what_is_no_hwloc_document_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(BadInput, match=rf"file\.xml: .*{said}"):
