@@ -102,7 +102,7 @@ class Document:
         self._raw = data.encode() if isinstance(data, str) else data
         self._origins = self._read_origins()
         self._verbatim: dict[Element, str] = {}
-        self._newline = "\r\n" if b"\r\n" in self._raw else "\n"
+        self._newline = "\r\n" if 2 * self._raw.count(b"\r\n") > self._raw.count(b"\n") else "\n"
         self._apostrophes = self._raw.count(b"='") > self._raw.count(b'="')
 
     def text(self) -> str:

@@ -154,6 +154,60 @@ def test_quotes_inside_what_we_add_are_safe_in_either_style() -> None:
         assert f"text={quote}" in text
 
 
+VHOST_USER = """<domain type='kvm'>
+  <name>switch</name>
+  <memory unit='GiB'>4</memory>
+  <vcpu>4</vcpu>
+  <numatune>
+    <!-- ask Ann -->
+    <memory mode='preferred' nodeset='0'/>
+  </numatune>
+  <cpu mode='host-model'>
+    <numa>
+      <!-- the switch maps all of it -->
+      <cell id='0' cpus='0-1' memory='2' unit='GiB' memAccess='shared' discard='yes'>
+        <cache level='3' associativity='direct' policy='none'><size value='8' unit='MiB'/></cache>
+      </cell>
+      <cell cpus='2,3' memory='2097152' memAccess='shared'/>
+      <interconnects><latency initiator='0' target='1' type='access' value='9'/></interconnects>
+    </numa>
+  </cpu>
+</domain>
+"""
+
+
+def test_guest_cells_keep_what_a_placement_does_not_decide() -> None:
+    placed = guest(cell(0, 0, {0: "0", 1: "36"}), cell(1, 1, {2: "18", 3: "54"}), emulator="0,18")
+    after = graft_domain(placed, VHOST_USER)
+    kept = VHOST_USER[VHOST_USER.index("    <numa>") : VHOST_USER.index("  </cpu>")]
+    assert kept in after
+    assert "    <memory mode='strict' nodeset='0-1'/>\n    <memnode" in after
+    assert "    <!-- ask Ann -->\n" in after
+    assert strip_domain(after) == VHOST_USER
+    huge = guest(
+        *(cell(n, n, pins, page_kib=2048) for n, pins in enumerate(({0: "0", 1: "36"}, {2: "18", 3: "54"}))),
+        emulator="0,18",
+    )
+    private = VHOST_USER.replace("discard='yes'", "").replace("memAccess='shared'", "memAccess='private'")
+    assert graft_domain(huge, private).count("memAccess='shared'") == 2
+    assert "<latency initiator='0' target='1'" in graft_domain(huge, private)
+
+
+def test_other_guest_cells_than_the_domains_take_their_place() -> None:
+    one = guest(cell(0, 0, {0: "0", 1: "36", 2: "1", 3: "37"}, memory_kib=4 << 20), emulator="0")
+    after = graft_domain(one, VHOST_USER)
+    assert "<cell id='0' cpus='0-3' memory='4194304' unit='KiB'/>" in after
+    assert "interconnects" not in after.split("</metadata>")[1]
+    assert strip_domain(after) == VHOST_USER
+
+
+def test_a_lone_carriage_return_changes_no_other_line() -> None:
+    text = UGLY.replace("<!-- kept by hand; ask Ann -->\n", "<!-- kept by hand; ask Ann -->\r\n")
+    after = graft_domain(PLACED, text)
+    assert after.count("\r") == 1
+    assert strip_domain(after) == text
+
+
 def test_new_controllers_take_free_indexes() -> None:
     after = graft_domain(PLACED, UGLY)
     assert "<controller type='pci' index='10' model='pcie-expander-bus'>" in after
