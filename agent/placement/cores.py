@@ -18,7 +18,7 @@ import msgspec
 from agent.core.guest import GuestTopology, Shape
 from agent.placement.layout import CellLayout
 from agent.placement.room import CellRoom
-from agent.placement.rules import ISOLATE, REQUIRE, shape_refusal, whole_cores
+from agent.placement.rules import ISOLATE, REQUIRE, cores_refusal, shape_refusal, whole_cores
 
 Take = tuple[int, list[int]]
 """So many threads of each of these cores; a core is the mask of its free pCPUs."""
@@ -108,7 +108,7 @@ def _plan_region(room: CellRoom, guest: GuestTopology, shape: Shape, *, region: 
 def _fast_part(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> int:
     """The free pCPUs of fast cores alone, if there are any and they suffice."""
     fast = free & room.cell.fast
-    return fast if fast and shape_refusal(room, guest, shape, fast) is None else free
+    return fast if fast and cores_refusal(room, guest, shape, fast) is None else free
 
 
 def _nearest_groups(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> list[tuple[int, int]]:

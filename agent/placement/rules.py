@@ -98,12 +98,17 @@ def _dedicated_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, allow
         return code, wanted, available
     if shape.extra and not shape.dedicated:
         return Code.NOTHING_BESIDE_EMULATOR, 1, 0
-    if guest.l3 is not None and guest.l3.relation == "one":
-        if any(shape_refusal(room, guest, shape, free & group) is None for group in room.cell.group_masks):
-            return None
-        most = max(((free & group).bit_count() for group in room.cell.group_masks), default=0)
-        return Code.NOT_ENOUGH_IN_L3, wanted, most
-    return shape_refusal(room, guest, shape, free)
+    return cores_refusal(room, guest, shape, free)
+
+
+def cores_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> Refusal | None:
+    """Whether the free pCPUs of ``free`` are enough as they come: in one L3 group where that is wished, in cores."""
+    if guest.l3 is None or guest.l3.relation != "one":
+        return shape_refusal(room, guest, shape, free)
+    if any(shape_refusal(room, guest, shape, free & group) is None for group in room.cell.group_masks):
+        return None
+    most = max(((free & group).bit_count() for group in room.cell.group_masks), default=0)
+    return Code.NOT_ENOUGH_IN_L3, shape.dedicated + shape.extra, most
 
 
 def shape_refusal(room: CellRoom, guest: GuestTopology, shape: Shape, free: int) -> Refusal | None:

@@ -228,3 +228,14 @@ def test_fast_cores_when_asked(sentence: str, fast: str, vcpus: int, prefer: boo
     hybrid = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(cell, cores=cores),))
     wanted = request(vcpus, cw_prefer_cores="fast") if prefer else request(vcpus)
     assert str(pins(put(hybrid, wanted))) == expected, sentence
+
+
+def test_one_l3_group_is_a_must_and_fast_cores_are_a_wish() -> None:
+    """Two L3 groups of four pCPUs, two of each fast: four fast pCPUs are of no one group."""
+    plain = parse_synthetic("l3:2 core:4 memory:8GiB name:hybrid")
+    (cell,) = plain.cells
+    fast = CpuSet.parse("2-5")
+    cores = tuple(msgspec.structs.replace(core, kind="performance" * (core.cpus <= fast)) for core in cell.cores)
+    hybrid = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(cell, cores=cores),))
+    assert str(pins(put(hybrid, request(4, cw_prefer_cores="fast", cw_l3="one")))) == "0-3"
+    assert str(pins(put(hybrid, request(2, cw_prefer_cores="fast", cw_l3="one")))) == "2-3"
