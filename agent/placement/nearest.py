@@ -110,19 +110,19 @@ def _verified(change: Change) -> Iterator[Nearest]:
 def _thread_policy(question: Question, misfit: Misfit) -> Iterator[Change]:
     """Siblings wherever they are, instead of ``isolate`` or ``require``."""
     if parse_guest(question.request).thread_policy not in (None, ThreadPolicy.PREFER):
-        yield _with_specs(question, {"hw:cpu_thread_policy": "prefer"}, "cpu_thread_policy", "HW_CPU_HYPERTHREADING")
+        yield _with_specs(question, {"hw:cpu_thread_policy": "prefer"}, "HW_CPU_HYPERTHREADING")
 
 
 def _emulator_policy(question: Question, misfit: Misfit) -> Iterator[Change]:
     """The emulator on shared pCPUs, instead of on one of its own."""
     if parse_guest(question.request).emulator_policy is EmulatorPolicy.ISOLATE:
-        yield _with_specs(question, {"hw:emulator_threads_policy": "share"}, "emulator_threads_policy")
+        yield _with_specs(question, {"hw:emulator_threads_policy": "share"})
 
 
 def _no_shares(question: Question, misfit: Misfit) -> Iterator[Change]:
     """No parts of caches and bandwidth, where the host has none to give."""
     if any(reason.code in SHARE_CODES for reason in misfit.misfits):
-        yield _with_specs(question, {}, "cachetune", "memorytune", phrase="without cw:cachetune and cw:memorytune")
+        yield _with_specs(question, {}, "cachetune", "memorytune")
 
 
 def _l3_groups(question: Question, misfit: Misfit) -> Iterator[Change]:
@@ -175,14 +175,13 @@ def _fewer_vcpus(question: Question, misfit: Misfit) -> Iterator[Change]:
     spelled = any(_speaks_of(key, ("numa_cpus.",)) for key in (*specs, *question.request.image.properties))
     counted = any(_speaks_of(key, ("PCPU",)) for key in specs)
     kept = guest.emulator_policy is EmulatorPolicy.ISOLATE
+    even = {"hw:numa_nodes": str(len(guest.cells))} if spelled else {}
+    phrase = " and even guest cells" if spelled and len(guest.cells) > 1 else ""
     for vcpus in range(guest.vcpus - 1, 0, -1):
-        fewer, phrase = question, f"with {vcpus} vCPUs"
-        if spelled:
-            fewer = _with_specs(question, {"hw:numa_nodes": str(len(guest.cells))}, *NUMA_KEYS).question
-            phrase += " and even guest cells" if len(guest.cells) > 1 else ""
-        if counted:
-            fewer = _with_specs(fewer, {"resources:PCPU": str(vcpus + kept)}, "PCPU").question
-        yield _resized(fewer, f"vcpus={vcpus}", phrase, vcpus=vcpus)
+        told = {"resources:PCPU": str(vcpus + kept)} if counted else {}
+        fewer = _with_specs(question, even | told, *(NUMA_KEYS if spelled else ()))
+        change = f"vcpus={vcpus}, {fewer.change}" if fewer.change else f"vcpus={vcpus}"
+        yield _resized(fewer.question, change, f"with {vcpus} vCPUs{phrase}", vcpus=vcpus)
 
 
 def _less_memory(question: Question, misfit: Misfit) -> Iterator[Change]:
@@ -202,18 +201,27 @@ def _less_memory(question: Question, misfit: Misfit) -> Iterator[Change]:
 
 
 def _with_specs(question: Question, specs: dict[str, str], *dropped: str, phrase: str | None = None) -> Change:
-    """The question with extra specs set, and every key that speaks of the same things taken away."""
+    """The question with extra specs set, and every key that speaks of what is ``dropped`` taken away."""
     request = question.request
-    flavor = {key: value for key, value in request.flavor.extra_specs.items() if not _speaks_of(key, dropped)}
-    image = {key: value for key, value in request.image.properties.items() if not _speaks_of(key, dropped)}
-    change = ", ".join(f"{key}={value}" for key, value in specs.items()) or f"no cw:{dropped[0]}"
+    flavor, image = request.flavor.extra_specs, request.image.properties
+    gone = [key for key in (*flavor, *image) if key not in specs and _speaks_of(key, dropped)]
+    names = sorted({f"{key.partition('.')[0]}.*" if "." in key else key for key in gone})
     asked = msgspec.structs.replace(
         request,
-        flavor=msgspec.structs.replace(request.flavor, extra_specs={**flavor, **specs}),
-        image=msgspec.structs.replace(request.image, properties=image),
+        flavor=msgspec.structs.replace(
+            request.flavor, extra_specs={key: value for key, value in flavor.items() if key not in gone} | specs
+        ),
+        image=msgspec.structs.replace(
+            request.image, properties={key: value for key, value in image.items() if key not in gone}
+        ),
     )
-    phrase = phrase or (f"with {change}" if specs else f"without cw:{dropped[0]}")
-    return Change(change, phrase, msgspec.structs.replace(question, request=asked))
+    sets = [f"{key}={value}" for key, value in specs.items()]
+    words = [f"with {', '.join(sets)}"] * bool(sets) + [f"without {', '.join(names)}"] * bool(names)
+    return Change(
+        ", ".join([*sets, *[f"no {name}" for name in names]]),
+        phrase or " and ".join(words),
+        msgspec.structs.replace(question, request=asked),
+    )
 
 
 def _speaks_of(key: str, names: tuple[str, ...]) -> bool:

@@ -25,7 +25,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """``change`` for programs (``hw:cpu_thread_policy=prefer``), a phrase for people, and the question after it."""
+    """``change`` for programs, a phrase for people, and the question after it.
+
+    ``KEY=VALUE`` sets an extra spec or a size of the flavor, ``no KEY`` takes an extra spec or image property away
+    (``no hw:numa_cpus.*``: all of them); the host's operator frees pCPUs, makes pages or moves a guest.
+    """
 
     change: str
     phrase: str

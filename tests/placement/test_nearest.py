@@ -18,6 +18,7 @@ from agent.placement import place
 from agent.placement.nearest import changes, nearest
 from tests.hosts import host
 from tests.placement import strategies
+from tests.placement.test_invariants import accepted
 
 
 def asked(vcpus: int, ram_mb: int, **specs: str) -> Request:
@@ -31,6 +32,11 @@ def pinned(*cells: str) -> Usage:
 
 def counted(vcpus: int, ram_mb: int) -> Request:
     return Request(name="g", flavor=Flavor(vcpus, ram_mb, extra_specs={"resources:PCPU": str(vcpus)}))
+
+
+def traits(vcpus: int, ram_mb: int) -> Request:
+    wants = {"resources:PCPU": str(vcpus), "trait:HW_CPU_HYPERTHREADING": "required"}
+    return Request(name="g", flavor=Flavor(vcpus, ram_mb, extra_specs={**wants}))
 
 
 SPELLED = {"hw__numa_nodes": "2", "hw__numa_cpus.0": "0-11", "hw__numa_cpus.1": "12-23"}
@@ -52,8 +58,11 @@ KNOWN: list[tuple[str, Usage, Request, str, str]] = [
     ("osdev-01", pinned("0-17,36-53"), asked(4, 1024, cw__host_cells="0"), "no cw:host_cells", "that cell is full"),
     ("tiny", pinned("0-1"), asked(3, 1024), "free pCPUs 0", "four pCPUs, two of them owned: one must go"),
     ("tiny", Usage(), asked(5, 1024), "vcpus=4", "the host has four pCPUs"),
-    ("tiny", Usage(), counted(5, 1024), "vcpus=4", "and resources:PCPU says so too"),
-    ("no-smt", Usage(), asked(24, 1024, **SPELLED), "vcpus=16", "both guest cells of 12 become as small as cells of 8"),
+    ("tiny", Usage(), counted(5, 1024), "vcpus=4, resources:PCPU=4", "and resources:PCPU says so too"),
+    ("no-smt", Usage(), asked(24, 1024, **SPELLED), "vcpus=16, hw:numa_nodes=2, no hw:numa_cpus.*, no hw:numa_mem.*",
+     "both guest cells of 12 become as small as cells of 8"),
+    ("osdev-01", HALVES, traits(8, 1024), "hw:cpu_thread_policy=prefer, no trait:HW_CPU_HYPERTHREADING",
+     "one may not say both"),
     ("tiny", Usage(), asked(2, 5 * 1024), "ram_mb=4096", "the host has 4 GiB"),
     ("tiny", Usage(), asked(5, 5 * 1024), "vcpus=4; ram_mb=4096", "neither pCPUs nor memory suffice"),
 ]  # fmt: skip
@@ -75,7 +84,7 @@ def test_uneven_guest_cells_are_made_even_before_there_are_more_of_them() -> Non
     found = nearest(host("osdev-01"), Usage(), asked(40, 2048, **UNEVEN))
     assert found is not None
     assert (found.change, found.message) == (
-        "hw:numa_nodes=2",
+        "hw:numa_nodes=2, no hw:numa_cpus.*, no hw:numa_mem.*",
         "fits on cells 0, 1 with hw:numa_nodes=2 and even guest cells",
     )
 
@@ -177,3 +186,30 @@ def test_there_is_a_change_for_nearly_every_misfit_and_it_never_fails(data: st.D
     found = list(changes(random_host, usage, request, limits))
     assert not (fits and found)
     assert len({change.change for change in found}) == len(found)
+
+
+def changed(request: Request, change: str) -> Request:
+    """The request with a change made as its text says, by somebody who knows no more."""
+    flavor, specs, properties = request.flavor, dict(request.flavor.extra_specs), dict(request.image.properties)
+    for step in change.replace("; ", ", ").split(", "):
+        key, _, value = step.partition("=")
+        if step.startswith("no "):
+            name = step[3:].removesuffix("*")
+            for held in (specs, properties):
+                for one in [one for one in held if one == name or (name.endswith(".") and one.startswith(name))]:
+                    del held[one]
+        elif key in ("vcpus", "ram_mb"):
+            flavor = msgspec.structs.replace(flavor, **{key: int(value)})
+        else:
+            specs[key] = value
+    image = msgspec.structs.replace(request.image, properties=properties)
+    return msgspec.structs.replace(request, flavor=msgspec.structs.replace(flavor, extra_specs=specs), image=image)
+
+
+@settings(max_examples=100, **QUICK)
+@given(st.integers(0, 1 << 32))
+def test_a_request_changed_as_the_text_says_fits(seed: int) -> None:
+    random_host, usage, request, limits = accepted(seed)
+    for found in changes(random_host, usage, request, limits):
+        if not any(words in found.change for words in ("free pCPUs", "KiB pages", "move ")):
+            assert place(random_host, usage, changed(request, found.change), limits).fits, found

@@ -83,3 +83,7 @@ def test_a_host_that_cannot_say_or_has_too_little_is_a_misfit_and_the_wish_is_wh
         better = nearest(on, Usage(), request)
         assert better is not None
         assert better.change == "no cw:cachetune"
+    slow = Request(Flavor(4, 1024, extra_specs={"hw:cpu_policy": "dedicated", "cw:memorytune": "50"}), name="db-1")
+    better = nearest(bare, Usage(), slow)
+    assert better is not None
+    assert (better.change, better.message) == ("no cw:memorytune", "fits on cell 0 without cw:memorytune")
