@@ -28,6 +28,9 @@ from agent.placement.language.specs import Specs, cpu_list, whole_number
 
 MOST_IOTHREADS = 64
 
+NUMBERS = ("numa_nodes", "numa_cpus.0", "numa_mem.0")
+"""What gives a number of guest cells, as extra spec or image property."""
+
 
 def parse_host_cells(specs: Specs, guest_cells: int) -> tuple[int, ...] | None:
     """``cw:host_cells``: one host cell for each guest cell, all different."""
@@ -67,9 +70,11 @@ def parse_auto_cells(specs: Specs) -> bool:
         return False
     if text != "auto":
         raise BadRequest("cw:numa_nodes", text, "is not known; numbers go into hw:numa_nodes", allowed="auto")
-    for key in ("hw:numa_nodes", "hw:numa_cpus.0", "hw:numa_mem.0", "cw:host_cells"):
-        if specs.flavor.get(key):
-            raise BadRequest("cw:numa_nodes", text, f"{key} is given too; use one or the other")
+    said = [f"hw:{name}" for name in NUMBERS if specs.flavor.get(f"hw:{name}")]
+    said += [f"hw_{name}" for name in NUMBERS if specs.image.get(f"hw_{name}")]
+    said += ["cw:host_cells"] if specs.flavor.get("cw:host_cells") else []
+    if said:
+        raise BadRequest("cw:numa_nodes", text, f"{said[0]} is given too; use one or the other")
     return True
 
 

@@ -227,6 +227,8 @@ REFUSED = [
     ({"hw:numa_nodes": "2", "cw:host_cells": "1,1"}, {}, "cw:host_cells"),
     (DEDICATED | {"cw:l3": "near:db-1"}, {}, "cw:l3"),
     ({"cw:numa_nodes": "auto", "hw:numa_nodes": "2"}, {}, "cw:numa_nodes"),
+    ({"cw:numa_nodes": "auto"}, {"hw_numa_nodes": "2"}, "cw:numa_nodes"),
+    ({"cw:numa_nodes": "auto"}, {"hw_numa_cpus.0": "0-3", "hw_numa_mem.0": "1024"}, "cw:numa_nodes"),
     ({"cw:iothreads": "x"}, {}, "cw:iothreads"),
     ({"cw:iothreads": "1", "cw:iothread_cpus": "dedicated"}, {}, "cw:iothread_cpus"),
     ({"cw:guest_topology": "tall"}, {}, "cw:guest_topology"),
