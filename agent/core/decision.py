@@ -25,7 +25,11 @@ class Weighed(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
-    """From all hosts to the answer: ``removed`` by each filter in turn, the ``best`` ten weights, ``misfits`` met."""
+    """From all hosts to the answer: ``removed`` by each filter in turn, the ``best`` ten weights, ``misfits`` met.
+
+    ``misfits_count`` counts the hosts that were tried.  Where none was, and there is none for want of room, ``misfits``
+    are those of the hosts that came nearest.
+    """
 
     hosts: int
     ignored: int = 0
@@ -39,10 +43,13 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         steps = [f"{step.filter} removed {step.removed} of {step.before} (wants {step.wants})" for step in self.removed]
         if self.ignored:
             steps.insert(0, f"{self.ignored} ignored by the request")
-        if self.misfits_count:
+        if self.misfits:
             first = self.misfits[0]
             why = first.misfits[0].message if first.misfits else "it does not fit"
-            steps.append(f"{self.misfits_count} tried and no exact fit (the best, {first.host}: {why})")
+            if first.nearest is not None:
+                why += f"; it {first.nearest.message}"
+            tried = f"{self.misfits_count} tried and no exact fit (the best, {first.host}: {why})"
+            steps.append(tried if self.misfits_count else f"the nearest, {first.host}: {why}")
         return f"no host of {self.hosts}: " + ("; ".join(steps) or "there are none")
 
 

@@ -29,6 +29,7 @@ class Code(StrEnum):
     RAM_RATIO = "ram-ratio"  # KiB, KiB left under ram_allocation_ratio
     NOT_ENOUGH_IN_L3 = "not-enough-in-l3"  # dedicated pCPUs, free ones in the L3 groups wished for
     NO_SUCH_GUEST = "no-such-guest"  # cw:l3 names a guest that is not on the host
+    TOO_LITTLE_LEFT = "too-little-left"  # vCPUs, or MiB of memory or disk, left on the host as a whole
     NOT_ENOUGH_DEVICES = "not-enough-devices"  # devices of an alias, free ones near enough
     NO_SUCH_PCPUS = "no-such-pcpus"  # cw:iothread_cpus names pCPUs that the host does not have
     NO_CACHE_IDS = "no-cache-ids"  # cw:cachetune or cw:memorytune on a host that does not tell the ids of its L3 caches

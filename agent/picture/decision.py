@@ -20,8 +20,12 @@ def render_decision(decision: dict[str, Any]) -> str:
         for row in trace["best"]:
             parts = ", ".join(f"{name} {value:+.3f}" for name, value in row["parts"].items())
             lines.append(f"  {row['host']:<{width}}  {row['weight']:12.6f}  {parts}".rstrip())
+    if trace["misfits"] and not trace["misfits_count"]:
+        lines.append("nearest:")
     for misfit in trace["misfits"]:
         lines += [f"  {misfit['host']}: {reason['message']}" for reason in misfit["misfits"]]
+        if misfit["nearest"] is not None:
+            lines.append(f"  {misfit['host']}: {misfit['nearest']['message']} [{misfit['nearest']['change']}]")
     if placement is None:
         lines.append("no host")
     else:

@@ -40,12 +40,14 @@ def nearest(
     limits: Limits | None = None,
     *,
     guests: tuple[Placement, ...] = (),
+    pairs: bool = True,
 ) -> Nearest | None:
     """The least intrusive change after which the request fits; None when it fits already, or none was found.
 
-    ``guests`` are the placements of the guests whose claims make up ``usage``, as far as they are known.
+    ``guests`` are the placements of the guests whose claims make up ``usage``, as far as they are known.  Without
+    ``pairs`` two changes together are not looked for.
     """
-    return next(changes(host, usage, request, limits, guests=guests), None)
+    return next(changes(host, usage, request, limits, guests=guests, pairs=pairs), None)
 
 
 def changes(
@@ -55,6 +57,7 @@ def changes(
     limits: Limits | None = None,
     *,
     guests: tuple[Placement, ...] = (),
+    pairs: bool = True,
 ) -> Iterator[Nearest]:
     """The best change of each kind that makes the request fit, least intrusive first, found one by one; else a pair."""
     question = Question(host=host, usage=usage, request=request, limits=limits, guests=guests)
@@ -67,7 +70,7 @@ def changes(
         if found is not None:
             alone = True
             yield found
-    if not alone:
+    if pairs and not alone:
         yield from islice(_pairs(question, misfit), 1)
 
 

@@ -13,11 +13,13 @@ import msgspec
 
 from agent.core.claims import claim, release
 from agent.core.cpuset import CpuSet
-from agent.core.placement import Misfit, Placement, Reason
+from agent.core.placement import Misfit, Nearest, Placement, Reason
+from agent.core.request import Flavor, Image
 from agent.core.usage import Usage
 from agent.core.wire import InstanceStatus
 from agent.placement.engine import fit
 from agent.placement.layout import Layout
+from agent.placement.nearest import nearest
 from agent.placement.room import Room, measure_room
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.foreign import besides, is_contended
@@ -33,7 +35,8 @@ ALWAYS_S = float("inf")
 class _Host(msgspec.Struct):
     """A host, what it runs of ours, and the usage that follows; ``room`` is measured when first asked for.
 
-    ``leaving`` are claims of instances that were placed elsewhere and are not gone from here yet.
+    ``leaving`` are claims of instances that were placed elsewhere and are not gone from here yet.  ``told`` is the
+    change that was asked for last: guests that are alike come one after the other.
     """
 
     record: HostRecord
@@ -43,6 +46,7 @@ class _Host(msgspec.Struct):
     leaving: dict[str, Leaving] = {}
     usage: Usage = Usage()
     room: Room | None = None
+    told: tuple[Flavor, Image, Nearest | None] | None = None
 
 
 class Cloud:
@@ -216,6 +220,22 @@ class Cloud:
         guests = _names(host) if wanted.guest.l3 else {}
         return fit(self._room(host, own), wanted.guest, guests=guests)
 
+    def change(self, name: str, wanted: Wanted) -> Nearest | None:
+        """The smallest change after which a host would take a guest, if a single one is enough."""
+        host, request = self._hosts[name], wanted.request
+        if host.record.topology is None:
+            return None
+        own = host.instances.get(wanted.instance)
+        asked = (request.flavor, request.image)
+        if own is None and host.told is not None and host.told[:2] == asked:
+            return host.told[2]
+        usage = host.usage if own is None or own.placement is None else release(host.usage, own.placement)
+        guests = tuple(one.placement for one in host.instances.values() if one is not own and one.placement is not None)
+        found = nearest(host.record.topology, usage, request, host.record.facts.limits, guests=guests, pairs=False)
+        if own is None:
+            host.told = (*asked, found)
+        return found
+
     def _room(self, host: _Host, own: InstanceRecord | None) -> Room:
         assert host.layout is not None
         layout, limits = host.layout, host.record.facts.limits
@@ -247,7 +267,7 @@ class Cloud:
         if own is not None and own.placement is not None:
             devices_used -= {device.pci for device in own.placement.devices}
         left = host.leaving.values()
-        host.room = None
+        host.room = host.told = None
         model = host.model
         ram_mb = model.ram_mb - record.reserved_ram_mb if model else 0
         used_mb = sum(flavor.ram_mb for flavor in flavors) + sum(one.ram_mb for one in left)

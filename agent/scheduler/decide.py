@@ -203,6 +203,7 @@ class Decisions(Reports):
                 weighers=self._weighers,
                 settings=self.settings,
                 fit=self.cloud.fit,
+                change=self.cloud.change,
             )
 
     def _wanted(

@@ -2,20 +2,24 @@
 
 Forced hosts skip the filters, as in Nova, but not the exact fit: a placement that the host cannot hold helps nobody.
 A host that is named for a move is filtered like any other.
-Rebuilding in place runs only the filters that still matter then.
+Rebuilding in place runs only the filters that still matter then.  Where no host is found, those that came nearest say
+why not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from agent.core.decision import Decision, Removed, Trace, Weighed
-from agent.core.placement import Misfit, Placement
+from agent.core.misfit import Code
+from agent.core.placement import Misfit, Nearest, Placement, Reason
 from agent.scheduler.aggregates import Column, Mask
-from agent.scheduler.filters import Filter
+from agent.scheduler.filters import Filter, Size
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weigh import best_first, weigh
@@ -25,7 +29,12 @@ from agent.settings.scheduling import SchedulingSettings
 Fit = Callable[[int, Wanted], Placement | Misfit]
 """Asks one host, by its row, for the exact placement."""
 
+Change = Callable[[str, Wanted], Nearest | None]
+"""Asks one host, by its name, for the smallest change after which the guest would fit."""
+
 SHOWN = 10
+NEAREST = 3
+"""So many hosts say why not where a filter left none to be tried."""
 
 NAMED = "NamedHost"
 """What removes the others when a request names its host, in the trace."""
@@ -78,8 +87,12 @@ def select(
     weighers: Sequence[Weigher],
     settings: SchedulingSettings,
     fit: Fit,
+    change: Change = lambda host, wanted: None,
 ) -> Decision:
-    """The best host that really fits, the names of up to ``settings.alternates`` next best ones, and the trace."""
+    """The best host that really fits, the names of up to ``settings.alternates`` next best ones, and the trace.
+
+    ``change`` is asked of the nearest host where none fits.
+    """
     rows, trace = candidates(table, wanted, filters=filters, settings=settings)
     weights, parts = weigh(table, wanted, rows=rows, weighers=weighers, settings=settings)
     found: Placement | None = None
@@ -105,6 +118,10 @@ def select(
             refused += 1
             if len(misfits) < SHOWN:
                 misfits.append(answer)
+    if found is None:
+        misfits = misfits or _nearest(table, wanted, trace, filters=filters, settings=settings, fit=fit)
+        if misfits:
+            misfits[0] = replace(misfits[0], nearest=change(misfits[0].host, wanted))
     return Decision(
         placement=found,
         alternates=tuple(alternates),
@@ -117,6 +134,41 @@ def select(
             misfits_count=refused,
         ),
     )
+
+
+def _nearest(
+    table: HostTable,
+    wanted: Wanted,
+    trace: Trace,
+    *,
+    filters: Sequence[Filter],
+    settings: SchedulingSettings,
+    fit: Fit,
+) -> list[Misfit]:
+    """Why not, of the hosts with most left that came to the last filter: the exact fit's word, or else what is left.
+
+    Nothing where that filter is none for want of room: what it wants is in the trace.
+    """
+    last = trace.removed[-1].filter if trace.removed else ""
+    number = next((number for number, rule in enumerate(filters) if rule.name == last), None)
+    size = None if number is None else filters[number].size
+    if size is None:
+        return []
+    rows, _ = candidates(table, wanted, filters=filters[:number], settings=settings)
+    left = size.left(table)
+    answers = ((row, fit(row, wanted)) for row in rows[list(islice(best_first(left[rows]), NEAREST))].tolist())
+    return [
+        answer if isinstance(answer, Misfit) else _too_little(answer, size, wanted, max(int(left[row]), 0))
+        for row, answer in answers
+    ]
+
+
+def _too_little(answer: Placement, size: Size, wanted: Wanted, left: int) -> Misfit:
+    """What is said of a host whose cells would take the guest, but which has too little as a whole."""
+    needed = size.wanted(wanted)
+    message = f"the host has {left} {size.unit} left of the {needed} wanted"
+    reason = Reason(code=Code.TOO_LITTLE_LEFT, message=message, wanted=needed, available=left)
+    return Misfit(host=answer.host, name=answer.name, misfits=(reason,))
 
 
 def _alone(table: HostTable, name: str) -> Mask:

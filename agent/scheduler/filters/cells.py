@@ -14,7 +14,7 @@ from agent.core.policy import CpuPolicy, ThreadPolicy
 from agent.placement.engine import fit
 from agent.scheduler.aggregates import Mask
 from agent.scheduler.cells import CellColumns, Grid
-from agent.scheduler.filters import Filter
+from agent.scheduler.filters import Filter, Size
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
@@ -110,4 +110,9 @@ def _wants_cells(wanted: Wanted, settings: SchedulingSettings) -> str:
     return "cells with " + ", ".join(parts) if parts else "nothing"
 
 
-FILTERS = (Filter("NUMATopology", _cells, _wants_cells),)
+PCPUS = Size(
+    "free dedicated pCPUs in a cell",
+    lambda wanted: max((shape.dedicated + shape.extra for shape in wanted.guest.cell_shapes), default=0),
+    lambda table: np.maximum(table.cells.free.max(axis=1), 0),
+)
+FILTERS = (Filter("NUMATopology", _cells, _wants_cells, size=PCPUS),)

@@ -12,7 +12,7 @@ from agent.core.guest import DeviceWish
 from agent.core.topology import Device
 from agent.placement.devices import matches
 from agent.scheduler.aggregates import Mask
-from agent.scheduler.filters import Filter
+from agent.scheduler.filters import Filter, Size
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
@@ -40,4 +40,5 @@ def _wants_devices(wanted: Wanted, settings: SchedulingSettings) -> str:
     return ", ".join(f"{wish.count} × {wish.alias}" for wish in wanted.guest.devices) or "no devices"
 
 
-FILTERS = (Filter("PciPassthrough", _devices, _wants_devices),)
+DEVICES = Size("devices", lambda w: sum(wish.count for wish in w.guest.devices), lambda t: t.free_devices)
+FILTERS = (Filter("PciPassthrough", _devices, _wants_devices, size=DEVICES),)
