@@ -165,7 +165,7 @@ def _measure(args: Namespace) -> str:
 
         counters = read_numastat(root)
         if not counters:
-            raise BadInput(f"{root.prefix}: no numastat files: its kernel has no NUMA")
+            raise BadInput(f"{root.folder}: no numastat files: its kernel has no NUMA")
         return render_numastat(counters)
     if not root.live:
         raise BadInput(f"--format {args.format} asks the running kernel; allowed: this host alone")

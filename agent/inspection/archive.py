@@ -100,7 +100,7 @@ def read_archive(path: str) -> Archive:
                     raise BadInput(f"{path}: {name} is a device or a FIFO; a saved tree has files and links")
     except OSError as why:
         raise BadInput(f"{path}: {why.strerror or why}") from why
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError) as why:
+    except (tarfile.TarError, ValueError, RecursionError) as why:
         raise BadInput(f"{path}: not a whole tar archive: {why}") from why
     prefix = _prefix([*files, *links, *folders])
     if prefix is None:
@@ -133,15 +133,19 @@ def _prefix(names: list[str]) -> str | None:
 
 
 class _Bounded:
-    """A stream that ends in BadInput when an archive unpacks to more than it may."""
+    """A stream that ends in BadInput when it is ``damaged``, or unpacks to more than an archive may."""
 
-    def __init__(self, stream: IO[bytes], path: str) -> None:
+    def __init__(self, stream: IO[bytes], path: str, damaged: tuple[type[Exception], ...]) -> None:
         self.stream = stream
         self.path = path
+        self.damaged = damaged
         self.left = MOST_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size if 0 <= size < self.left else self.left + 1)
+        try:
+            data = self.stream.read(size if 0 <= size < self.left else self.left + 1)
+        except self.damaged as why:
+            raise BadInput(f"{self.path}: not a whole tar archive: {why}") from why
         self.left -= len(data)
         if self.left < 0:
             raise BadInput(f"{self.path}: unpacks to more than {MOST_BYTES >> 20} MiB")
@@ -152,6 +156,7 @@ def _open(file: IO[bytes], path: str) -> tarfile.TarFile:
     magic = file.read(6)
     file.seek(0)
     stream: Any = file
+    damaged: tuple[type[Exception], ...] = (EOFError, zlib.error, lzma.LZMAError)
     if magic.startswith(b"\x1f\x8b"):
         stream = gzip.GzipFile(fileobj=file)
     elif magic.startswith(b"\xfd7zXZ"):
@@ -164,5 +169,6 @@ def _open(file: IO[bytes], path: str) -> tarfile.TarFile:
                 f"{path}: reading zstd needs the zstandard package (pip install 'cellwright[host]')"
             ) from why
         stream = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
-    bounded: Any = _Bounded(stream, path)
+        damaged = (zstandard.ZstdError,)
+    bounded: Any = _Bounded(stream, path, damaged)
     return tarfile.open(fileobj=bounded, mode="r|")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from agent.core.errors import BadInput
+from agent.inspection.cells import FOLDER as NODE
+from agent.inspection.cells import parse_cell_folders
 from agent.inspection.files import Root
 from agent.inspection.values import parse_count
 
@@ -16,14 +18,12 @@ COUNTERS = {
 }
 """Each counter of a cell's ``numastat`` and what it counts (Documentation/admin-guide/numastat.rst of the kernel)."""
 
-NODE = "sys/devices/system/node"
-
 
 def read_numastat(root: Root) -> dict[int, dict[str, int]]:
     """Cell → counter → pages since boot; empty where the kernel has no NUMA."""
-    names = [name for name in root.names(NODE) or () if name.startswith("node") and name[4:].isdecimal()]
-    found = {int(name[4:]): root.parsed(f"{NODE}/{name}/numastat", parse_numastat) for name in names}
-    return {cell: counters for cell, counters in sorted(found.items()) if counters is not None}
+    cells = parse_cell_folders(root.names(NODE) or [])
+    found = {cell: root.parsed(f"{NODE}/node{cell}/numastat", parse_numastat) for cell in cells}
+    return {cell: counters for cell, counters in found.items() if counters is not None}
 
 
 def parse_numastat(text: str) -> dict[str, int]:

@@ -50,13 +50,13 @@ def read_devices(root: Root, unknown: list[str]) -> list[tuple[int | None, _Plai
         group = _last(root.link(f"{path}/iommu_group"))
         device: _Plain = {
             "kind": kind,
-            "name": ",".join(names.get(address, ())),
-            "pci": address,
+            "name": _readable(",".join(names.get(address, ()))),
+            "pci": _readable(address),
             "vendor": vendor,
             "product": product,
-            "root": _root_complex(root.link(path)),
+            "root": _readable(_root_complex(root.link(path))),
             "iommu_group": _number(group),
-            "physical_function": _last(root.link(f"{path}/physfn")),
+            "physical_function": _readable(_last(root.link(f"{path}/physfn"))),
         }
         found.append((_number(root.line(f"{path}/numa_node")), device))
     if addresses and not identified:
@@ -144,13 +144,15 @@ def _names(root: Root) -> dict[str, list[str]]:
             parts = (root.link(f"{folder}/{entry}") or root.link(f"{folder}/{entry}/device") or "").split("/")
             address = next((part for part in reversed(parts) if is_address(part)), None)
             if address is not None and not (folder.endswith("block") and parts[-2] in entries):
-                names.setdefault(address, []).append(_readable(entry))
+                names.setdefault(address, []).append(entry)
     return names
 
 
-def _readable(name: str) -> str:
+def _readable(name: str | None) -> str | None:
     """A name with U+FFFD for bytes that are no UTF-8: the kernel lets an interface have any but a few."""
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return (
+        name if name is None or name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    )
 
 
 def is_address(text: str) -> bool:

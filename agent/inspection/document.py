@@ -140,7 +140,7 @@ def _cpus_of(root: Root, info: CpuInfo | None, cells: list[CellFacts]) -> Cpus:
         online |= cell.cpus
     if not online:
         raise BadInput(
-            f"{root.prefix}: nothing tells which CPUs run: no {CPU_FOLDER}/cpuN, no proc/cpuinfo, no CPU of a cell"
+            f"{root.folder}: nothing tells which CPUs run: no {CPU_FOLDER}/cpuN, no proc/cpuinfo, no CPU of a cell"
         )
     return Cpus(online, 0, None, None)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.knobs import BootSets, Cgroups, IdleState, Knobs, PoolState
+from agent.inspection.cells import FOLDER as NODE
+from agent.inspection.cells import parse_cell_folders
 from agent.inspection.files import Root
+from agent.inspection.memory import read_huge_pools, read_huge_sizes
 from agent.inspection.values import parse_count, parse_cpu_list
 
 _CPU = "sys/devices/system/cpu"
-_NODE = "sys/devices/system/node"
 _KSM = "sys/kernel/mm/ksm"
 _CGROUP = "sys/fs/cgroup"
 _GUEST_GROUPS = ("machine.slice", "machine")
@@ -41,7 +43,7 @@ def read_knobs(root: Root, online: CpuSet) -> Knobs:
         vulnerabilities={
             name: text
             for name in root.names(f"{_CPU}/vulnerabilities") or ()
-            if "SMT" in (text := root.line(f"{_CPU}/vulnerabilities/{name}") or "")
+            if name.isascii() and "SMT" in (text := root.line(f"{_CPU}/vulnerabilities/{name}") or "")
         },
     )
 
@@ -124,7 +126,7 @@ def _idle_states(root: Root, online: CpuSet) -> tuple[IdleState, ...]:
         return ()
     found = []
     for state in root.names(f"{_CPU}/cpu{first}/cpuidle") or ():
-        if not state.startswith("state"):
+        if not (state.startswith("state") and state[5:].isdecimal()):
             continue
         path = f"{_CPU}/cpu{first}/cpuidle/{state}"
         enabled = CpuSet(cpu for cpu in online if root.line(f"{_CPU}/cpu{cpu}/cpuidle/{state}/disable") == "0")
@@ -143,24 +145,15 @@ def _runs(root: Root, name: str) -> bool | None:
 
 def _huge_pages(root: Root) -> tuple[PoolState, ...]:
     blocks = root.parsed("proc/buddyinfo", parse_buddyinfo) or {}
-    cells = sorted(int(name[4:]) for name in root.names(_NODE) or () if name[:4] == "node" and name[4:].isdecimal())
+    page_kib = root.stamp()[1] or 4  # as most, for a saved tree that does not tell
     pools = []
-    for cell in cells:
-        folder = f"{_NODE}/node{cell}/hugepages"
-        sizes = sorted(int(name[10:-2]) for name in root.names(folder) or () if name[10:-2].isdecimal())
-        for size_kib in sizes:
-            path = f"{folder}/hugepages-{size_kib}kB"
-            total = root.parsed(f"{path}/nr_hugepages", parse_count)
-            free = root.parsed(f"{path}/free_hugepages", parse_count)
-            if total is not None and free is not None:
-                order = (size_kib // _page_kib(root)).bit_length() - 1
+    for cell in parse_cell_folders(root.names(NODE) or []):
+        folder = f"{NODE}/node{cell}/hugepages"
+        for size_kib, total, free in read_huge_pools(root, folder, read_huge_sizes(root, folder)):
+            if free is not None:
+                order = (size_kib // page_kib).bit_length() - 1
                 pools.append(PoolState(cell, size_kib, total, free, possible_pages(blocks.get(cell, ()), order)))
     return tuple(pools)
-
-
-def _page_kib(root: Root) -> int:
-    """The base page size; 4 KiB for a saved tree that does not tell."""
-    return root.stamp()[1] or 4
 
 
 def _cgroups(root: Root) -> Cgroups:

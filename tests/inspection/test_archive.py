@@ -60,6 +60,8 @@ def member(name: str, **fields: object) -> bytes:
         (b"", "not a whole tar archive|neither"),
         (b"garbage" * 200, "not a whole tar archive"),
         (gzip.compress(b"x" * 2000)[:50], "not a whole tar archive"),
+        (b"\x28\xb5\x2f\xfd" + b"\xff" * 50, "not a whole tar archive"),
+        (b"\xfd7zXZ\0" + b"\xff" * 50, "not a whole tar archive"),
         (member("/etc/passwd"), "leads out"),
         (member("sys/../../x"), "leads out"),
         (member("sys/null", type=tarfile.CHRTYPE), "device"),
@@ -67,7 +69,7 @@ def member(name: str, **fields: object) -> bytes:
         (member("sys/huge", size=1 << 40), "allowed: up to"),
         (gzip.compress(member("home/x") + bytes(2048)), "neither a sys nor a proc"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_snapshot_is_refused_in_one_line(
     tmp_path: Path, data: bytes, said: str, capsys: pytest.CaptureFixture[str]

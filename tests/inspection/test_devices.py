@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.inspection.archive import read_archive
+from agent.core.codec import decode, encode
+from agent.core.topology import HostTopology
+from agent.inspection.archive import Archive, read_archive
 from agent.inspection.devices import parse_modalias, place_devices, read_devices
 from agent.inspection.files import LONGEST, Root
 from agent.inspection.host import read_host
 from agent.inspection.snapshot import Recorder, write_snapshot
-from tests.inspection.trees import two_cells, write
+from tests.inspection.trees import CPU, two_cells, write
 
 MACHINES = {
     # machine → devices a guest could be given, and how many of them have an unknown cell
@@ -135,6 +137,15 @@ def test_an_interface_whose_name_is_no_utf_8(tmp_path: Path) -> None:
     assert [device.name for device in read_host(recorder).unplaced_devices] == ["x\ufffd"]
     write_snapshot(recorder, str(tmp_path / "odd.tar.gz"))
     assert read_host(read_archive(str(tmp_path / "odd.tar.gz"))) == read_host(str(tmp_path))
+
+
+def test_names_and_numbers_that_no_kernel_gives_still_make_a_document() -> None:
+    device = os.fsdecode(b"sys/bus/pci/devices/\xff")
+    files = {f"{CPU}/cpu0/online": b"1\n", f"{device}/modalias": b"pci:v00008086d0000159Bsv00008086sd0bc02sc00i00\n"}
+    links = {f"{device}/iommu_group": "9" * 5000, f"{device}/physfn": os.fsdecode(b"../\xfe")}
+    host = read_host(Archive("made", files, links, set()))
+    (found,) = decode(encode(host), HostTopology).cells[0].devices
+    assert (found.pci, found.physical_function, found.iommu_group) == ("\ufffd", "\ufffd", None)
 
 
 def test_only_a_single_cell_takes_devices_of_unknown_cell() -> None:
