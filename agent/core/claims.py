@@ -6,8 +6,6 @@ placement reserves without saying on which cell is booked on its first.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from agent.core.cpuset import EMPTY, CpuSet
 from agent.core.errors import BadInput
 from agent.core.placement import PlacedCell, Placement
@@ -50,9 +48,9 @@ def _change_cell(held: CellUsage, placed: PlacedCell, *, owned: CpuSet, name: st
         raise BadInput(f"guest {name}: pCPUs {held.pinned & owned} of cell {held.id} belong to another guest")
     if sign < 0 and not owned <= held.pinned:
         raise BadInput(f"guest {name}: pCPUs {owned - held.pinned} of cell {held.id} are not held by any guest")
-    pages = Counter({page.size_kib: page.used for page in held.pages})
+    pages = {page.size_kib: page.used for page in held.pages}
     if placed.pool_kib:
-        pages[placed.pool_kib] += sign * (placed.memory_kib // placed.pool_kib)
+        pages[placed.pool_kib] = pages.get(placed.pool_kib, 0) + sign * (placed.memory_kib // placed.pool_kib)
     try:
         return CellUsage(
             id=held.id,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.core.cpulist import BadCpuList
+from agent.core.cpulist import BadCpuList, format_list
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.placement import SCHEMA, Misfit, Placement, find_contradiction
@@ -28,7 +28,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def _to_builtin(value: Any) -> Any:
     if isinstance(value, CpuSet):
-        return str(value)
+        return format_list(value.mask)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -40,6 +40,9 @@ GRIDS = (
     *(f"blocks_{pcpus}x{shares}" for pcpus, shares in BLOCKS),
 )
 
+NOTHING = np.array([[[0 if name.startswith("blocks") else NOWHERE]] for name in GRIDS])
+"""What every grid holds at such a place; there are no blocks there."""
+
 
 class CellColumns:
     """One grid a quantity.
@@ -73,7 +76,7 @@ class CellColumns:
     def __init__(self) -> None:
         self.version = 0
         self._size = 0
-        self._all = np.full((len(GRIDS), 2, 16), NOWHERE, dtype=np.int64)
+        self._all = np.broadcast_to(NOTHING, (len(GRIDS), 2, 16)).copy()
         self._shapes: dict[tuple[object, ...], tuple[int, int, int]] = {}
         self._pages: dict[int, Grid] = {}
         self._nearest = np.full(16, float(FAR))
@@ -114,7 +117,7 @@ class CellColumns:
             or len(old) != len(cells)
             or any(one.cell is not now.cell for one, now in zip(old, cells, strict=True))
         ):
-            self._all[:, :, row] = NOWHERE
+            self._all[:, :, row] = NOTHING[:, :, 0]
             for grid in self._pages.values():
                 grid[row] = NOWHERE
             self._nearest[row] = _nearest(room) if room else FAR
@@ -180,7 +183,7 @@ class CellColumns:
         return known
 
     def _grow(self, rows: int, width: int) -> None:
-        grown = np.full((len(GRIDS), width, rows), NOWHERE, dtype=np.int64)
+        grown = np.broadcast_to(NOTHING, (len(GRIDS), width, rows)).copy()
         grown[:, : self.width, : len(self._nearest)] = self._all
         self._all = grown
         self._pages = {size: _grown(grid, rows, width) for size, grid in self._pages.items()}

@@ -22,4 +22,7 @@ def besides(foreign: Usage, placements: Sequence[Placement]) -> Usage:
 
 def is_contended(foreign: Usage, placement: Placement) -> bool:
     """Whether others hold some of what a placement claims."""
-    return besides(foreign, [placement]) != foreign
+    owned = placement.owned().mask
+    return any(cell.pinned.mask & owned for cell in foreign.cells) or any(
+        device.pci in foreign.devices for device in placement.devices
+    )

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from agent.core.decision import Decision, Removed, Trace, Weighed
 from agent.core.misfit import Code
 from agent.core.placement import Misfit, Nearest, Placement, Reason
-from agent.scheduler.aggregates import Column, Mask
+from agent.scheduler.aggregates import Mask
 from agent.scheduler.filters import Filter, Size
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
-from agent.scheduler.weigh import best_first, weigh
+from agent.scheduler.weigh import Weights, best_first, weigh
 from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
@@ -49,33 +49,31 @@ def candidates(
 ) -> tuple[NDArray[np.intp], Trace]:
     """The rows that pass every filter, ascending, and what each filter removed; the weights are not in it yet."""
     passes = table.alive.copy()
-    hosts = before = int(np.count_nonzero(passes))
+    hosts = left = int(np.count_nonzero(passes))
     if wanted.request.ignore_hosts:
         passes[[table.row_of[name] for name in wanted.request.ignore_hosts if name in table.row_of]] = False
-        before = int(np.count_nonzero(passes))
-    ignored = hosts - before
+        left = int(np.count_nonzero(passes))
+    ignored = hosts - left
     steps = []
     named = wanted.request.force_host or wanted.only
     if named:
         passes &= _alone(table, named)
-        removed = before - int(np.count_nonzero(passes))
+        before, left = left, int(np.count_nonzero(passes))
         known = "" if named in table.row_of else ", which is not known"
-        if removed:
-            steps.append(Removed(NAMED, before, removed, f"host {named}{known}"))
-    if not wanted.request.force_host:
-        for rule in filters:
-            before = int(np.count_nonzero(passes))
-            if before == 0:
-                break
-            if wanted.rebuild and not rule.on_rebuild:
-                continue
-            mask = rule.passing(table, wanted, settings, among=passes)
-            if mask is None:
-                continue
-            passes &= mask
-            removed = before - int(np.count_nonzero(passes))
-            if removed:
-                steps.append(Removed(rule.name, before, removed, rule.wants(wanted, settings)))
+        if left < before:
+            steps.append(Removed(NAMED, before, before - left, f"host {named}{known}"))
+    for rule in filters if not wanted.request.force_host else ():
+        if left == 0:
+            break
+        if wanted.rebuild and not rule.on_rebuild:
+            continue
+        mask = rule.passing(table, wanted, settings, among=passes)
+        if mask is None:
+            continue
+        passes &= mask
+        before, left = left, int(np.count_nonzero(passes))
+        if left < before:
+            steps.append(Removed(rule.name, before, before - left, rule.wants(wanted, settings)))
     return np.flatnonzero(passes), Trace(hosts=hosts, ignored=ignored, removed=tuple(steps))
 
 
@@ -94,13 +92,13 @@ def select(
     ``change`` is asked of the nearest host where none fits.
     """
     rows, trace = candidates(table, wanted, filters=filters, settings=settings)
-    weights, parts = weigh(table, wanted, rows=rows, weighers=weighers, settings=settings)
+    weights = weigh(table, wanted, rows=rows, weighers=weighers, settings=settings)
     found: Placement | None = None
     alternates: list[str] = []
     misfits: list[Misfit] = []
     shown: list[int] = []
     refused = 0
-    for tried, position in enumerate(best_first(weights)):
+    for tried, position in enumerate(best_first(weights.total)):
         if len(shown) < SHOWN:
             shown.append(position)
         if found is not None:
@@ -129,7 +127,7 @@ def select(
             hosts=trace.hosts,
             ignored=trace.ignored,
             removed=trace.removed,
-            best=_weighed([table.at(int(rows[position])).name for position in shown], shown, weights, parts),
+            best=_weighed([table.at(int(rows[position])).name for position in shown], shown, weights),
             misfits=tuple(misfits),
             misfits_count=refused,
         ),
@@ -178,9 +176,10 @@ def _alone(table: HostTable, name: str) -> Mask:
     return alone
 
 
-def _weighed(names: list[str], positions: list[int], weights: Column, parts: dict[str, Column]) -> tuple[Weighed, ...]:
+def _weighed(names: list[str], positions: list[int], weights: Weights) -> tuple[Weighed, ...]:
     """The hosts at these positions, each with what every weigher gave it."""
-    columns = [part[positions].tolist() for part in parts.values()]
-    rows = zip(*columns, strict=True) if columns else ((),) * len(names)
-    shares = ({name: share for name, share in zip(parts, row, strict=True) if share} for row in rows)
-    return tuple(map(Weighed, names, weights[positions].tolist(), shares))
+    shares = [
+        {name: share for name, share in zip(weights.names, row, strict=True) if share}
+        for row in weights.parts[:, positions].T.tolist()
+    ]
+    return tuple(map(Weighed, names, weights.total[positions].tolist(), shares))

@@ -53,7 +53,11 @@ class Meanings:
                 self._kept.clear()
             self._kept[key] = guest
         check_name(request.name)
-        return guest if guest.name == request.name else msgspec.structs.replace(guest, name=request.name)
+        if guest.name == request.name:
+            return guest
+        named = msgspec.structs.replace(guest, name=request.name)
+        named.__dict__.update(guest.__dict__)  # what was worked out already does not depend on the name
+        return named
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):

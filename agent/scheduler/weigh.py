@@ -8,6 +8,7 @@ candidate is not weighed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,15 @@ FIRST = 16
 """At least so many positions are found without sorting all."""
 
 
-def normalise(score: Column, least: float | None) -> Column | None:
-    """A score on 0 … 1; None when it is the same everywhere."""
-    if least is not None:
-        score = np.maximum(score, least)
-    low = float(np.minimum.reduce(score)) if least is None else least
-    span = float(np.maximum.reduce(score)) - low
-    return None if span == 0 else np.asarray((score - low) / span, dtype=np.float64)
+class Weights(NamedTuple):
+    """What weighing answers over the candidates: each one's weight, and the ``parts`` it is the sum of.
+
+    ``names`` are the weighers that told candidates apart, ``parts`` what each contributed, weigher × candidate.
+    """
+
+    total: Column
+    names: tuple[str, ...]
+    parts: Column
 
 
 def weigh(
@@ -39,25 +42,38 @@ def weigh(
     rows: NDArray[np.intp],
     weighers: Sequence[Weigher],
     settings: SchedulingSettings,
-) -> tuple[Column, dict[str, Column]]:
+) -> Weights:
     """The weight of each candidate row, and what each weigher contributed to it."""
-    total = np.zeros(len(rows))
-    parts: dict[str, Column] = {}
-    if len(rows) < 2:
-        return total, parts
-    for weigher in weighers:
+    scored, scores, factors, leasts = [], [], [], []
+    for weigher in weighers if len(rows) > 1 else ():
         multiplier = table.aggregates.least(weigher.multiplier, settings.multiplier(weigher.multiplier))
-        if not isinstance(multiplier, np.ndarray) and multiplier == 0:
+        if isinstance(multiplier, np.ndarray):
+            multiplier = multiplier[rows]
+        elif multiplier == 0:
             continue
         score = weigher.scores(table, wanted, settings, rows=rows)
-        norm = None if score is None else normalise(score, weigher.least)
-        if norm is None:
+        if score is None:
             continue
-        factor = multiplier[rows] if isinstance(multiplier, np.ndarray) else multiplier
-        part = np.asarray(weigher.sign * factor * norm, dtype=np.float64)
-        parts[weigher.name] = part
-        total += part
-    return total, parts
+        scored.append(weigher.name)
+        scores.append(score)
+        factors.append(weigher.sign * multiplier)
+        leasts.append(weigher.least)
+    if not scored:
+        return Weights(np.zeros(len(rows)), (), np.zeros((0, len(rows))))
+    parts = np.concatenate(scores, dtype=np.float64).reshape(len(scored), len(rows))
+    low = np.minimum.reduce(parts, axis=1)
+    for number, least in enumerate(leasts):
+        if least is not None:
+            np.maximum(parts[number], least, out=parts[number])
+            low[number] = least
+    span = np.maximum.reduce(parts, axis=1) - low
+    unlike = np.flatnonzero(span)
+    parts = parts[unlike]
+    parts -= low[unlike, np.newaxis]
+    parts /= span[unlike, np.newaxis]
+    for part, number in zip(parts, unlike.tolist(), strict=True):
+        part *= factors[number]
+    return Weights(np.add.reduce(parts), tuple([scored[number] for number in unlike.tolist()]), parts)
 
 
 def best_first(weights: Column) -> Iterator[int]:

@@ -154,7 +154,7 @@ def test_hosts_with_cells_in_exact_mode_the_same_hosts_in_the_same_order(shared_
         names = [table.at(int(row)).name for row in rows]
         assert names == nova["per_filter"][-1][1], (case, trace)
         refused += len(case["hosts"]) - len(names)
-        weights, _ = weigh(table, wanted, rows=rows, weighers=chosen_weighers(exact, weighers), settings=exact)
+        weights, *_ = weigh(table, wanted, rows=rows, weighers=chosen_weighers(exact, weighers), settings=exact)
         order = [names[position] for position in best_first(weights)]
         assert order == [host["name"] for host in nova["hosts"]], case
     assert CASES // 6 < refused < CASES
@@ -176,7 +176,7 @@ def test_same_hosts_same_weights_same_order(shared_data: Path, pytestconfig: Any
         assert names == nova["per_filter"][-1][1], (case, trace)
         passed += 1
         if names:
-            weights, _ = weigh(
+            weights, *_ = weigh(
                 table, wanted, rows=rows, weighers=chosen_weighers(settings, weighers), settings=settings
             )
             order = list(best_first(weights))

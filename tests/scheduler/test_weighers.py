@@ -37,7 +37,7 @@ def weights(rule: str, hosts: tuple[HostRow, ...], wanted: Wanted, **more: Any) 
         table.put(host)
     table.set_aggregates(more.pop("aggregates", ()))
     settings = SchedulingSettings(**more)
-    found, _ = weigh(table, wanted, rows=np.arange(len(hosts)), weighers=(RULES[rule],), settings=settings)
+    found, *_ = weigh(table, wanted, rows=np.arange(len(hosts)), weighers=(RULES[rule],), settings=settings)
     return [float(weight) for weight in found]
 
 

@@ -26,6 +26,7 @@ class Direct:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._held: PoolProxiedConnection | None = None
+        self._driver: Any = None
         self._used_s = 0.0
         event.listen(engine, "engine_disposed", self._close)
 
@@ -37,12 +38,12 @@ class Direct:
     @property
     def connection(self) -> Any:
         """The driver's connection."""
-        assert self._held is not None
-        return self._held.driver_connection
+        assert self._driver is not None
+        return self._driver
 
     def invalidate(self, exception: BaseException | None = None) -> None:
         """Let go of a connection that is lost; the next use opens another."""
-        held, self._held = self._held, None
+        held, self._held, self._driver = self._held, None, None
         if held is not None:
             held.invalidate(exception)
 
@@ -90,6 +91,7 @@ class Direct:
         """A connection of the pool, which may have been there for long."""
         try:
             self._held = self._engine.raw_connection()
+            self._driver = self._held.driver_connection
             if self.dialect.name == "postgresql":
                 self.connection.autocommit = True
         except self.dialect.loaded_dbapi.Error as why:

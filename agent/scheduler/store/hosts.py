@@ -218,10 +218,6 @@ def _save_pools(connection: Session, name: str, topology: HostTopology) -> None:
     for cell in topology.cells:
         for pool in cell.pages:
             taken = used.pop((cell.id, pool.size_kib), 0)
-            rows.append(_pool(name, (cell.id, pool.size_kib), max(pool.total, taken), taken))
-    rows += [_pool(name, key, taken, taken) for key, taken in sorted(used.items()) if taken]
+            rows.append((name, cell.id, pool.size_kib, max(pool.total, taken), taken))
+    rows += [(name, cell, size, taken, taken) for (cell, size), taken in sorted(used.items()) if taken]
     _INSERT_POOL.run_many(connection, rows)
-
-
-def _pool(host: str, key: tuple[int, int], total: int, used: int) -> dict[str, object]:
-    return {"host": host, "cell": key[0], "size_kib": key[1], "total": total, "used": used}

@@ -54,13 +54,9 @@ def claim(connection: Session, instance: str, placement: Placement, *, generatio
     if not moved.rowcount:
         raise ClaimLost(placement.host)
     try:
-        owned = placement.owned()
-        _INSERT_PCPU.run_many(
-            connection, ({"host": placement.host, "pcpu": pcpu, "instance": instance} for pcpu in owned)
-        )
-        _INSERT_DEVICE.run_many(
-            connection, ({"host": placement.host, "pci": one.pci, "instance": instance} for one in placement.devices)
-        )
+        host = placement.host
+        _INSERT_PCPU.run_many(connection, [(host, pcpu, instance) for pcpu in placement.owned()])
+        _INSERT_DEVICE.run_many(connection, [(host, device.pci, instance) for device in placement.devices])
         _charge(connection, placement, +1)
     except IntegrityError as why:
         raise ClaimLost(placement.host) from why

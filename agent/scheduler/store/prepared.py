@@ -5,7 +5,7 @@ SQLAlchemy builds and checks each statement and its result anew, which costs mor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Dialect, Executable
@@ -54,9 +54,9 @@ class _Compiled(NamedTuple):
 class Prepared:
     """A statement with named parameters.  ``columns`` are those that an INSERT or UPDATE gets values for."""
 
-    def __init__(self, statement: Executable, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, statement: Executable, columns: Sequence[str] = ()) -> None:
         self._statement = statement
-        self._columns = columns
+        self._columns = tuple(columns)
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Session, values: Mapping[str, Any]) -> Cursor:
@@ -64,19 +64,21 @@ class Prepared:
         compiled = self._compile(connection)
         return execute(connection, compiled.text, compiled.bound(values))
 
-    def run_many(self, connection: Session, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Execute it for every row; nothing happens without any."""
-        compiled = self._compile(connection)
-        bound = [compiled.bound(row) for row in rows]
-        if bound:
-            _with_cursor(connection, compiled.text, bound, lambda cursor: cursor.executemany(compiled.text, bound))
+    def run_many(self, connection: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute it for every row, which has its values in the order of ``columns``; nothing happens without any."""
+        if not rows:
+            return
+        text, _, order = self._compile(connection)
+        assert order in (None, self._columns), "the columns are not in the table's order"
+        bound = rows if order else [dict(zip(self._columns, row, strict=True)) for row in rows]
+        _with_cursor(connection, text, bound, lambda cursor: cursor.executemany(text, bound))
 
     def _compile(self, connection: Session) -> _Compiled:
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
             assert isinstance(self._statement, ClauseElement)
-            made = self._statement.compile(dialect=dialect, column_keys=self._columns)
+            made = self._statement.compile(dialect=dialect, column_keys=self._columns or None)
             assert isinstance(made, SQLCompiler)
             constants = {name: value for name, value in made.params.items() if value is not None}
             order = None if made.positiontup is None else tuple(made.positiontup)

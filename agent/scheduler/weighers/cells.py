@@ -25,7 +25,7 @@ from agent.scheduler.weighers import Weigher
 from agent.settings.scheduling import SchedulingSettings
 
 SOFT = ("soft-affinity", "soft-anti-affinity")
-MOST_WAYS = 6
+MOST_PAIRS = 6
 """Guests of two cells are weighed by pairs where there are no more pairs of cells than on a host of four."""
 
 KIN = np.array([1, 2, 4, 6, 8, 12, 16])
@@ -36,8 +36,11 @@ Ranked by benchmarks/tune.py among four choices.
 """
 
 NEVER = np.iinfo(np.int64).max
-FIRST = 1 << 32
-"""Multiplies what counts first, so that two numbers compare as one."""
+FIRST_BITS = 32
+"""What counts first is shifted by so much, so that two numbers compare as one."""
+
+_PCPU_BITS = np.array([[[size.bit_length() - 1]] for size, _ in BLOCKS])
+_SHARE_BITS = np.array([[[(size * each).bit_length() - 1]] for size, each in BLOCKS])
 
 
 def _packed(wanted: Wanted) -> bool:
@@ -50,14 +53,14 @@ def _pairs(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Co
     """Minus the pair room, in pCPUs, that the guest destroys on its best cell, or its best pair of cells."""
     if not _packed(wanted):
         return None
-    return -(_cost(table, wanted) // FIRST).astype(np.float64)
+    return -(_cost(table, wanted) >> FIRST_BITS).astype(np.float64)
 
 
 def _tightness(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
     """Minus what is left on the fullest of those cells: full cells are filled up, whole ones stay whole."""
     if not _packed(wanted):
         return None
-    return -(_cost(table, wanted) % FIRST).astype(np.float64)
+    return -(_cost(table, wanted) & (1 << FIRST_BITS) - 1).astype(np.float64)
 
 
 def _cost(table: HostTable, wanted: Wanted) -> Grid:
@@ -73,28 +76,42 @@ def _cost(table: HostTable, wanted: Wanted) -> Grid:
 
 def _least_cost(table: HostTable, wanted: Wanted) -> Grid:
     width, shapes = table.cells.width, wanted.guest.cell_shapes
-    arranged = permutations if len(set(shapes)) > 1 else combinations
-    ways = list(arranged(range(width), len(shapes)))
-    paired = len(shapes) == 1 or (len(shapes) == 2 and len(ways) <= MOST_WAYS * len(set(shapes)))
-    if not paired:
-        shapes, ways = shapes[:1], [(place,) for place in range(width)]
+    if len(shapes) == 2 and width * (width - 1) <= 2 * MOST_PAIRS:
+        arranged = permutations if shapes[0] != shapes[1] else combinations
+        least = _least_of_two(table, wanted, list(arranged(range(width), 2)))
+    else:
+        least = _least_of_one(table, wanted, shapes[0], paired=len(shapes) == 1)
+    least[least == NEVER] = 0
+    return least
+
+
+def _least_of_one(table: HostTable, wanted: Wanted, shape: Shape, *, paired: bool) -> Grid:
+    """The cost on each host's best cell, NEVER where none does; of pair room only when ``paired``."""
+    left, before = _left(table, shape), table.cells.blocks
+    cost = np.minimum(*left)
+    if paired:
+        lost = _pair_room(before) - _pair_room_with(before, _blocks(table, left))
+        cost += lost << table.cells.grain_bits + FIRST_BITS
+    cost[~cells_that_do(table, wanted, shape).T] = NEVER
+    return np.asarray(np.minimum.reduce(cost))
+
+
+def _least_of_two(table: HostTable, wanted: Wanted, ways: list[tuple[int, ...]]) -> Grid:
+    """The cost on each host's best pair of cells, NEVER where no pair does; ``ways`` are the pairs of places."""
+    shapes, before = wanted.guest.cell_shapes, table.cells.blocks
     left = {shape: _left(table, shape) for shape in set(shapes)}
-    before = [np.maximum(table.cells.blocks[:, place], 0) for place in range(width)]
-    bits = table.cells.grain_bits
-    after = {shape: _blocks(*free, bits) for shape, free in left.items()} if paired else {}
+    after = {shape: _blocks(table, free) for shape, free in left.items()}
     room = _pair_room(before)
     least = np.full(table.size, NEVER)
     for way in ways:
         taken = list(zip(way, shapes, strict=True))
         does = np.logical_and.reduce([cells_that_do(table, wanted, shape)[:, place] for place, shape in taken])
         cost = np.minimum.reduce([free[place] for place, shape in taken for free in left[shape]])
-        if paired:
-            blocks = list(before)
-            for place, shape in taken:
-                blocks[place] = after[shape][:, place]
-            cost = cost + ((room - _pair_room(blocks)) << bits) * FIRST
+        blocks = before.copy()
+        for place, shape in taken:
+            blocks[:, place] = after[shape][:, place]
+        cost += (room - _pair_room(blocks)) << table.cells.grain_bits + FIRST_BITS
         np.minimum(least, cost, out=least, where=does)
-    least[least == NEVER] = 0
     return least
 
 
@@ -106,20 +123,31 @@ def _left(table: HostTable, shape: Shape) -> tuple[Grid, Grid]:
     return np.maximum(pcpus, 0), np.maximum(shares, 0)
 
 
-def _blocks(pcpus: Grid, shares: Grid, bits: Grid) -> Grid:
+def _blocks(table: HostTable, free: tuple[Grid, Grid]) -> Grid:
     """``packing.blocks_in`` over all hosts at once, kind × place × host."""
-    grains, shared = pcpus >> bits, shares >> bits
-    return np.stack([np.minimum(grains // size, shared // (size * each)) for size, each in BLOCKS])
+    pcpus, shares = free
+    bits = table.cells.grain_bits
+    return np.asarray(np.minimum((pcpus >> bits) >> _PCPU_BITS, (shares >> bits) >> _SHARE_BITS))
 
 
-def _pair_room(blocks: list[Grid]) -> Grid:
-    """``packing.pair_room`` over all hosts at once; for each place, kind × host."""
-    if len(blocks) == 2:
-        pairs = np.minimum(*blocks)
-    else:
-        total = np.add.reduce(blocks)
-        pairs = np.minimum(total // 2, total - np.maximum.reduce(blocks))
-    return np.asarray(pairs.sum(axis=0))
+def _pair_room(blocks: Grid) -> Grid:
+    """``packing.pair_room`` over all hosts at once; blocks are kind × place × host."""
+    if blocks.shape[1] == 2:
+        return np.asarray(np.add.reduce(np.minimum(blocks[:, 0], blocks[:, 1])))
+    total = np.add.reduce(blocks, axis=1)
+    return np.asarray(np.add.reduce(np.minimum(total // 2, total - np.maximum.reduce(blocks, axis=1))))
+
+
+def _pair_room_with(before: Grid, after: Grid) -> Grid:
+    """For each place, the pair room of each host when that place alone has what ``after`` says; place × host."""
+    if before.shape[1] == 2:
+        return np.asarray(np.add.reduce(np.minimum(before[:, ::-1], after)))
+    rooms = []
+    for place in range(before.shape[1]):
+        blocks = before.copy()
+        blocks[:, place] = after[:, place]
+        rooms.append(_pair_room(blocks))
+    return np.array(rooms)
 
 
 def _kin(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
