@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -56,7 +57,7 @@ class Cloud:
         self.table = HostTable()
         self.groups: dict[str, GroupRecord] = {}
         self._hosts: dict[str, _Host] = {}
-        self._models: dict[str, Model] = {}
+        self._models: WeakValueDictionary[str, Model] = WeakValueDictionary()
         self._host_of: dict[str, str] = {}
         self._group_of: dict[str, str] = {}
         self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
@@ -166,7 +167,7 @@ class Cloud:
 
     def hosts(self) -> list[HostRecord]:
         """All hosts, by name."""
-        return [self._hosts[name].record for name in sorted(self._hosts)]
+        return [host.record for _, host in sorted(self._hosts.items())]
 
     def usage(self, name: str) -> Usage:
         """What guests hold on a host, ours and foreign; KeyError when it is not known."""
@@ -175,6 +176,12 @@ class Cloud:
     def instances(self, name: str) -> list[InstanceRecord]:
         """A host's instances, by id; KeyError when it is not known."""
         return [instance for _, instance in sorted(self._hosts[name].instances.items())]
+
+    def with_agents(self) -> Iterator[InstanceRecord]:
+        """The instances of all hosts that have an agent, in no order."""
+        for host in self._hosts.values():
+            if host.instances and host.record.agent:
+                yield from host.instances.values()
 
     def held(self, name: str, instance: str) -> InstanceRecord | None:
         """An instance of a host, if it is there; KeyError when the host is not known."""
@@ -313,7 +320,7 @@ class Cloud:
             self._left[left].discard(name)
 
     def _model(self, record: HostRecord) -> Model | None:
-        """What a host shares with others of its model; compiled for the first of them."""
+        """What a host shares with others of its model; compiled for the first of them, kept as long as there is one."""
         model = self._models.get(record.model) if record.model else None
         if model is None and record.topology is not None:
             model = compile_model(record.topology)

@@ -15,7 +15,7 @@ from agent.core.errors import BadInput
 from agent.core.wire import InstanceStatus
 from agent.scheduler.decide import MOST_RACES, Decisions
 from agent.scheduler.state import WAITING
-from agent.scheduler.store import hosts, instances
+from agent.scheduler.store import catalogue, hosts, instances
 from agent.scheduler.store.database import Connection, transaction
 from agent.scheduler.store.leaving import end_claim, keep_claim, load_leaving
 from agent.scheduler.store.records import ClaimLost, InstanceRecord, Leaving, Overtaken
@@ -53,6 +53,7 @@ class Departures(Decisions):
                 raise BadInput(f"host {name} is up and still stops {len(going)} instances, {first} among them")
             try:
                 with transaction(self.engine) as connection:
+                    catalogue.count_change(connection)  # its aggregates lose it
                     going = load_leaving(connection, host=name)
                     ended = [self._end(connection, left) for left in going]
                     hosts.delete_host(connection, name)
@@ -62,6 +63,7 @@ class Departures(Decisions):
                 self._take_end(left, *end)
             if self.cloud.host(name) is not None:
                 self.cloud.remove_host(name)
+            self.follow_catalogue()
             if known is not None and known.model:
                 self._forget_model(known.model)
 

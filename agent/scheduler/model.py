@@ -8,7 +8,7 @@ from agent.core.topology import Device, HostTopology
 from agent.placement.layout import Layout, compile_layout
 
 
-class Model(msgspec.Struct, frozen=True):
+class Model(msgspec.Struct, frozen=True, weakref=True):
     """What hosts of one hardware model share; ``ram_mb`` is all their cells have, ``devices`` can be given away."""
 
     topology: HostTopology

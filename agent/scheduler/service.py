@@ -163,12 +163,7 @@ class Scheduler(Departures):
     def expire(self) -> list[str]:
         """Give up claims that no agent took up in time, unless their guest runs; the answer is their ids."""
         with self.lock:
-            late = [
-                instance.id
-                for record in self.cloud.hosts()
-                for instance in self.cloud.instances(record.name)
-                if record.agent and self._is_late(instance)
-            ]
+            late = sorted(instance.id for instance in self.cloud.with_agents() if self._is_late(instance))
         return [late_id for late_id in late if self._find(late_id) is not None and self._on(late_id, self._give_up)]
 
     def assignments(self, host: str) -> list[Assignment]:

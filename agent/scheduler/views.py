@@ -15,7 +15,6 @@ from agent.scheduler.store.records import AggregateRecord, InstanceRecord
 def view_hosts(scheduler: Scheduler) -> list[HostView]:
     """All hosts, by name."""
     with scheduler.lock:
-        scheduler.tick()
         return [view_host(scheduler, record.name) for record in scheduler.cloud.hosts()]
 
 
@@ -38,6 +37,7 @@ def count_hosts(scheduler: Scheduler) -> dict[tuple[str, str], int]:
 def view_host(scheduler: Scheduler, name: str) -> HostView:
     """One host; BadInput when it is not known."""
     with scheduler.lock:
+        scheduler.tick()
         record, table = scheduler.known_host(name), scheduler.cloud.table
         row = table.row_of[name]
         pinned = 0

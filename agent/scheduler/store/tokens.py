@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from agent.core.errors import BadInput
 from agent.scheduler.store.schema import tokens
@@ -33,4 +33,4 @@ def find_token(connection: Connection, token: str) -> tuple[str, str] | None:
 
 def count_tokens(connection: Connection) -> int:
     """How many tokens there are: none means that this database is new."""
-    return len(connection.execute(select(tokens.c.sha256)).all())
+    return int(connection.execute(select(func.count()).select_from(tokens)).scalar_one())

@@ -1,0 +1,80 @@
+"""Hosts as the scheduler knows them: when they fall silent, go, come back, and become others."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from agent.core.facts import HostFacts
+from agent.inspection.synthetic import parse_synthetic
+from agent.scheduler.service import Scheduler
+from agent.scheduler.store import catalogue
+from agent.scheduler.store.database import open_database
+from agent.scheduler.store.records import HostRecord
+from agent.scheduler.views import view_aggregates, view_host
+from agent.settings.scheduling import SchedulingSettings
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def scheduler(url: str, clock: Clock) -> Iterator[Scheduler]:
+    numbers = itertools.count()
+    made = Scheduler(open_database(url), SchedulingSettings(), clock=clock, new_id=lambda: f"id-{next(numbers)}")
+    yield made
+    made.engine.dispose()
+
+
+def a_host(name: str, *, text: str = "core:4", agent: bool = False) -> HostRecord:
+    topology = replace(parse_synthetic(text), hostname=name)
+    return HostRecord(name=name, topology=topology, facts=HostFacts(disk_gb=10), agent=agent, last_seen_s=1000.0)
+
+
+def test_a_host_that_fell_silent_is_shown_as_down_before_anything_is_decided(
+    scheduler: Scheduler, clock: Clock
+) -> None:
+    scheduler.put_host(a_host("kvm-1", agent=True))
+    assert view_host(scheduler, "kvm-1").state == "up"
+    clock.now_s += 3600
+    assert view_host(scheduler, "kvm-1").state == "down"
+
+
+def test_a_host_that_was_deleted_comes_back_to_no_aggregate(scheduler: Scheduler) -> None:
+    scheduler.put_host(a_host("kvm-1"))
+    scheduler.change_catalogue(lambda c: catalogue.create_aggregate(c, "rack", {"availability_zone": "az01"}))
+    scheduler.change_catalogue(lambda c: catalogue.add_aggregate_host(c, "rack", "kvm-1"))
+    assert view_host(scheduler, "kvm-1").zone == "az01"
+    scheduler.remove_host("kvm-1")
+    scheduler.put_host(a_host("kvm-1"))
+    assert view_aggregates(scheduler)[0].hosts == ()
+    assert view_host(scheduler, "kvm-1").zone == "nova"
+
+
+def test_hosts_are_listed_while_another_thread_removes_one(scheduler: Scheduler) -> None:
+    class Fleeting(dict):  # type: ignore[type-arg]
+        def __getitem__(self, name: str) -> None:
+            raise KeyError(name)
+
+    scheduler.put_host(a_host("kvm-1"))
+    scheduler.cloud._hosts = Fleeting(scheduler.cloud._hosts)
+    assert [host.name for host in scheduler.cloud.hosts()] == ["kvm-1"]
+
+
+def test_a_model_that_no_host_has_any_more_is_forgotten(scheduler: Scheduler) -> None:
+    for text in ("core:4", "core:8", "core:16"):
+        scheduler.put_host(a_host("kvm-1", text=text))
+        scheduler.put_host(a_host("kvm-2", text=text))
+    known = scheduler.cloud.host("kvm-1")
+    assert known is not None
+    assert list(scheduler.cloud._models) == [known.model]
