@@ -20,15 +20,16 @@ class MaskChange(msgspec.Struct, frozen=True):
 def masks_of(placement: Placement, threads: Masks) -> Masks:
     """The masks that a placement wants for the threads that a guest has.
 
-    vCPUs of a guest that floats, and I/O threads without a mask of their own, go where the emulator goes; helper
-    threads (monitor, workers, migration, vhost) inherit the emulator's mask from libvirt's emulator cgroup.
+    vCPUs of a guest that floats, and I/O threads that the placement does not name, go where the emulator goes; helper
+    threads (monitor, workers, migration, vhost) inherit the emulator's mask from libvirt's emulator cgroup.  A thread
+    that it names without a mask keeps the one it has, as ``expect_mask`` has no wish for it.
     """
     pins = {vcpu: cpus for cell in placement.cells for vcpu, cpus in cell.pins.items()}
     return Masks(
-        vcpus={vcpu: pins.get(vcpu) or placement.emulator or now for vcpu, now in threads.vcpus.items()},
+        vcpus={vcpu: pins.get(vcpu, placement.emulator) or now for vcpu, now in threads.vcpus.items()},
         emulator=placement.emulator or threads.emulator,
         iothreads={
-            number: placement.iothreads.get(number) or placement.emulator or now
+            number: placement.iothreads.get(number, placement.emulator) or now
             for number, now in threads.iothreads.items()
         },
     )

@@ -11,7 +11,9 @@ from agent.compute.driver import Driver
 from agent.core.errors import BadInput, CellwrightError
 from agent.core.observation import HostObservation
 from agent.core.verdict import GuestVerdict, Verdict
+from agent.domain.document import parse_xml
 from agent.domain.parse import parse_domain, parse_intent
+from agent.domain.scalars import plugged_vcpus
 from agent.inspection.files import Root
 from agent.inspection.interrupts import read_irqs
 from agent.inspection.process import (
@@ -140,7 +142,8 @@ def expectation_of(xml: str, *, source: str) -> Expectation:
     configured = parse_domain(xml, source=source)
     intent = parse_intent(xml, source=source)
     placement = intent.placement if intent else configured
-    return Expectation(placement=placement, foreign=intent is None, configured=configured)
+    plugged = plugged_vcpus(parse_xml(xml, source=source), source=source)
+    return Expectation(placement=placement, foreign=intent is None, configured=configured, plugged=plugged)
 
 
 def read_observation(

@@ -111,7 +111,7 @@ def check_started(libvirt: Driver, name: str) -> GuestVerdict | None:
     (verdict,) = judged.guests
     if verdict.findings:
         raise CellwrightError(
-            f"domain {name}: libvirt started it, but not where it was placed: "
+            f"domain {name}: its threads are not where it was placed: "
             + "; ".join(finding.message for finding in verdict.findings)
         )
     return verdict

@@ -45,6 +45,20 @@ def vcpu_count(domain: Element, *, source: str) -> int:
     return 1 if node is None else parse_count(node.text, f"{source}: <vcpu>", most=MOST_THREADS)
 
 
+def plugged_vcpus(domain: Element, *, source: str) -> CpuSet:
+    """The vCPUs that a running guest has: those that ``<vcpus>`` enables, else the first ``current`` ones, else all."""
+    count = vcpu_count(domain, source=source)
+    rows = domain.findall("vcpus/vcpu")
+    if rows:
+        where = f"{source}: <vcpus>"
+        return CpuSet(
+            parse_count(row.get("id"), where, most=MOST_THREADS) for row in rows if row.get("enabled") == "yes"
+        )
+    node = domain.find("vcpu")
+    current = None if node is None else node.get("current")
+    return CpuSet(range(count if current is None else parse_count(current, f"{source}: <vcpu current>", most=count)))
+
+
 def memory_kib(domain: Element, *, source: str) -> int:
     """The domain's memory; a domain without ``<memory>`` has that of its guest cells, or 0."""
     node = domain.find("memory")

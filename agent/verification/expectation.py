@@ -15,12 +15,14 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     ``placement`` is the intent that was stored when the guest was placed; for a foreign guest it is what its own XML
     asks for, and ``foreign`` is true.  ``configured`` is what libvirt's live XML asks for now: it differs from the
     intent when somebody used virsh.  ``next_start`` is what its persistent configuration asks for, where it was read.
+    ``plugged`` are the vCPUs that the guest has now, where it could have more; None for all.
     """
 
     placement: Placement
     foreign: bool = False
     configured: Placement | None = None
     next_start: Placement | None = None
+    plugged: CpuSet | None = None
 
 
 def expect_mask(wanted: Placement, thread: ObservedThread) -> CpuSet | None:
@@ -37,11 +39,6 @@ def expect_mask(wanted: Placement, thread: ObservedThread) -> CpuSet | None:
     elif thread.number is not None:
         mask = wanted.iothreads.get(thread.number, wanted.emulator)
     return mask or None
-
-
-def expect_vcpus(wanted: Placement) -> CpuSet:
-    """The vCPUs that should have a thread."""
-    return CpuSet(range(wanted.vcpus))
 
 
 def expect_scheduler(wanted: Placement, thread: ObservedThread) -> tuple[str, int] | None:

@@ -6,7 +6,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedGuest, ObservedThread, Role
 from agent.core.placement import Placement
 from agent.core.verdict import Finding, ThreadCheck
-from agent.verification.expectation import expect_mask, expect_scheduler, expect_vcpus
+from agent.verification.expectation import Expectation, expect_mask, expect_scheduler
 
 
 def check_threads(wanted: Placement, guest: ObservedGuest) -> tuple[ThreadCheck, ...]:
@@ -17,15 +17,16 @@ def check_threads(wanted: Placement, guest: ObservedGuest) -> tuple[ThreadCheck,
 
 
 def find_thread_findings(
-    wanted: Placement, guest: ObservedGuest, checks: tuple[ThreadCheck, ...], *, online: CpuSet, present: CpuSet
+    expectation: Expectation, guest: ObservedGuest, checks: tuple[ThreadCheck, ...], *, online: CpuSet, present: CpuSet
 ) -> list[Finding]:
     """What differs in masks, scheduling and cgroups, and which vCPU threads there should be and are not."""
+    wanted = expectation.placement
     findings = []
     for check in checks:
         findings += _mask_findings(guest, check, online=online, present=present)
         thread = next(one for one in guest.threads if one.tid == check.tid)
         findings += _scheduler_findings(wanted, guest, thread)
-    return findings + _count_findings(wanted, guest)
+    return findings + _count_findings(wanted, guest, expectation.plugged)
 
 
 def find_unproven_threads(guest: ObservedGuest) -> list[str]:
@@ -137,18 +138,22 @@ def _scheduler_findings(wanted: Placement, guest: ObservedGuest, thread: Observe
     ]
 
 
-def _count_findings(wanted: Placement, guest: ObservedGuest) -> list[Finding]:
-    """A vCPU without a thread, or a thread without a vCPU; nothing while not every thread could be read."""
+def _count_findings(wanted: Placement, guest: ObservedGuest, plugged: CpuSet | None) -> list[Finding]:
+    """A vCPU without a thread, or a thread without a vCPU; nothing while not every thread could be read.
+
+    A vCPU that is not plugged in has a place and no thread.
+    """
     vcpus = [thread for thread in guest.threads if thread.role is Role.VCPU]
     if not vcpus or any(thread.number is None for thread in vcpus):
         return []
     if any(thread.not_checked for thread in guest.threads):
         return []
     seen = CpuSet(thread.number for thread in vcpus if thread.number is not None)
-    expected = expect_vcpus(wanted)
-    if seen == expected:
+    placed = CpuSet(range(wanted.vcpus))
+    expected = placed if plugged is None else placed & plugged
+    missing, extra = expected - seen, seen - placed
+    if not missing and not extra:
         return []
-    missing, extra = expected - seen, seen - expected
     parts = [f"vCPU {missing} has no thread"] * bool(missing) + [f"vCPU {extra} is not in the placement"] * bool(extra)
     return [
         Finding(

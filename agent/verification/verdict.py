@@ -57,7 +57,7 @@ def _check_guest(
     wanted = expectation.placement
     not_checked = [*guest.not_checked, *find_unproven_threads(guest)]
     threads = check_threads(wanted, guest)
-    findings = find_thread_findings(wanted, guest, threads, online=observation.online, present=observation.present)
+    findings = find_thread_findings(expectation, guest, threads, online=observation.online, present=observation.present)
     notices: list[Finding] = []
     cells = check_cells(wanted, guest.memory) if guest.memory else ()
     if guest.memory:

@@ -17,6 +17,7 @@ from agent.compute.journal import Journal, Outcome
 from agent.compute.masks import MaskChange
 from agent.compute.pin import Repinning, apply_pin, plan_pin, scope
 from agent.compute.prove import verify_host, verify_threads
+from agent.compute.repair import apply_repair
 from agent.compute.unpin import apply_unpin
 from agent.compute.usage import claimant_of
 from agent.core.cpuset import CpuSet
@@ -148,6 +149,36 @@ def test_unpin_is_undone_as_any_change_and_then_unpinned_as_before(
         undo(libvirt, journal, undoable(journal, libvirt.uri)[-1:], verb="undo")
         assert read_state(libvirt, name) == pinned
         assert verify_host(libvirt, names=[name], quick=True).proven
+
+
+def test_a_guest_with_vcpus_to_plug_in_is_proven_before_and_after(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str]
+) -> None:
+    name = names("spare")
+    xml = tiny_xml(name).replace("<vcpu>", "<vcpu current='1'>")
+    libvirt.define(xml, name=name)
+    libvirt.start(name, paused=True)
+    assert verify_threads(libvirt, name).ok
+    verdict = apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND))
+    assert verdict is not None
+    assert verdict.proven
+    virsh("setvcpus", name, "2", "--live")
+    apply_repair(libvirt, journal, names=[name])
+    assert verify_threads(libvirt, name).proven
+    assert libvirt.vcpu_pins(name)[1] == CpuSet([SECOND])
+
+
+def test_a_vcpu_without_a_pin_is_left_where_it_is_when_another_is_repaired(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    tune = f"<cputune><vcpupin vcpu='0' cpuset='{FIRST}'/><emulatorpin cpuset='{FIRST}'/></cputune>"
+    name = foreign("unpinned", extra=tune)
+    apply_adoption(libvirt, journal, plan_adoption(libvirt, name, HOST), owner="", created_at="")
+    free = libvirt.vcpu_pins(name)[1]
+    virsh("vcpupin", name, "0", str(SECOND), "--live")
+    (done,) = apply_repair(libvirt, journal, names=[name])
+    assert done.result == "repaired"
+    assert libvirt.vcpu_pins(name) == {0: CpuSet([FIRST]), 1: free}
 
 
 def test_the_difference_is_known_before_anything_changes(libvirt: Driver, foreign: Callable[..., str]) -> None:

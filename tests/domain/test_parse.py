@@ -6,8 +6,10 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.placement import CpuTopology, Placement
 from agent.core.policy import CpuPolicy, MemPolicy
+from agent.domain.document import parse_xml
 from agent.domain.parse import parse_domain
 from agent.domain.render import render_domain
+from agent.domain.scalars import plugged_vcpus
 from tests.domain.cases import CASES
 from tests.hosts import host
 
@@ -103,6 +105,24 @@ def test_as_nova_writes_a_guest_of_two_cells_with_huge_pages() -> None:
     ]
     assert (got.realtime, got.locked, got.mempolicy) == (CpuSet([2, 3]), True, MemPolicy.STRICT)
     assert got.cpu_topology == CpuTopology(4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "plugged"),
+    [
+        ("<vcpu>4</vcpu>", "0-3"),
+        ("<vcpu current='1'>4</vcpu>", "0"),
+        ("<vcpu>2</vcpu><vcpus><vcpu id='0' enabled='yes'/><vcpu id='1' enabled='yes'/></vcpus>", "0-1"),
+        (
+            "<vcpu current='2'>3</vcpu><vcpus><vcpu id='0' enabled='yes'/><vcpu id='1' enabled='no'/>"
+            "<vcpu id='2' enabled='yes'/></vcpus>",
+            "0,2",
+        ),
+        ("", "0"),
+    ],
+)
+def test_the_vcpus_that_a_guest_has_now(body: str, plugged: str) -> None:
+    assert str(plugged_vcpus(parse_xml(f"<domain>{body}</domain>"), source="domain g")) == plugged
 
 
 def test_huge_pages_without_a_size_are_the_usual_ones() -> None:

@@ -65,7 +65,8 @@ def verdict_of(
     guest: ObservedGuest, wanted: Placement = DB, *, seen: HostObservation | None = None, **how: Any
 ) -> GuestVerdict:
     """The one guest's verdict."""
-    expectations = {"db": Expectation(placement=wanted, configured=how.pop("configured", wanted))}
+    configured, plugged = how.pop("configured", wanted), how.pop("plugged", None)
+    expectations = {"db": Expectation(placement=wanted, configured=configured, plugged=plugged)}
     return check_host(expectations, seen or host(guest), **how).guests[0]
 
 

@@ -130,6 +130,15 @@ def test_a_vcpu_without_a_thread_and_one_too_many_are_findings() -> None:
     assert codes(verdict_of(guest, msgspec.structs.replace(DB, vcpus=1))) == ["vcpus-differ"]
 
 
+def test_a_vcpu_that_is_not_plugged_in_needs_no_thread_and_may_have_one() -> None:
+    """One that is plugged in while the guest is read has a thread by then, and libvirt's XML was older."""
+    guest = observed()
+    less = msgspec.structs.replace(guest, threads=tuple(one for one in guest.threads if one.tid != 4005))
+    assert codes(verdict_of(less, plugged=CpuSet([0]))) == []
+    assert codes(verdict_of(guest, plugged=CpuSet([0]))) == []
+    assert codes(verdict_of(less, plugged=CpuSet([0, 1]))) == ["vcpus-differ"]
+
+
 def test_a_thread_that_could_not_be_read_is_not_good() -> None:
     guest = with_thread(observed(), 4004, allowed=None, not_checked=("status of thread 4004 could not be read",))
     verdict = verdict_of(msgspec.structs.replace(guest, not_checked=("status of thread 4004 could not be read",)))
