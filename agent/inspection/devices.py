@@ -21,17 +21,17 @@ _PASSED_OVER = (0x05, 0x06, 0x08, 0x11)
 _Plain = dict[str, str | int | None]
 
 
-def read_devices(root: Root, unknown: list[str]) -> list[tuple[int | None, _Plain]]:
+def read_devices(
+    root: Root, unknown: list[str], *, folder: str, addresses: list[str]
+) -> list[tuple[int | None, _Plain]]:
     """Every device as (cell or None, the fields of a Device document), by PCI address.
 
-    The cell is None where the kernel says -1 or nothing.  A device that vanishes while being read is left out; where
-    none tells what it is, ``unknown`` says so.
+    ``addresses`` are the names in ``folder``, sys/bus/pci/devices.  The cell is None where the kernel says -1 or
+    nothing.  A device that vanishes while being read is left out; where none tells what it is, ``unknown`` says so.
     """
-    folder = "sys/bus/pci/devices"
     names: dict[str, list[str]] | None = None
     found = []
     has_alias, identified = True, 0
-    addresses = root.names(folder) or ()
     for address in addresses:
         path = f"{folder}/{address}"
         identity = parse_modalias(root.line(f"{path}/modalias")) if has_alias else None
@@ -59,7 +59,7 @@ def read_devices(root: Root, unknown: list[str]) -> list[tuple[int | None, _Plai
             "physical_function": _readable(_last(root.link(f"{path}/physfn"))),
         }
         found.append((_number(root.line(f"{path}/numa_node")), device))
-    if addresses and not identified:
+    if not identified:
         unknown.append("devices (no file tells their class)")
     found.sort(key=lambda item: address_key(str(item[1]["pci"])))
     return found

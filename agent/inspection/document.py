@@ -1,8 +1,9 @@
 """The Topology document as plain dicts and lists, in the order and shape that agent.core.topology declares.
 
-``read_document`` imports nothing that the interpreter has not loaded, because ``cellwright topology --format json`` is
-run by people and monitors that wait for it; everybody else calls agent.inspection.host.read_host and gets a
-HostTopology.  A further kernel fact is a reader module of this room and a key here.
+``read_document`` imports nothing that the interpreter has not loaded and the host does not call for, because
+``cellwright topology --format json`` is run by people and monitors that wait for it; everybody else calls
+agent.inspection.host.read_host and gets a HostTopology.  A further kernel fact is a reader module of this room and a
+key here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from agent.inspection.cores import CoreFacts, read_cores
 from agent.inspection.cpuinfo import CpuInfo, read_cpuinfo
 from agent.inspection.cpus import FOLDER as CPU_FOLDER
 from agent.inspection.cpus import Cpus, bits, lowest, read_cpus
-from agent.inspection.devices import place_devices, read_devices
 from agent.inspection.files import Root, Vanished
 from agent.inspection.memory import base_page_kib, parse_meminfo, read_huge_pools, read_huge_sizes
 from agent.inspection.values import parse_cpu_list
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HUGE_OF_HOST = "sys/kernel/mm/hugepages"
+PCI_DEVICES = "sys/bus/pci/devices"
 
 
 def read_document(root: Root) -> dict[str, Any]:
@@ -74,18 +75,17 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
     for facts, _ in cells:
         shared |= housed & facts.cpus
         housed |= facts.cpus
-    by_position = [cell for _, cell in cells]
-    parts = [facts.cpus for facts, _ in cells]
-    homes = {cpu: position for position, part in enumerate(parts) for cpu in bits(part)}
+    homes = {cpu: position for position, (facts, _) in enumerate(cells) for cpu in bits(facts.cpus)}
+    # a core and the caches inside it have the same CPUs, so each set is looked at once
+    sets = {core.cpus for core in cores} | {cache.cpus for cache in caches}
+    shares = {cpus: _shares(cells, homes, cpus) for cpus in sets}
     for core in cores:
-        for position, share in _shares(parts, homes, core.cpus):
-            by_position[position]["cores"].append(_core(core, share))
+        for cell, share in shares[core.cpus]:
+            cell["cores"].append(_core(core, share))
     for cache in caches:
-        for position, share in _shares(parts, homes, cache.cpus):
-            by_position[position]["caches"].append(_cache(cache, share))
-    placed, unplaced = place_devices(read_devices(root, unknown), [facts.id for facts, _ in cells])
-    for facts, cell in cells:
-        cell["devices"] = placed[facts.id]
+        for cell, share in shares[cache.cpus]:
+            cell["caches"].append(_cache(cache, share))
+    unplaced = _add_devices(root, cells, unknown)
     outside = cpus.online & ~housed
     if outside:
         unknown.append(f"cells of pCPUs {format_list(outside)}")
@@ -115,8 +115,8 @@ def _read_once(root: Root, *, last_try: bool) -> dict[str, Any]:
         "cores": len(cores) if siblings_known else None,
         "threads_per_core": threads,
         "smt": None if threads is None else threads > 1,
-        "cells": by_position,
-        "outside_cells": [_core(core, core.cpus & outside) for core in cores if core.cpus & outside],
+        "cells": [cell for _, cell in cells],
+        "outside_cells": [_core(core, format_list(core.cpus & outside)) for core in cores if core.cpus & outside],
         "dedicated_set": None,
         "shared_set": None,
         "unplaced_devices": unplaced,
@@ -212,23 +212,25 @@ def _cells(
     return cells
 
 
-def _shares(parts: list[int], homes: dict[int, int], cpus: int) -> list[tuple[int, int]]:
-    """(position, CPUs) of each part that has some of ``cpus``; nearly always it is one part that has them all.
+def _shares(
+    cells: list[tuple[CellFacts, dict[str, Any]]], homes: dict[int, int], cpus: int
+) -> list[tuple[dict[str, Any], str]]:
+    """Each cell that has some of ``cpus``, and which; nearly always it is one cell that has them all.
 
-    ``homes`` has the part of each CPU.
+    ``homes`` has the position of each CPU's cell.
     """
     home = homes.get(lowest(cpus)) if cpus else None
-    if home is not None and parts[home] & cpus == cpus:
-        return [(home, cpus)]
-    return [(position, cpus & part) for position, part in enumerate(parts) if cpus & part]
+    if home is not None and cells[home][0].cpus & cpus == cpus:
+        return [(cells[home][1], format_list(cpus))]
+    return [(cell, format_list(cpus & facts.cpus)) for facts, cell in cells if cpus & facts.cpus]
 
 
-def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:
+def _core(core: CoreFacts, cpus: str) -> dict[str, Any]:
     return {
         "socket": core.socket,
         "die": core.die,
         "core": core.core,
-        "cpus": format_list(cpus),
+        "cpus": cpus,
         "cluster": core.cluster,
         "book": core.book,
         "drawer": core.drawer,
@@ -236,14 +238,30 @@ def _core(core: CoreFacts, cpus: int) -> dict[str, Any]:
     }
 
 
-def _cache(cache: CacheFacts, cpus: int) -> dict[str, Any]:
+def _cache(cache: CacheFacts, cpus: str) -> dict[str, Any]:
     return {
         "level": cache.level,
         "type": cache.type,
         "size_kib": cache.size_kib,
-        "cpus": format_list(cpus),
+        "cpus": cpus,
         "id": cache.id,
     }
+
+
+def _add_devices(
+    root: Root, cells: list[tuple[CellFacts, dict[str, Any]]], unknown: list[str]
+) -> list[dict[str, str | int | None]]:
+    """Give the cells their devices; the answer has those whose cell is unknown."""
+    addresses = root.names(PCI_DEVICES)
+    if not addresses:
+        return []
+    from agent.inspection.devices import place_devices, read_devices  # many a guest and saved tree goes without
+
+    found = read_devices(root, unknown, folder=PCI_DEVICES, addresses=addresses)
+    placed, unplaced = place_devices(found, [facts.id for facts, _ in cells])
+    for facts, cell in cells:
+        cell["devices"] = placed[facts.id]
+    return unplaced
 
 
 def _count(ids: set[Any]) -> int | None:

@@ -11,6 +11,7 @@ from agent.core.codec import decode, encode
 from agent.core.topology import HostTopology
 from agent.inspection.archive import Archive, read_archive
 from agent.inspection.devices import parse_modalias, place_devices, read_devices
+from agent.inspection.document import PCI_DEVICES
 from agent.inspection.files import LONGEST, Root
 from agent.inspection.host import read_host
 from agent.inspection.snapshot import Recorder, write_snapshot
@@ -69,18 +70,22 @@ class WithoutClasses(WithoutAliases):
     gone = ("/modalias", "/class")
 
 
+def devices_of(root: Root, unknown: list[str]) -> list[tuple[int | None, dict[str, str | int | None]]]:
+    return read_devices(root, unknown, folder=PCI_DEVICES, addresses=root.names(PCI_DEVICES) or [])
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_class_vendor_and_device_say_the_same_as_modalias(machines: Path, name: str) -> None:
     unknown: list[str] = []
     folder = str(machines / name)
-    assert read_devices(WithoutAliases(folder), unknown) == read_devices(Root(folder), unknown)
+    assert devices_of(WithoutAliases(folder), unknown) == devices_of(Root(folder), unknown)
     assert unknown == []
-    assert read_devices(WithoutClasses(folder), unknown) == []
+    assert devices_of(WithoutClasses(folder), unknown) == []
     assert unknown == ["devices (no file tells their class)"]
 
 
 def test_what_is_known_of_one_device(machines: Path) -> None:
-    found = {device["pci"]: (cell, device) for cell, device in read_devices(Root(str(machines / "ghw/i7-1270P")), [])}
+    found = {device["pci"]: (cell, device) for cell, device in devices_of(Root(str(machines / "ghw/i7-1270P")), [])}
     assert found["0000:04:00.0"] == (
         None,
         {
@@ -117,7 +122,7 @@ def test_virtual_functions_partitions_and_infiniband(tmp_path: Path) -> None:
     disk = "../../devices/pci0000:3a/0000:3c:00.0/nvme/nvme0/nvme0n1"
     (tmp_path / "sys/class/block/nvme0n1").symlink_to(disk)
     (tmp_path / "sys/class/block/nvme0n1p1").symlink_to(f"{disk}/nvme0n1p1")
-    found = read_devices(Root(str(tmp_path)), [])
+    found = devices_of(Root(str(tmp_path)), [])
     assert [(cell, device["kind"], device["name"], device["physical_function"]) for cell, device in found] == [
         (1, "net", "ens1", None),
         (1, "net", "", "0000:3b:00.0"),
