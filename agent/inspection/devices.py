@@ -150,9 +150,9 @@ def _names(root: Root) -> dict[str, list[str]]:
 
 def _readable(name: str | None) -> str | None:
     """A name with U+FFFD for bytes that are no UTF-8: the kernel lets an interface have any but a few."""
-    return (
-        name if name is None or name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    )
+    if name is None or name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_address(text: str) -> bool:

@@ -10,7 +10,7 @@ from agent.core.errors import BadInput
 from agent.core.knobs import BootSets, Cgroups, IdleState, Knobs, PoolState
 from agent.inspection.files import Root
 from agent.inspection.knobs import parse_buddyinfo, parse_choice, parse_cmdline, possible_pages, read_knobs
-from tests.inspection.trees import BUDDY, with_knobs, write
+from tests.inspection.trees import BUDDY, NODE, with_knobs, write
 
 ONLINE = CpuSet.parse("0-3")
 
@@ -44,6 +44,18 @@ def test_every_knob_of_a_saved_tree(tmp_path: Path) -> None:
 
 def test_an_empty_tree_tells_nothing_and_is_no_error(tmp_path: Path) -> None:
     assert read_knobs(Root(str(tmp_path)), ONLINE) == Knobs()
+
+
+def test_pools_that_no_kernel_has_are_none(tmp_path: Path) -> None:
+    pools = (
+        "node0/hugepages/hugepages-0kB",
+        "node0/hugepages/hugepages-xkB",
+        f"node{'9' * 30}/hugepages/hugepages-4kB",
+    )
+    files: dict[str, str | bytes] = {
+        f"{NODE}/{pool}/{name}_hugepages": "1\n" for pool in pools for name in ("nr", "free")
+    }
+    assert read_knobs(Root(str(write(tmp_path, files))), ONLINE).huge_pages == ()
 
 
 def test_cgroup_version_1_and_a_host_without_systemd(tmp_path: Path) -> None:
