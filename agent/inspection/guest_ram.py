@@ -25,8 +25,9 @@ import msgspec
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.observation import Area, CellPages, GuestRam, RamBackend
+from agent.inspection.values import is_number
 
-_MAPS = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) (....) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d+) *(.*)")
+_MAPS = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) (....) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d{1,19}) *(.*)")
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ def parse_ram(command_line: bytes) -> tuple[RamBackend, ...]:
         if name in ("numa", "device"):
             fields = _fields(value)
             cell = fields.get("nodeid") if name == "numa" else fields.get("node")
-            if "memdev" in fields and str(cell).isdecimal():
+            if "memdev" in fields and is_number(str(cell)):
                 cells[str(fields["memdev"])] = int(str(cell))
     blocks = [_backend(_fields(value), cells) for name, value in options if name == "object"]
     found = tuple(block for block in blocks if block is not None)
@@ -226,7 +227,7 @@ def _fields(value: str) -> dict[str, Any]:
 def _size_kib(text: str, *, unit_kib: int) -> int | None:
     """KiB of a QEMU size: ``65536k``, ``1G``; a bare number is MiB after ``-m`` (``unit_kib`` 1024), else bytes."""
     digits = text.rstrip("bBkKmMgGtT")
-    if not digits.isdecimal():
+    if not is_number(digits):
         return None
     suffix = text[len(digits) :][:1].upper()
     if not suffix:

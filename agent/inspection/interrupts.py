@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.core.cpuset import CpuSet
 from agent.core.observation import ObservedIrq
 from agent.inspection.files import Root
+from agent.inspection.values import is_number
 
 DEFAULT_AFFINITY = "proc/irq/default_smp_affinity"
 """The pCPUs that an interrupt may land on when its driver asks for it; a mask, never a list."""
@@ -34,14 +35,15 @@ def parse_interrupts(text: str) -> dict[int, tuple[str, dict[int, int]]]:
     """
     lines = text.splitlines()
     heads = lines[0].split() if lines else []
-    cpus = [int(word[3:]) for word in heads if word.startswith("CPU") and word[3:].isdecimal()]
+    cpus = [int(word[3:]) for word in heads if word.startswith("CPU") and is_number(word[3:])]
     found = {}
     for line in lines[1:]:
         number, colon, rest = line.partition(":")
         words = rest.split()
-        if not colon or not number.strip().isdecimal():
+        number = number.strip(" ")
+        if not colon or not is_number(number):
             continue
-        counts = {cpu: int(word) for cpu, word in zip(cpus, words, strict=False) if word.isdecimal() and word != "0"}
+        counts = {cpu: int(word) for cpu, word in zip(cpus, words, strict=False) if is_number(word) and word != "0"}
         found[int(number)] = (" ".join(words[len(cpus) :]), counts)
     return found
 
@@ -53,7 +55,7 @@ def read_irqs(root: Root) -> tuple[ObservedIrq, ...] | None:
     if table is None or numbers is None:
         return None
     irqs = []
-    for number in sorted(int(name) for name in numbers if name.isdecimal()):
+    for number in sorted(int(name) for name in numbers if is_number(name)):
         name, counts = table.get(number, ("", {}))
         if not name:
             continue  # a number without a driver

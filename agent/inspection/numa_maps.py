@@ -22,7 +22,7 @@ from agent.inspection.numa_sums import KEYS, cut_pieces, sum_areas
 _LIST = msgspec.json.Decoder(list[int])
 _LINE = re.compile(
     rb"^([0-9a-f]+) (prefer \(many\)[^ \n]*|weighted interleave[^ \n]*|[^ \n]+)(?: (file=[^ \n]*|heap|stack))?"
-    rb"( huge)?(?: [a-z]+=[0-9]+)*((?: N[0-9]+=[0-9]+)*)(?: kernelpagesize_kB=([0-9]+))?$",
+    rb"( huge)?(?: [a-z]+=[0-9]+)*((?: N[0-9]{1,9}=[0-9]{1,19})*)(?: kernelpagesize_kB=([0-9]{1,19}))?$",
     re.MULTILINE,
 )
 """A line in the order of show_numa_map: address, policy, what, huge, pages by cell, page size."""
@@ -96,7 +96,7 @@ def _area(line: bytes, number: int) -> Area:
             what = key.decode("utf-8", "replace")
         elif key == b"huge":
             huge = True
-        elif equals and value.isdigit():
+        elif equals and value.isdigit() and max(len(key), len(value)) < 20:
             counts[key] = int(value)
     return Area(
         address=int(address, 16),
@@ -104,7 +104,7 @@ def _area(line: bytes, number: int) -> Area:
         what=what,
         huge=huge,
         page_kib=counts.get(b"kernelpagesize_kB"),
-        pages={int(key[1:]): value for key, value in counts.items() if key.startswith(b"N") and key[1:].isdigit()},
+        pages={int(key[1:]): count for key, count in counts.items() if key[:1] == b"N" and key[1:].isdigit()},
     )
 
 

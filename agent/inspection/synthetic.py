@@ -16,6 +16,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology, PagePool
 from agent.core.units import parse_size_kib
+from agent.inspection.values import is_number
 
 LEVELS = ("socket", "cell", "die", "l3", "core", "thread")
 OPTIONS = ("memory", "pages", "distance", "numbering", "dedicated", "shared", "name")
@@ -109,7 +110,7 @@ def _words(text: str) -> tuple[dict[str, int], dict[str, str]]:
             raise BadInput(f"synthetic host: {word!r}; allowed: WORD:VALUE with {allowed}")
         if key in OPTIONS:
             options[key] = value
-        elif value.isascii() and value.isdigit() and 0 < int(value[:5]) <= HIGHEST_CPUS:
+        elif is_number(value) and 0 < int(value) <= HIGHEST_CPUS:
             counts[key] = int(value)
         else:
             raise BadInput(f"synthetic host: {word!r}: not a count; allowed: 1 to {HIGHEST_CPUS}")
@@ -129,7 +130,7 @@ def _pages(text: str) -> list[tuple[int, int]]:
     pools = []
     for item in filter(None, text.split(",")):
         size, equals, count = item.partition("=")
-        if not equals or not count.isdecimal():
+        if not equals or not is_number(count):
             raise BadInput(f"synthetic host: pages:{item}; allowed: SIZE=COUNT, such as 2M=512")
         pools.append((parse_size_kib(size), int(count)))
     return sorted(pools)
@@ -137,11 +138,11 @@ def _pages(text: str) -> list[tuple[int, int]]:
 
 def _distances(text: str, cells: int) -> list[dict[int, int]]:
     rows = text.split(",")
-    if not text.replace(",", "").replace("/", "").isdecimal():
+    if not all(is_number(value) and len(value) < 7 for value in text.replace("/", ",").split(",")):
         raise BadInput(f"synthetic host: distance:{text}; allowed: 21, or rows such as 10/21,21/10")
     if len(rows) == 1 and "/" not in text:
         return [{other: 10 if other == cell else int(text) for other in range(cells)} for cell in range(cells)]
-    matrix = [[int(value) for value in row.split("/") if value] for row in rows]
+    matrix = [[int(value) for value in row.split("/")] for row in rows]
     if len(matrix) != cells or any(len(row) != cells for row in matrix):
         raise BadInput(f"synthetic host: distance:{text} is no {cells} × {cells} matrix")
     return [dict(enumerate(row)) for row in matrix]

@@ -16,6 +16,7 @@ from agent.core.errors import BadInput
 from agent.core.observation import ObservedThread, Role
 from agent.inspection.cgroup import parse_cgroups
 from agent.inspection.files import Root
+from agent.inspection.values import is_number
 
 READINGS = 3
 """How often the threads of a process are read before one that ends meanwhile is given up."""
@@ -83,7 +84,7 @@ def parse_stat(text: str) -> Stat:
 def parse_schedstat(text: str) -> int:
     """Nanoseconds a thread was runnable and waited for a pCPU, the second number of ``schedstat``."""
     fields = text.split()
-    if len(fields) < 2 or not fields[1].isdecimal():
+    if len(fields) < 2 or not is_number(fields[1]):
         raise BadInput(f"{text[:60]!r}; expected three numbers")
     return int(fields[1])
 

@@ -13,13 +13,17 @@ MOST = 1 << 53
 """Where counts end: every JSON reader holds what is less."""
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is digits that ``int`` takes: ``²``, and five thousand of them, it does not."""
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
 def parse_number(text: str) -> int:
     """A decimal number, with ``-`` where the kernel means "not known" (``-1``)."""
-    if text.isdigit() and len(text) < 20 and text.isascii():  # nearly always
+    if text.isdigit() and len(text) < 20 and text.isascii():  # nearly always, and without a call
         return int(text)
     body = text.strip()
-    digits = body.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+    if not is_number(body.removeprefix("-")):
         raise BadInput(f"not a number: {_shown(body)}")
     return int(body)
 

@@ -1,5 +1,6 @@
 """The corpus, and a short coverage-guided run from it; tests/fuzz/fuzz.py runs for as long as one likes."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,16 @@ def test_corpus(name: str) -> None:
     assert seeds, f"put an input of {name} into {CORPUS / name}"
     for seed in seeds:
         TARGETS[name](seed.read_bytes())
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_numbers_that_int_does_not_take(name: str) -> None:
+    """Each number of the corpus in turn; a guided run hardly ever makes one of five thousand digits."""
+    for seed in sorted((CORPUS / name).iterdir()):
+        data = seed.read_bytes()
+        for found in list(re.finditer(rb"\d+", data))[:20]:
+            for odd in (b"9" * 5000, b"\x1f7", "²".encode(), b"-7"):
+                TARGETS[name](data[: found.start()] + odd + data[found.end() :])
 
 
 def test_every_folder_of_the_corpus_has_a_parser() -> None:
