@@ -88,24 +88,35 @@ class Room(msgspec.Struct, frozen=True, dict=True):
 
 
 def measure_room(layout: Layout, usage: Usage, limits: Limits | None = None) -> Room:
-    """What the host has left for guests; BadInput when usage names a cell that the host does not have."""
+    """What the host has left for guests; BadInput when usage names a cell that the host does not have.
+
+    An owned pCPU is nobody else's, whichever cell it was booked on: cells may have been others then.
+    """
     limits = limits or NO_LIMITS
     used = {cell.id: cell for cell in usage.cells}
-    unknown = sorted(used.keys() - {cell.id for cell in layout.cells})
+    unknown = unknown_cells(layout, usage)
     if unknown:
         raise BadInput(
             f"usage: cell {unknown[0]} is not on host {layout.hostname}; its cells: "
             + ", ".join(str(cell.id) for cell in layout.cells)
         )
+    owned = 0
+    for held in usage.cells:
+        owned |= held.pinned.mask
     return Room(
         layout=layout,
-        cells=tuple(_cell_room(cell, used.get(cell.id), limits) for cell in layout.cells),
+        cells=tuple(_cell_room(cell, used.get(cell.id), limits, owned=owned) for cell in layout.cells),
         packing=limits.packing,
         devices_used=frozenset(usage.devices),
     )
 
 
-def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> CellRoom:
+def unknown_cells(layout: Layout, usage: Usage) -> list[int]:
+    """The cells of a usage that the host does not have."""
+    return sorted({cell.id for cell in usage.cells} - {cell.id for cell in layout.cells})
+
+
+def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits, *, owned: int) -> CellRoom:
     if used is None:
         used = NOTHING_USED
     pages_used = {page.size_kib: page.used for page in used.pages}
@@ -122,7 +133,7 @@ def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> Cell
             pools[reserved.size_kib] = (total, free - reserved.count)
     pools = {size: (total, max(0, free)) for size, (total, free) in pools.items()}
     memory_kib = max(0, cell.memory_kib - kept_kib)
-    unowned = cell.dedicated & ~used.pinned.mask
+    unowned = cell.dedicated & ~owned
     cpu_ratio, ram_ratio = limits.cpu_allocation_ratio, limits.ram_allocation_ratio
     return CellRoom(
         cell=cell,
@@ -135,5 +146,5 @@ def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits) -> Cell
         pools=pools,
         floating_limit=None if cpu_ratio is None else cell.shared.bit_count() * cpu_ratio,
         memory_limit_kib=None if ram_ratio is None else memory_kib * ram_ratio,
-        untouched=not (used.pinned.mask or used.floating_vcpus or used.memory_kib or any(pages_used.values())),
+        untouched=not (cell.cpus & owned or used.floating_vcpus or used.memory_kib or any(pages_used.values())),
     )

@@ -21,7 +21,7 @@ from agent.core.wire import InstanceStatus
 from agent.placement.engine import fit
 from agent.placement.layout import Layout
 from agent.placement.nearest import nearest
-from agent.placement.room import Room, measure_room
+from agent.placement.room import Room, measure_room, unknown_cells
 from agent.scheduler.aggregates import Aggregate
 from agent.scheduler.foreign import besides, is_contended
 from agent.scheduler.model import Model, compile_model
@@ -220,37 +220,47 @@ class Cloud:
     def fit(self, row: int, wanted: Wanted) -> Placement | Misfit:
         """The exact placement on one host.  An instance that is on this host already does not count against itself."""
         host = self._hosts[self.table.at(row).name]
-        if host.record.topology is None:
-            why = Reason(code="no-topology", message=f"host {host.record.name} has not reported its topology yet")
-            return Misfit(host=host.record.name, name=wanted.request.name, misfits=(why,))
         own = host.instances.get(wanted.instance)
+        room = self._room(host, own)
+        if room is None:
+            code, why = ("lost-cells", "has lost cells that guests hold")
+            if host.layout is None:
+                code, why = ("no-topology", "has not reported its topology yet")
+            reason = Reason(code=code, message=f"host {host.record.name} {why}")
+            return Misfit(host=host.record.name, name=wanted.request.name, misfits=(reason,))
         guests = _names(host) if wanted.guest.l3 else {}
-        return fit(self._room(host, own), wanted.guest, guests=guests)
+        return fit(room, wanted.guest, guests=guests)
 
     def change(self, name: str, wanted: Wanted) -> Nearest | None:
         """The smallest change after which a host would take a guest, if a single one is enough."""
         host, request = self._hosts[name], wanted.request
-        if host.record.topology is None:
-            return None
         own = host.instances.get(wanted.instance)
+        if host.record.topology is None or self._room(host, own) is None:
+            return None
         asked = (request.flavor, request.image)
         if own is None and host.told is not None and host.told[:2] == asked:
             return host.told[2]
-        usage = host.usage if own is None or own.placement is None else release(host.usage, own.placement)
+        usage = _usage_besides(host, own)
         guests = tuple(one.placement for one in host.instances.values() if one is not own and one.placement is not None)
         found = nearest(host.record.topology, usage, request, host.record.facts.limits, guests=guests, pairs=False)
         if own is None:
             host.told = (*asked, found)
         return found
 
-    def _room(self, host: _Host, own: InstanceRecord | None) -> Room:
-        assert host.layout is not None
-        layout, limits = host.layout, host.record.facts.limits
-        if own is not None and own.placement is not None:
-            return measure_room(layout, release(host.usage, own.placement), limits)
-        if host.room is None:
-            host.room = measure_room(layout, host.usage, limits)
-        return host.room
+    def _room(self, host: _Host, own: InstanceRecord | None) -> Room | None:
+        """What is left for guests beside ``own``; None where nobody can tell.
+
+        That is a host without a topology, or one that came back without cells that guests hold.
+        """
+        if own is None and host.room is not None:
+            return host.room
+        usage = _usage_besides(host, own)
+        if host.layout is None or unknown_cells(host.layout, usage):
+            return None
+        room = measure_room(host.layout, usage, host.record.facts.limits)
+        if own is None:
+            host.room = room
+        return room
 
     @contextmanager
     def without(self, instance: str) -> Iterator[None]:
@@ -288,7 +298,7 @@ class Cloud:
                 name=name,
                 facts=record.facts,
                 topology=record.topology,
-                room=self._room(host, own) if model else None,
+                room=self._room(host, own),
                 vcpus=model.vcpus if model else 0,
                 vcpus_used=used_vcpus + record.foreign_vcpus,
                 ram_mb=ram_mb,
@@ -348,6 +358,11 @@ class Cloud:
         group = self._group_of.pop(id, None)
         if group is not None:
             self._members[group].pop(id, None)
+
+
+def _usage_besides(host: _Host, own: InstanceRecord | None) -> Usage:
+    """What guests other than ``own`` hold on a host."""
+    return host.usage if own is None or own.placement is None else release(host.usage, own.placement)
 
 
 def _under_way(host: _Host, *, without: str) -> int:

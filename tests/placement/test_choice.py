@@ -239,3 +239,9 @@ def test_one_l3_group_is_a_must_and_fast_cores_are_a_wish() -> None:
     hybrid = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(cell, cores=cores),))
     assert str(pins(put(hybrid, request(4, cw_prefer_cores="fast", cw_l3="one")))) == "0-3"
     assert str(pins(put(hybrid, request(2, cw_prefer_cores="fast", cw_l3="one")))) == "2-3"
+
+
+def test_an_owned_pcpu_is_nobody_elses_whichever_cell_it_was_booked_on() -> None:
+    """pCPU 8 is of cell 1 now, and was of cell 0 when its guest was placed."""
+    booked = Usage((CellUsage(0, CpuSet.parse("0-3,8")), CellUsage(1, CpuSet.parse("9-11"))))
+    assert str(pins(put(host("no-smt"), request(2, cw_host_cells="1"), booked))) == "12-13"
