@@ -272,10 +272,10 @@ def huge_page_pools(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFindi
         totals = {pool.cell: pool.total for pool in knobs.huge_pages if pool.size_kib == size_kib}
         empty = [cell for cell in with_memory if not totals.get(cell)]
         if any(totals.values()) and empty:
-            cells = ", ".join(map(str, empty))
+            cells = f"cell {empty[0]} has" if len(empty) == 1 else f"cells {', '.join(map(str, empty))} have"
             yield _matters(
                 "huge-pages-missing",
-                f"cells {cells} have no {format_kib(size_kib)} pages while others have",
+                f"{cells} no {format_kib(size_kib)} pages while others have",
                 why=f"no guest with hw:mem_page_size={size_kib} can be placed there",
                 change=" && ".join(_make_pages(cell, size_kib, max(totals.values())) for cell in empty),
             )
@@ -337,6 +337,23 @@ def smt_mitigations(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFindi
         )
 
 
+def not_told(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
+    """A saved host has the files that somebody saved: what they do not tell is no good news."""
+    sources = {
+        "the kernel command line": knobs.boot,
+        "cgroups": knobs.cgroups.version,
+        "running services": knobs.irqbalance,
+    }
+    missing = [name for name, value in sources.items() if value is None]
+    if missing:
+        yield _advice(
+            "not-told",
+            f"not known: {', '.join(missing)}",
+            why="what they would show is not among these findings",
+            change="ask on the host itself, or of what 'cellwright snapshot' packed there",
+        )
+
+
 RULES: tuple[Rule, ...] = (
     no_dedicated_set,
     nothing_left_for_the_host,
@@ -353,4 +370,5 @@ RULES: tuple[Rule, ...] = (
     guest_cpuset,
     restricted,
     smt_mitigations,
+    not_told,
 )

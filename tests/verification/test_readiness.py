@@ -37,7 +37,9 @@ def test_a_host_with_everything_in_order_has_no_findings() -> None:
     ("name", "knobs", "said"),
     [
         # no sets at all: an advice, and nothing that speaks of a dedicated set
-        ("osdev-01", {"boot": None}, ["no-dedicated-set"]),
+        ("osdev-01", {"cgroups": Cgroups(2), "boot": BootSets()}, ["no-dedicated-set"]),
+        # a tree without its command line, cgroups and processes: silence about them is no praise
+        ("osdev-split", {"boot": None, "cgroups": Cgroups(), "irqbalance": None}, ["not-told"]),
         # isolated, but no sets: floating guests may use every pCPU, the isolated ones included
         ("osdev-01", {}, ["shared-on-isolated", "no-dedicated-set"]),
         # one cell: page placement cannot go wrong, so balancing and zone reclaim don't matter
@@ -58,7 +60,7 @@ def test_a_host_with_everything_in_order_has_no_findings() -> None:
         # services confined by their slice, with nothing isolated at boot, is as good
         ("osdev-split", {"boot": BootSets(irqaffinity=SHARED), "irqbalance": False}, []),
         ("osdev-split", {"boot": None, "cgroups": Cgroups(2, "machine.slice"), "irqbalance": False},
-         ["host-processes-on-dedicated"]),
+         ["host-processes-on-dedicated", "not-told"]),
         ("osdev-split", {"boot": BootSets(irqaffinity=SHARED)}, ["irqbalance"]),
         # interrupts go everywhere when neither irqaffinity nor irqbalance steers them
         ("osdev-split", {"boot": msgspec.structs.replace(QUIET.boot, irqaffinity=None), "irqbalance": False},
@@ -80,11 +82,10 @@ def test_a_host_with_everything_in_order_has_no_findings() -> None:
         ("osdev-split", {"vulnerabilities": {"mds": "Mitigation: Clear CPU buffers; SMT vulnerable"}},
          ["smt-vulnerable"]),
         # no siblings, nobody to read from
-        ("no-smt", {"vulnerabilities": {"mds": "Mitigation: Clear CPU buffers; SMT vulnerable"}, "boot": None},
+        ("no-smt", {"vulnerabilities": {"mds": "Mitigation: Clear CPU buffers; SMT vulnerable"}, "boot": BootSets()},
          ["no-dedicated-set"]),
-        ("osdev-split", {"boot": None, "cgroups": Cgroups(), "irqbalance": False}, []),
-        # a kernel that tells nothing is not blamed for it, but services may run anywhere then
-        ("osdev-split", dict.fromkeys(("boot", "irqbalance", "tuned_profile", "ksm_run", "numa_balancing")), []),
+        # a kernel without KSM and NUMA balancing is not blamed for it
+        ("osdev-split", dict.fromkeys(("tuned_profile", "ksm_run", "numa_balancing", "zone_reclaim_mode")), []),
     ],
 )  # fmt: skip
 def test_one_knob_at_a_time(name: str, knobs: dict[str, object], said: list[str]) -> None:
@@ -94,16 +95,18 @@ def test_one_knob_at_a_time(name: str, knobs: dict[str, object], said: list[str]
 
 def test_a_legacy_pin_set_is_judged_as_one_without_dedicated_pcpus() -> None:
     legacy = msgspec.structs.replace(host("osdev-01"), dedicated_set=DEDICATED, shared_set=DEDICATED)
-    knobs = msgspec.structs.replace(QUIET, boot=None)
+    knobs = msgspec.structs.replace(QUIET, boot=BootSets())
     assert [finding.code for finding in check_readiness(legacy, knobs)] == ["no-dedicated-set"]
 
 
 def test_sets_that_split_cores_or_leave_nothing() -> None:
+    knobs = Knobs(boot=BootSets(irqaffinity=CpuSet()), cgroups=Cgroups(2, None, None, CpuSet()), irqbalance=False)
+
     def codes(dedicated: str, shared: str) -> list[str]:
         sets = msgspec.structs.replace(
             host("tiny"), dedicated_set=CpuSet.parse(dedicated), shared_set=CpuSet.parse(shared)
         )
-        return [finding.code for finding in check_readiness(sets, Knobs(cgroups=Cgroups(2, None, None, CpuSet())))]
+        return [finding.code for finding in check_readiness(sets, knobs)]
 
     assert codes("1", "0,2-3") == ["split-core"]  # pCPU 3 is the sibling of 1
     assert codes("1,3", "0,2") == []
@@ -132,4 +135,4 @@ def test_findings_that_matter_come_first_and_every_one_says_what_to_type() -> No
     assert severities == sorted(severities, key=lambda severity: severity is not Severity.MATTERS)
     assert len({finding.code for finding in found}) > 9
     assert all(finding.what and finding.why and finding.change for finding in found)
-    assert len(RULES) == 15
+    assert len(RULES) == 16
