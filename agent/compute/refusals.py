@@ -38,6 +38,7 @@ def find_element(message: str) -> str | None:
     patterns = (
         r"extra content: ([\w:-]+)",
         r"[Ee]xtra element ([\w:-]+)",
+        r"'([\w:-]+)' element",
         r"[Ee]lement '?<?([\w:-]+)",
         r"machine (type) '",
         r"(cachetune|memorytune) is only supported",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
+from agent.core import codec
 from agent.core.cpuset import CpuSet
 from agent.core.placement import REALTIME, BandwidthShare, CacheShare, CpuTune, Schedule, Schedules
 from agent.domain.document import Element
@@ -45,13 +44,13 @@ def _schedule(node: Element, source: str) -> Schedule | None:
         return None
     text = node.get("priority", "0") if kind in ("fifo", "rr") else "0"
     priority = parse_count(text, f"{source}: <{node.tag}>", most=99)
-    return msgspec.convert({"scheduler": kind, "priority": priority}, Schedule)
+    return codec.convert({"scheduler": kind, "priority": priority}, Schedule, source=source)
 
 
 def parse_cache_shares(root: Element, source: str) -> tuple[CacheShare, ...]:
     """The parts of caches that some vCPUs have for themselves."""
     return tuple(
-        msgspec.convert(
+        codec.convert(
             {
                 "vcpus": parse_cpus(part.get("vcpus"), f"{source}: <cachetune>"),
                 "cache": parse_count(cache.get("id"), f"{source}: <cache>"),
@@ -60,6 +59,7 @@ def parse_cache_shares(root: Element, source: str) -> tuple[CacheShare, ...]:
                 "type": cache.get("type", "both"),
             },
             CacheShare,
+            source=f"{source}: <cache>",
         )
         for part in root.iterfind("cputune/cachetune")
         for cache in part.iterfind("cache")

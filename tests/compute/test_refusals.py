@@ -29,6 +29,7 @@ def test_what_a_message_of_libvirt_means_is_said_behind_it(said: str, hint: str)
         ("unsupported configuration: Emulator does not support machine type 'quatsch'", "type"),
         ("unsupported configuration: cachetune is only supported for KVM domains", "cachetune"),
         ("XML error: expected <cell/> in <numa>", "cell"),
+        ("XML error: Exactly one 'cell' element per guest NUMA cell allowed", "cell"),
         ("internal error: something else", None),
     ],
 )

@@ -161,6 +161,7 @@ def test_ours_after_somebody_moved_a_pin_by_hand_claims_what_libvirt_will_do() -
         ("<iothreads>999999999</iothreads>", "<iothreads>: found '999999999'"),
         ("<iothreads>-1</iothreads>", "<iothreads>: found '-1'"),
         ("<cpu><topology sockets='1' cores='many' threads='1'/></cpu>", "<topology>: found 'many'"),
+        ("<cputune><cachetune vcpus='0'><cache id='0' level='3' type='mine'/></cachetune></cputune>", "<cache>"),
         ("<devices><hostdev type='pci'><source><address bus='zz'/></source></hostdev></devices>", "<hostdev>"),
     ],
 )
