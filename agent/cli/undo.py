@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
             wanted = journal.entry(args.id)
             there = tuple(entry for entry in there if entry.id == args.id)
             if not there:
-                raise BadInput(f"journal entry {args.id} ({wanted.verb} of {wanted.domain}) is {wanted.outcome}")
+                raise BadInput(f"journal entry {args.id} {why_not(wanted, libvirt.uri)}")
         if not there:
             raise BadInput(f"the journal has no change on {libvirt.uri} that could be undone")
         if args.dry_run:
@@ -60,6 +60,15 @@ def run(args: Namespace) -> int:
     if kept:
         say(f"{there[-1].domain}: {kept}")
     return 0
+
+
+def why_not(entry: Entry, uri: str) -> str:
+    """Why an entry cannot be undone."""
+    if entry.verb == "undo":
+        return f"is an undo: what it took back of {entry.domain} has to be done again"
+    if entry.uri != uri:
+        return f"is of {entry.uri}: undo it with --connect {entry.uri}"
+    return f"({entry.verb} of {entry.domain or 'the host'}) is {entry.outcome}"
 
 
 def list_rows(entries: tuple[Entry, ...]) -> list[dict[str, int | str | None]]:

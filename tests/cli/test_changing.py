@@ -66,6 +66,13 @@ def test_create_then_undo_leaves_nothing(
     assert cellwright("undo").returncode == 0
     assert name not in virsh("list", "--all", "--name").split()
     assert cellwright("undo").returncode == 2
+    for words, why in (
+        (("1",), f"journal entry 1 (create of {name}) is undone"),
+        (("2",), f"journal entry 2 is an undo: what it took back of {name} has to be done again"),
+        (("1", "--connect", "test:///default"), "journal entry 1 is of qemu:///system: undo it with --connect"),
+    ):
+        refused = cellwright("undo", *words)
+        assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_guest_that_runs_here_is_known_by_name_to_those_who_want_to_be_near_it(
