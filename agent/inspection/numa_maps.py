@@ -37,16 +37,19 @@ def read_numa_maps(root: Root, pid: int) -> bytes | None:
 def sum_numa_maps(data: bytes) -> PageSums:
     """The whole file in sums; BadInput when a number in it is none."""
     try:
-        pages, kib, mapmax = sum_areas(cut_pieces(data), keys=KEYS, add=_add)
-    except (ValueError, msgspec.DecodeError) as why:
+        pages, kib, mapmax = sum_areas(cut_pieces(data), keys=KEYS, read=read_numbers)
+    except ValueError as why:
         raise BadInput(f"numa_maps: not the numbers of a kernel: {why}") from why
     cells = tuple(CellPages(*key, count) for key, count in sorted(pages.items()))
     return PageSums(cells=cells, mapmax=mapmax, **{f"{key}_kib": total for key, total in kib.items()})
 
 
-def _add(numbers: list[bytes]) -> int:
-    """JSON's decoder reads a list of numbers twice as fast as int."""
-    return sum(_LIST.decode(b"[" + b",".join(numbers) + b"]"))
+def read_numbers(text: bytes) -> list[int]:
+    """Decimal numbers between commas; JSON's decoder is ten times as fast as int.  ValueError when one is none."""
+    try:
+        return _LIST.decode(b"[%s]" % text)
+    except msgspec.DecodeError as why:
+        raise ValueError(str(why)) from why
 
 
 def parse_numa_maps(data: bytes) -> tuple[Area, ...]:

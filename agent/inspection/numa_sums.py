@@ -1,36 +1,45 @@
 """A whole /proc/PID/numa_maps in sums, fast: equal words are counted, and only different ones are read.
 
-See ``agent.inspection.numa_maps`` for the file.  It is taken in pieces that stay in the processor's cache, so that a
-large file is summed as fast as a small one and none need be held whole.  Only what the interpreter has built in is
-imported, so that a program which sums pages by cell is done when others are still importing.
+See ``agent.inspection.numa_maps`` for the file.  It is taken in pieces that stay in the processor's cache, and so do
+the words that are counted, so that a large file is summed as fast as a small one, beside busy neighbours too, and none
+need be held whole.  Only what the interpreter has built in is imported, so that a program which sums pages by cell is
+done when others are still importing; who has a faster reader of numbers than int hands it in.
 """
 
 from __future__ import annotations
 
 import posix  # see agent.inspection.files
 from _collections import _count_elements  # type: ignore[import-not-found]  # Counter's own; collections takes 3 ms
-from _operator import itemgetter
+from _operator import itemgetter, mul
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    Add = Callable[[list[bytes]], int]
+    Read = Callable[[bytes], list[int]]
 
 KEYS = ("anon", "dirty", "mapped", "swapcache", "active", "writeback")
 
-PIECE = 1 << 17
-"""Bytes that are looked at together: they and what is made of them fit into a second-level cache."""
+PIECE = 1 << 16
+"""Bytes that are looked at together: they and what is made of them fit into half a second-level cache."""
+MOST_WORDS = 4096
+"""Different words that are counted before they are added up: they fit into the other half."""
 BELOW_PAGE = 3900
 """Bytes to ask a kernel file for.  It answers a page at most, and an area that no longer fits is walked once more, its
 page tables included; less than a page is answered as soon as there is that much (seq_read_iter in fs/seq_file.c)."""
 
 _SIZE = b" kernelpagesize_kB="
-_WORD = itemgetter(slice(22))
-"""A word from behind its N: cell, =, pages, a blank.  Pages of a 64-bit address space need 16 digits at most; behind
-few digits the beginning of what comes next is in it too, but never an address."""
+_WIDTH = 21
+_WORD = itemgetter(slice(_WIDTH))
+"""A word from behind its N: cell, =, pages, a blank, 20 characters at most.  Behind few digits the beginning of what
+comes next is in it too, but never an address."""
+_MOST_CELLS, _MOST_PAGES = 1024, 1 << 45
+"""What a kernel can have (MAX_NUMNODES), and how many pages an address space of 57 bits."""
 _NEXT = frozenset(_SIZE[1:end] for end in range(1, len(_SIZE) + 1))
 """What comes next after the blank: another N, at which words are cut, or as much of the page size as there is room."""
+_PLAIN = frozenset(b"= " + after for after in _NEXT)
+"""Words as kernels write them, without their digits."""
+_LETTERS, _COMMA = b"".join({_SIZE[at : at + 1] for at in range(len(_SIZE))} - {b"="}), bytes.maketrans(b"=", b",")
 _BEFORE = (b"huge", b"anon=", b"dirty=", b"mapped=", b"mapmax=", b"swapcache=", b"active=", b"writeback=")
 """Words between a file and the N of an area (show_numa_map): what is followed by one of them is a file's name."""
 
@@ -66,23 +75,19 @@ def cut_pieces(data: bytes) -> Iterator[bytes]:
     yield data[start:]
 
 
-def add_numbers(numbers: list[bytes]) -> int:
-    """Their sum."""
-    return sum(map(int, numbers))
-
-
 def sum_areas(
-    pieces: Iterable[bytes], *, keys: Sequence[str] = (), add: Add = add_numbers
+    pieces: Iterable[bytes], *, keys: Sequence[str] = (), read: Read | None = None
 ) -> tuple[dict[tuple[int, int], int], dict[str, int], int]:
     """(host cell, page size in KiB) → pages, which is what ``numastat -p`` tells; each of ``keys`` in KiB; and mapmax.
 
-    mapmax is the largest, by how many processes a page is mapped; it is looked for with keys only.  ``add`` is how a
-    list of decimal numbers is summed.  ValueError when a number is none.
+    mapmax is the largest, by how many processes a page is mapped; it is looked for with keys only.  ``read`` makes a
+    list of decimal numbers between commas.  ValueError when a number is none.
     """
     if keys:
         from re import findall  # takes longer to import than most files to sum
 
     counts: dict[int, dict[bytes, int]] = {}
+    pages: dict[tuple[int, int], int] = {}
     kib = dict.fromkeys(keys, 0)
     mapmax = 0
     for piece in pieces:
@@ -90,27 +95,57 @@ def sum_areas(
         for size, part in _split_by_page_size(piece, most=len(cut) - 1):
             words = cut if part is piece else part.split(b"N")
             del words[0]  # it comes before the first N
-            _count_elements(counts.setdefault(size, {}), map(_WORD, words))
+            counted = counts.setdefault(size, {})
+            _count_elements(counted, map(_WORD, words))
+            if len(counted) > MOST_WORDS:
+                _add_pages(pages, size, counts.pop(size), read)
             for key in keys:
-                if (word := b" %s=" % key.encode()) in part:
-                    kib[key] += size * add(findall(word + b"([0-9]+)", part))
+                if numbers := findall(b" %s=([0-9]+)" % key.encode(), part) if b" %s=" % key.encode() in part else ():
+                    kib[key] += size * sum(read(b",".join(numbers)) if read else map(int, numbers))
             if keys:
                 mapmax = max(mapmax, *map(int, findall(b" mapmax=([0-9]+)", part)), 0)
-    return _sum_cells(counts), kib, mapmax
+    for size, counted in counts.items():
+        _add_pages(pages, size, counted, read)
+    return pages, kib, mapmax
 
 
-def _sum_cells(counts: dict[int, dict[bytes, int]]) -> dict[tuple[int, int], int]:
-    """The pages of all words, each of which is as often there as its count says."""
-    pages: dict[tuple[int, int], int] = {}
-    for size, words in counts.items():
-        by_cell: dict[bytes, int] = {}
-        for word, times in words.items():
-            text, blank, after = word.partition(b" ")
-            if (blank and after in _NEXT) or not _is_in_name(text, after):
-                cell, _, number = text.partition(b"=")
-                by_cell[cell] = by_cell.get(cell, 0) + int(number) * times
-        pages |= {(int(cell), size): total for cell, total in by_cell.items()}
-    return pages
+def _add_pages(pages: dict[tuple[int, int], int], size: int, words: dict[bytes, int], read: Read | None) -> None:
+    """To ``pages`` those of all words, each of which is as often there as its count says."""
+    for cell, total in ((read and _sum_plain_words(words, read)) or _sum_words(words)).items():
+        pages[cell, size] = pages.get((cell, size), 0) + total
+
+
+def _sum_plain_words(words: dict[bytes, int], read: Read) -> dict[int, int] | None:
+    """Cell → pages, all words read in one go; None when there is one that does not look as kernels write them."""
+    text = b",".join(words)
+    if not _PLAIN.issuperset(text.translate(None, b"0123456789").split(b",")):
+        return None
+    try:
+        numbers = read(text.translate(_COMMA, _LETTERS))
+    except ValueError:
+        return None
+    cells, counts = numbers[::2], numbers[1::2]
+    if len(counts) != len(words) or max(cells) >= _MOST_CELLS or max(counts) > _MOST_PAGES:
+        return None  # a file's name of nothing but digits and =
+    totals = map(mul, counts, words.values())
+    if cells.count(cells[0]) == len(cells):
+        return {cells[0]: sum(totals)}
+    by_cell: dict[int, int] = {}
+    for cell, total in zip(cells, totals, strict=True):
+        by_cell[cell] = by_cell.get(cell, 0) + total
+    return by_cell
+
+
+def _sum_words(words: dict[bytes, int]) -> dict[int, int]:
+    """Cell → pages, word by word; what stands in a file's name is left out."""
+    by_cell: dict[bytes, int] = {}
+    for word, times in words.items():
+        text, blank, after = word.partition(b" ")
+        plain = after in _NEXT if after else blank and len(word) < _WIDTH
+        if plain or not _is_in_name(text, after):
+            cell, _, number = text.partition(b"=")
+            by_cell[cell] = by_cell.get(cell, 0) + int(number) * times
+    return {int(cell): total for cell, total in by_cell.items()}
 
 
 def _is_in_name(text: bytes, after: bytes) -> bool:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from agent.core.errors import BadInput
 from agent.core.observation import CellPages
 from agent.inspection.files import Root
-from agent.inspection.numa_maps import parse_numa_maps, read_numa_maps, sum_numa_maps
-from agent.inspection.numa_sums import KEYS, PIECE, cut_pieces, read_pieces, sum_areas
+from agent.inspection.numa_maps import parse_numa_maps, read_numa_maps, read_numbers, sum_numa_maps
+from agent.inspection.numa_sums import KEYS, MOST_WORDS, PIECE, cut_pieces, read_pieces, sum_areas
 from tests.inspection.qemu import NUMA_MAPS
 
 HUGE = (
@@ -68,10 +68,31 @@ def test_numbers_that_no_kernel_writes_are_refused(words: str) -> None:
 
 
 def sum_pages(pieces: Iterable[bytes]) -> dict[tuple[int, int], int]:
+    """As a program does that imports nothing else."""
     return sum_areas(pieces)[0]
 
 
-@pytest.mark.parametrize("name", ["/N0=7", "/N", "/N0=7N1=8", "/aN1=5=6", "/kernelpagesize_kB=2048", "/a\rN0=9\\012N"])
+def read_pages(pieces: Iterable[bytes]) -> dict[tuple[int, int], int]:
+    """As the agent does."""
+    return sum_areas(pieces, read=read_numbers)[0]
+
+
+ODD_NAMES = [
+    "/N0=7",
+    "/N",
+    "/N0=7N1=8",
+    "/aN1=5=6",
+    "/kernelpagesize_kB=2048",
+    "/a\rN0=9\\012N",
+    "/N0=7pages",
+    "/N0=7,1=2",
+]
+LONG_NAMES = [f"/N{rest:x<{length}}" for rest in ("", "0=7", "0=7,1=2") for length in range(18, 24)]
+LONG_NUMBERS = [f"/N{cell}={1:0{length}}" for cell in (0, 10**9) for length in range(8, 22)]
+"""About as long as the words that are counted."""
+
+
+@pytest.mark.parametrize("name", ODD_NAMES + LONG_NAMES + LONG_NUMBERS + [f"/N0={8 * 10**n}" for n in range(14, 20)])
 @pytest.mark.parametrize(
     "pages", ["", " mapped=3 N0=1 N1=2 kernelpagesize_kB=4", " huge dirty=3 N1=3 kernelpagesize_kB=2048"]
 )
@@ -83,6 +104,7 @@ def test_what_a_file_is_called_changes_no_sum(name: str, pages: str) -> None:
     ]
     odd, plain = ("\n".join([*lines, ""]).format(one).encode() for one in (name, "/usr/lib/x.so"))
     assert sum_numa_maps(odd) == sum_numa_maps(plain)
+    assert sum_pages([odd]) == sum_pages([plain])
     assert [area.pages for area in parse_numa_maps(odd)] == [area.pages for area in parse_numa_maps(plain)]
 
 
@@ -93,10 +115,10 @@ def test_words_that_no_kernel_has_today_change_no_sum() -> None:
     assert sum_pages([data]) == {(0, 4): 3, (1, 4): 1}
 
 
-def test_every_number_of_a_64_bit_address_space_is_whole() -> None:
-    most = 1 << 52
+def test_every_number_of_a_57_bit_address_space_is_whole() -> None:
+    most = 1 << 45
     data = f"7f00 default anon={most} dirty={most} N9={most} N1023={most} kernelpagesize_kB=4\n".encode()
-    assert sum_pages([data]) == {(9, 4): most, (1023, 4): most}
+    assert sum_pages([data]) == read_pages([data]) == {(9, 4): most, (1023, 4): most}
 
 
 def large_file() -> bytes:
@@ -128,14 +150,23 @@ def test_a_large_file_is_summed_in_pieces(tmp_path: Path) -> None:
     assert len(pieces) > 3
     assert b"".join(pieces) == data
     assert all(piece.endswith(b"\n") and len(piece) <= PIECE for piece in pieces)
-    assert sum_pages(pieces) == plain_sums(data)
-    assert sum_areas(pieces, keys=KEYS) == sum_areas([data], keys=KEYS)
+    assert sum_pages(pieces) == read_pages(pieces) == plain_sums(data)
+    assert (
+        sum_areas(pieces, keys=KEYS) == sum_areas([data], keys=KEYS) == sum_areas(pieces, keys=KEYS, read=read_numbers)
+    )
     file = tmp_path / "numa_maps"
     file.write_bytes(data)
     read = list(read_pieces(str(file)))
     assert b"".join(read) == data
     assert all(piece.endswith(b"\n") for piece in read[:-1])
     assert max(map(len, read)) < 3 * PIECE
+
+
+def test_more_different_words_than_are_kept_are_summed() -> None:
+    numbers = range(1, 3 * MOST_WORDS)
+    lines = (f"7f00 default anon={number} N{number % 2}={number} kernelpagesize_kB=4\n" for number in numbers)
+    pieces = list(cut_pieces("".join(lines).encode()))
+    assert read_pages(pieces) == sum_pages(pieces) == {(cell, 4): sum(numbers[1 - cell :: 2]) for cell in (0, 1)}
 
 
 def test_a_file_that_is_answered_by_the_page_is_read_whole(tmp_path: Path) -> None:
@@ -193,10 +224,19 @@ def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
     data = "\n".join(lines).encode()
     sums = sum_numa_maps(data)
     assert {(one.host_cell, one.page_kib): one.pages for one in sums.cells} == plain_sums(data)
-    assert sum_pages([data]) == sum_pages(cut_pieces(data)) == plain_sums(data)
+    assert sum_pages([data]) == read_pages([data]) == sum_pages(cut_pieces(data)) == plain_sums(data)
     words = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     assert sums.anon_kib == sum(int(one.get("anon", 0)) * int(one["kernelpagesize_kB"]) for one in words)
     assert sums.mapmax == max((int(one.get("mapmax", 0)) for one in words), default=0)
+
+
+@given(st.text("N017=,kernlZ_", max_size=30), st.sampled_from(["", " mapped=7 N0=3 N1=4 kernelpagesize_kB=4"]))
+def test_no_name_is_taken_for_pages(name: str, pages: str) -> None:
+    odd, plain = (
+        [f"7f00 default file=/{one}{pages}\n7f01 default anon=1 N0=1 kernelpagesize_kB=4\n".encode()]
+        for one in (name, "usr/lib/x.so")
+    )
+    assert sum_pages(odd) == read_pages(odd) == sum_pages(plain)
 
 
 @given(st.lists(LINE, max_size=4), st.sampled_from([" shared=3", " migrate", " N3=x"]))
