@@ -148,6 +148,8 @@ def _load_host(args: Namespace) -> HostTopology:
 
 def read_input(path: str) -> bytes:
     """A file's bytes, or those of stdin for ``-``, once; BadInput names it."""
+    if not path:
+        raise BadInput("'' names no file; allowed: a file's name, or - for stdin")
     try:
         if path != "-":
             return Path(path).read_bytes()

@@ -200,9 +200,15 @@ def usage() -> str:
 
 
 def complain(message: str, code: int) -> int:
-    """One line on stderr; the answer is ``code``, also where stderr cannot be written."""
+    """One line on stderr; the answer is ``code``, also where stderr cannot be written.
+
+    What is no printable character, in a document say, is shown escaped: a terminal would do as it says.
+    """
     from contextlib import suppress
 
+    line = " ".join(message.split())
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     with suppress(OSError):
-        print("cellwright: " + " ".join(message.split()), file=sys.stderr)
+        print(f"cellwright: {line}", file=sys.stderr)
     return code

@@ -16,14 +16,14 @@ from agent.core.topology import PageSize, Size
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 
 
-class PageUse(msgspec.Struct, frozen=True):
+class PageUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many pages of one size guests hold on a cell."""
 
     size_kib: PageSize
     used: Size
 
 
-class CellUsage(msgspec.Struct, frozen=True):
+class CellUsage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What guests hold on one cell; ``pinned`` has every owned pCPU, siblings kept idle included."""
 
     id: int
@@ -43,7 +43,7 @@ class CellUsage(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "pages", pages)
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What guests hold on a host; ``devices`` are the PCI addresses they were given.
 
     A cell or page size that is not listed is unused, and the other way round: a value lists only what is used, in

@@ -8,6 +8,7 @@ import msgspec
 
 from agent.core.errors import BadInput
 from agent.core.policy import PackingPolicy
+from agent.core.topology import HostTopology
 from agent.core.usage import CellUsage, Limits, Usage
 from agent.placement.layout import CellLayout, Layout
 from agent.placement.packing import Counted, count_blocks, grain_of, kib_per_dedicated
@@ -111,9 +112,9 @@ def measure_room(layout: Layout, usage: Usage, limits: Limits | None = None) -> 
     )
 
 
-def unknown_cells(layout: Layout, usage: Usage) -> list[int]:
+def unknown_cells(host: Layout | HostTopology, usage: Usage) -> list[int]:
     """The cells of a usage that the host does not have."""
-    return sorted({cell.id for cell in usage.cells} - {cell.id for cell in layout.cells})
+    return sorted({cell.id for cell in usage.cells} - {cell.id for cell in host.cells})
 
 
 def _cell_room(cell: CellLayout, used: CellUsage | None, limits: Limits, *, owned: int) -> CellRoom:

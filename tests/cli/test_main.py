@@ -73,6 +73,19 @@ def test_what_is_no_verb_is_bad_usage_and_said_on_stderr(
     assert (out, err.startswith(said)) == ("", True)
 
 
+def test_what_a_terminal_would_obey_is_shown_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "request.json"
+    file.write_text('{"flavor": {"vcpus": 1, "ram_mb": 1, "extra_specs": {"hw:cpu_policy": "\\u001b[2J\\u0000é"}}}')
+    assert main(["place", "--synthetic", "core:2", "--request", str(file)]) == 2
+    allowed = "is no such policy; allowed: shared, dedicated, mixed"
+    assert capsys.readouterr().err == f"cellwright: hw:cpu_policy=\\x1b[2J\\x00é: {allowed}\n"
+
+
+def test_no_name_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["place", "--topology", "", "--request", "nowhere.json"]) == 2
+    assert capsys.readouterr().err == "cellwright: '' names no file; allowed: a file's name, or - for stdin\n"
+
+
 def test_stdin_is_one_file() -> None:
     done = shell("echo '{}' | $C place --synthetic core:2 --limits - --request - 2>&1; exit ${PIPESTATUS[1]}")
     assert (done.returncode, done.stdout) == (

@@ -22,6 +22,10 @@ REFUSED = [
     (Request, {"flavor": {"vcpu": 1, "ram_mb": 1}}, "`vcpu` - at `$.flavor`", "vcpus, ram_mb, name"),
     # inside an item of a list
     (Limits, {"reserved_huge_pages": [{"cell": 0, "size_kib": 4, "counts": 1}]}, "`counts`", "cell, size_kib, count"),
+    # what guests own must not be lost by a slip of the pen
+    (Usage, {"cells": [{"id": 0, "pined": "0-3"}]}, "`pined` - at `$.cells[0]`", "id, pinned, floating_vcpus"),
+    # another document
+    (Usage, {"flavor": {"vcpus": 1, "ram_mb": 1}}, "unknown field `flavor`", "cells, devices"),
 ]
 
 

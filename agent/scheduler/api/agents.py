@@ -13,6 +13,7 @@ from agent.core.codec import check_schema
 from agent.core.errors import BadInput
 from agent.core.topology import HostTopology, find_contradiction
 from agent.core.wire import Confirmation, HostReport, ReportAnswer, Work
+from agent.placement.room import unknown_cells
 from agent.scheduler.api.auth import own_host
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store.records import HostRecord
@@ -84,11 +85,14 @@ def take_report(scheduler: Scheduler, report: HostReport, body: bytes = b"") -> 
         if known is not None:
             scheduler.seen(report.hostname)
         return True
+    topology = report.topology or (known.topology if known else None)
+    if topology is not None and (lost := unknown_cells(topology, report.foreign)):
+        raise BadInput(f"report: foreign: cell {lost[0]} is not on host {report.hostname}")
     if known is not None and known.topology is not None and report.topology is not None:
         note_contradiction(known.topology, report.topology)
     record = HostRecord(
         name=report.hostname,
-        topology=report.topology or (known.topology if known else None),
+        topology=topology,
         model=known.model if known and report.topology is None else "",
         digest=report.digest,
         facts=report.facts,
