@@ -1,12 +1,14 @@
 """How fast numa_maps is summed: ours against perl doing the well-known script's job, and against numastat -p.
 
-Times are CPU times, children included, so that a busy machine does not decide.
+Times are CPU times, children included, so that a busy machine does not decide.  Each job is told twice: summing, in
+MB/s without the start of the program, which is measured with an empty file; and the whole process, start included.
 
-1. Summing: a generated numa_maps, by perl, by numastat and by ours, each as a whole process, and ours inside one, as
-   the agent has it; once as large as the kernel lets a process have it (vm.max_map_count), once six times that.  perl
-   sums every key, and so do ours; numastat sums pages by cell alone, and so do ours for the comparison with it.
-   numastat reads nothing but /proc, so the file is mounted over a process's own (as root, in a mount namespace that
-   ends with numastat).
+1. A generated numa_maps, by perl, by numastat and by ours as whole processes, and by ours inside one, as the agent has
+   it; once as large as the kernel lets a process have it (vm.max_map_count), once six times that.  perl sums every key,
+   and so do ours; numastat sums pages by cell alone, and so do ours for the comparison with it.  numastat tells heap,
+   stack, huge and private pages apart, ours page sizes.  Besides numa_maps it reads the list of cells, /proc/meminfo
+   and the process's status, which is a part of its start here.  It reads nothing but /proc, so the file is mounted over
+   a process's own (as root, in a mount namespace that ends with this program).
 2. Live processes with few and with very many areas: `numastat -p PID` against reading and summing its numa_maps, whole
    processes both; what of that is the kernel's page-table walk, and what is the start of a program that has nothing to
    read; and the rest by megabyte.
@@ -18,6 +20,7 @@ Times are CPU times, children included, so that a busy machine does not decide.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import random
 import resource
@@ -27,13 +30,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from agent.inspection.files import Root  # noqa: E402
-from agent.inspection.numa_maps import sum_numa_maps  # noqa: E402
+from agent.inspection.numa_maps import read_numbers, sum_numa_maps  # noqa: E402
 from agent.inspection.numa_sums import cut_pieces, read_pieces, sum_areas  # noqa: E402
 from agent.inspection.threads import read_threads  # noqa: E402
 
@@ -73,7 +77,9 @@ sys.stdin.read()
 """
 """A process of so many areas, every second one with so many KiB of base pages, until its stdin ends."""
 
-MOUNTED = 'mount --bind "$1" "/proc/$2/numa_maps" && exec numastat -p "$2"'
+CLONE_NEWNS = 0x20000
+EMPTY = "1"
+"""The process over whose numa_maps nothing is mounted: what numastat takes for it is its start."""
 
 
 def main() -> None:
@@ -82,12 +88,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cells = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
+    mounts = shutil.which("numastat") is not None and may_mount()
+    if not mounts:
+        print("numastat is left out: it needs to be installed (Debian package numactl), and root to give it a file")
     for areas in options.areas:
         with tempfile.NamedTemporaryFile(suffix=".numa_maps") as file:
             data = generate(areas, cells)
             file.write(data)
             file.flush()
-            summing(data, file.name, options.rounds)
+            summing(data, file.name, options.rounds, mounts=mounts)
+    if not mounts:
+        return
     most = int(Path("/proc/sys/vm/max_map_count").read_text()) - 2000
     live(3000, 256, options.rounds)
     live(min(60_000, most), 16, options.rounds)
@@ -122,24 +133,47 @@ def generate(areas: int, cells: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def summing(data: bytes, path: str, rounds: int) -> None:
+def may_mount() -> bool:
+    """Whether files can be mounted that nobody else sees; if so, an empty one is."""
+    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
+        return False
+    run("mount", "--make-rprivate", "/")
+    run("mount", "--bind", os.devnull, f"/proc/{EMPTY}/numa_maps")
+    return True
+
+
+def summing(data: bytes, path: str, rounds: int, *, mounts: bool) -> None:
     megabytes = len(data) / 1e6
-    jobs: dict[str, Callable[[], object]] = {
-        "every key: ours": lambda: run(*ours("every key", path)),
-        "every key: perl": lambda: run("perl", "-e", PERL, path),
-        "every key: ours, inside": lambda: sum_numa_maps(Path(path).read_bytes()),
-        "pages by cell: ours": lambda: run(*ours("pages", path)),
-        "pages by cell: ours, inside": lambda: sum_areas(read_pieces(path)),
+    wholes = {
+        "every key: ours": (ours("every key", path), ours("every key", os.devnull)),
+        "every key: perl": (("perl", "-e", PERL, path), ("perl", "-e", PERL, os.devnull)),
+        "pages by cell: ours": (ours("pages", path), ours("pages", os.devnull)),
     }
-    if shutil.which("numastat") and shutil.which("unshare") and os.geteuid() == 0:
+    if mounts:
         pid = str(os.getpid())
-        jobs["pages by cell: numastat -p"] = lambda: run("unshare", "-m", "sh", "-c", MOUNTED, "sh", path, pid)
-    times = dict(zip(jobs, interleaved(rounds, *jobs.values()), strict=True))
+        run("mount", "--bind", path, f"/proc/{pid}/numa_maps")
+        wholes["pages by cell: numastat -p"] = (("numastat", "-p", pid), ("numastat", "-p", EMPTY))
+    insides: dict[str, Callable[[], object]] = {
+        "every key: ours, inside": lambda: sum_numa_maps(Path(path).read_bytes()),
+        "pages by cell: ours, inside": lambda: sum_areas(read_pieces(path), read=read_numbers),
+    }
+    commands = [partial(run, *command) for both in wholes.values() for command in both]
+    times = interleaved(rounds, *commands, *insides.values())
+    if mounts:
+        run("umount", f"/proc/{pid}/numa_maps")
+    spent = {what: (times[2 * at], times[2 * at + 1]) for at, what in enumerate(wholes)}
+    spent |= {what: (times[2 * len(wholes) + at], 0.0) for at, what in enumerate(insides)}
     print(f"summing a numa_maps of {megabytes:.1f} MB, {len(data.splitlines())} areas (median of {rounds})")
-    for what, taken in times.items():
-        peer = times.get("every key: perl" if what.startswith("every") else "pages by cell: numastat -p")
-        ratio = f"   peer / this {peer / taken:.2f}" if peer and "ours" in what else ""
-        print(f"  {what:<28} {megabytes / taken:8.1f} MB/s{ratio}")
+    print(f"  {'':<28} {'summing':>12} {'peer/this':>9}   {'whole process, of which start':>29} {'peer/this':>9}")
+    for what in sorted(spent):
+        whole, start = spent[what]
+        peer = spent.get("every key: perl" if what.startswith("every") else "pages by cell: numastat -p")
+        line = f"  {what:<28} {megabytes / (whole - start):7.1f} MB/s "
+        line += f"{(peer[0] - peer[1]) / (whole - start):9.2f}" if peer and "ours" in what else " " * 9
+        if start:
+            line += f"   {whole * 1e3:12.1f} ms {start * 1e3:10.1f} ms "
+            line += f"{peer[0] / whole:9.2f}" if peer and "ours" in what else ""
+        print(line.rstrip())
 
 
 def ours(what: str, path: str) -> tuple[str, ...]:
@@ -149,9 +183,6 @@ def ours(what: str, path: str) -> tuple[str, ...]:
 
 def live(areas: int, kib: int, rounds: int) -> None:
     """A process of so many areas, which both peers look at; its numa_maps is text that the kernel makes anew."""
-    if shutil.which("numastat") is None:
-        print("numastat is not installed (Debian package numactl): the live comparison is left out")
-        return
     command = [sys.executable, "-c", LIVE, str(areas), str(kib)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -165,12 +196,12 @@ def live(areas: int, kib: int, rounds: int) -> None:
             lambda: run(*ours("pages", maps)),
             lambda: run(*ours("pages", os.devnull)),
             lambda: sum_numa_maps(data),
-            lambda: sum_areas(cut_pieces(data)),
-            lambda: sum_areas(read_pieces(maps)),
+            lambda: sum_areas(cut_pieces(data), read=read_numbers),
+            lambda: sum_areas(read_pieces(maps), read=read_numbers),
             lambda: list(read_pieces(maps)),
             lambda: read_like_stdio(maps),
             lambda: run("numastat", "-p", pid),
-            lambda: run("numastat", "-V"),
+            lambda: run("numastat", "-p", EMPTY),
             lambda: read_threads(Root(), int(pid)),
         )
         process.stdin.close()
