@@ -12,7 +12,7 @@ nobody can say which of its caches the siblings share (AMD family 15h: all but t
 from __future__ import annotations
 
 from agent.inspection.cores import CoreFacts
-from agent.inspection.cpus import FOLDER, lowest
+from agent.inspection.cpus import FOLDER, bits, lowest
 from agent.inspection.files import Root
 from agent.inspection.values import parse_count, parse_cpu_list, parse_cpu_mask, parse_kib
 
@@ -54,10 +54,12 @@ def read_caches(root: Root, cores: list[CoreFacts]) -> list[CacheFacts]:
         private = [reader.read_core(alike[number]) for number in sorted(samples)]
         if not reader.caches:
             continue
-        expected = private[0] if all(caches == private[0] for caches in private) else None
-        for number, core in enumerate(alike):
-            if number not in samples:
-                reader.read_core(core, expected)
+        others = [core for number, core in enumerate(alike) if number not in samples]
+        if all(caches == private[0] for caches in private):
+            reader.read_alike(others, private[0])
+        else:
+            for core in others:
+                reader.read_core(core)
         for cache in told:  # of the kinds before, which may share some
             known[cache.level, cache.type] = known.get((cache.level, cache.type), 0) | cache.cpus
         for cache in reader.caches if known else ():
@@ -77,43 +79,59 @@ class _Reader:
         self.shapes: dict[tuple[int, int | None], tuple[int, str]] = {}
         """Index and size → level and type."""
 
-    def read_core(self, core: CoreFacts, private: dict[int, Described] | None = None) -> dict[int, Described]:
-        """Add the caches of a core's threads; those that no other core shares are answered by index.
-
-        Where ``private`` is given the core has these, and only the shared ones are read.
-        """
+    def read_core(self, core: CoreFacts) -> dict[int, Described]:
+        """Add the caches of a core's threads; those that no other core shares are answered by index."""
         found: dict[int, Described] = {}
-        cpus = core.cpus
-        while cpus:
-            cpu, index = lowest(cpus), 0
-            cpus &= cpus - 1
+        for cpu in bits(core.cpus):
+            index = 0
             while True:
-                covered = self.covered[index] if index < len(self.covered) else 0
-                if covered >> cpu & 1:
+                if index < len(self.covered) and self.covered[index] >> cpu & 1:
                     index += 1
                     continue
-                if private is not None and index == len(self.covered):
+                cache = self._read(cpu, index)
+                if cache is None:
                     break
-                if private is not None and index in private:
-                    described, shared = private[index], core.cpus
-                else:
-                    folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
-                    answer = self._read_shared(folder, cpu, covered)
-                    if answer is None:
-                        break
-                    size = self.root.parsed(folder + "size", parse_kib)
-                    shape = self.shapes.get((index, size)) or self._read_shape(folder)
-                    if shape is None:
-                        break
-                    self.shapes[index, size] = shape
-                    described, shared = (*shape, size), answer
-                    if shared & self.online == core.cpus:
-                        found[index] = described
-                self.covered[index : index + 1] = [covered | shared]
-                number = self._read_id(cpu, index) if described[0] >= LAST_LEVEL else None
-                self.caches.append(CacheFacts(*described, cpus=shared & self.online, id=number))
+                if cache.cpus == core.cpus:
+                    found[index] = (cache.level, cache.type, cache.size_kib)
                 index += 1
         return found
+
+    def read_alike(self, cores: list[CoreFacts], private: dict[int, Described]) -> None:
+        """Add the caches of cores that have the ``private`` ones of their own: only the shared ones are read."""
+        ended = 0  # the CPUs with an index that is not there: they have none behind it
+        for index in range(len(self.covered)):
+            described = private.get(index)
+            for core in cores:
+                left = core.cpus & ~(self.covered[index] | ended)
+                if left and described is not None:
+                    self._add(index, lowest(left), core.cpus, described)
+                    continue
+                while left:
+                    cpu = lowest(left)
+                    if self._read(cpu, index) is None:
+                        ended |= 1 << cpu
+                    left &= ~(self.covered[index] | ended)
+
+    def _read(self, cpu: int, index: int) -> CacheFacts | None:
+        folder = f"{FOLDER}/cpu{cpu}/cache/index{index}/"
+        shared = self._read_shared(folder, cpu, self.covered[index] if index < len(self.covered) else 0)
+        if shared is None:
+            return None
+        size = self.root.parsed(folder + "size", parse_kib)
+        shape = self.shapes.get((index, size)) or self._read_shape(folder)
+        if shape is None:
+            return None
+        self.shapes[index, size] = shape
+        return self._add(index, cpu, shared, (*shape, size))
+
+    def _add(self, index: int, cpu: int, shared: int, described: Described) -> CacheFacts:
+        """One more cache, as ``cpu`` tells of it."""
+        if index == len(self.covered):
+            self.covered.append(0)
+        self.covered[index] |= shared
+        number = self._read_id(cpu, index) if described[0] >= LAST_LEVEL else None
+        self.caches.append(CacheFacts(*described, cpus=shared & self.online, id=number))
+        return self.caches[-1]
 
     def _read_shape(self, folder: str) -> tuple[int, str] | None:
         level = self.root.parsed(folder + "level", parse_count)
