@@ -57,7 +57,7 @@ def device_chips(devices: Sequence[Device]) -> list[Block]:
 
 
 def _chip(kind: str, words: str, title: str) -> Block:
-    head = text_width(kind, 10) + 8
+    head = text_width(kind, 10) + 10
     width = head + text_width(words, 11) + 10
     drawing = (
         f"<g><title>{escape(title)}</title>"

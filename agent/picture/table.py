@@ -149,10 +149,9 @@ def _groups(host: HostTopology) -> list[str]:
         levels = {cache.level for cache in cell.caches}
         last = [cache for cache in cell.caches if cache.level == max(levels)]
         if 1 < len(last) < len(cell.cores):
-            sizes = sorted({format_kib(cache.size_kib) for cache in last if cache.size_kib is not None})
-            lines.append(
-                f"cell {cell.id}: {len(last)} L{last[0].level} groups" + (f" of {', '.join(sizes)}" if sizes else "")
-            )
+            sizes = sorted({cache.size_kib for cache in last if cache.size_kib is not None})
+            shown = f" of {', '.join(map(format_kib, sizes))}" if sizes else ""
+            lines.append(f"cell {cell.id}: {len(last)} L{last[0].level} groups{shown}")
             lines += ["  " + piece for piece in _broken(" | ".join(shorten(cache.cpus) for cache in last), WIDTH - 2)]
     return lines
 

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.core.cpuset import CpuSet
@@ -70,6 +71,17 @@ def test_the_table_tells_where_guests_are() -> None:
         "    web-6, web-7, web-8, web-9",
         "  floating over 18-19: alone",
     ]
+
+
+def test_sizes_of_l3_groups_come_in_their_order() -> None:
+    """NVIDIA GB10: one cluster's L3 is twice as large as the other's."""
+    seen = parse_synthetic("l3:2 core:5")
+    large, small = (
+        msgspec.structs.replace(cache, size_kib=size)
+        for cache, size in zip(seen.cells[0].caches, (16384, 8192), strict=True)
+    )
+    cell = msgspec.structs.replace(seen.cells[0], caches=(large, small))
+    assert "cell 0: 2 L3 groups of 8 MiB, 16 MiB\n" in render_table(msgspec.structs.replace(seen, cells=(cell,)))
 
 
 @pytest.mark.parametrize(
