@@ -139,11 +139,7 @@ def _load_host(args: Namespace) -> HostTopology:
         return parse_lstopo(read_input(args.lstopo), args.lstopo)
     from agent.inspection.host import read_host
 
-    if args.snapshot is not None:
-        from agent.inspection.archive import read_archive
-
-        return read_host(read_archive(args.snapshot))
-    return read_host("/" if args.sysroot is None else args.sysroot)
+    return read_host(kernel_files(args))
 
 
 def read_input(path: str) -> bytes:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from agent.core.codec import decode, encode
 from agent.core.errors import BadInput
 from agent.core.topology import CpuIdentity, HostTopology
+from agent.inspection.boot import read_boot_id
 from agent.inspection.files import Root
 
 
@@ -24,7 +25,7 @@ def fill_identity(host: HostTopology, root: Root, cache: Path) -> HostTopology:
     said = host.cpu
     if not root.live or (said.vendor and said.model):
         return host
-    file = cache / f"cpu-{root.line('proc/sys/kernel/random/boot_id')}.json"
+    file = cache / f"cpu-{read_boot_id(root)}.json"
     found = _cached(file)
     if found is None:
         found = _asked()

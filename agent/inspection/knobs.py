@@ -109,10 +109,9 @@ def _governors(root: Root) -> dict[str, CpuSet]:
     masks: dict[str, int] = {}
     for policy in root.names(f"{_CPU}/cpufreq") or ():
         governor = root.line(f"{_CPU}/cpufreq/{policy}/scaling_governor")
-        cpus = root.line(f"{_CPU}/cpufreq/{policy}/affected_cpus")
+        cpus = root.parsed(f"{_CPU}/cpufreq/{policy}/affected_cpus", _spaced_list)
         if governor and cpus:
-            path = f"{_CPU}/cpufreq/{policy}/affected_cpus"
-            masks[governor] = masks.get(governor, 0) | (root.parsed(path, _spaced_list) or 0)
+            masks[governor] = masks.get(governor, 0) | cpus
     return {governor: CpuSet.of_mask(mask) for governor, mask in sorted(masks.items())}
 
 
