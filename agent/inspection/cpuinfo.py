@@ -76,7 +76,8 @@ def parse_cpuinfo(text: str) -> CpuInfo:
         raise BadInput(f"not a cpuinfo: no line 'key : value' in {len(text)} characters")
     if not info.cpus and _is_number(first.get("cpus detected", "")):  # alpha counts them only
         info.cpus = dict.fromkeys(range(int(first["cpus detected"])), (None, None))
-    elif not info.cpus and "processor" in first:  # ARM with one CPU and no SMP says "Processor : ARMv6…" alone
+    elif not info.cpus and ("processor" in first or "cpu" in first):
+        # without SMP there is one, which ARM calls "Processor : ARMv6…", alpha, sparc and m68k "cpu : …" alone
         info.cpus = {0: (None, None)}
     info.vendor = _first_of(first, VENDOR)
     info.vendor = ARM_MAKERS.get((info.vendor or "").lower(), info.vendor)

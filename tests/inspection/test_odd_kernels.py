@@ -327,6 +327,14 @@ CPUINFO = {
         "ncpus probed\t: 2\nCPU0:\t\tonline\nCPU1:\t\tonline\n",
         ("sparc64", None, "UltraSparc T1 (Niagara)", []),
     ),
+    "alpha without SMP, which counts no CPUs": (
+        "cpu\t\t\t: Alpha\ncpu model\t\t: EV56\ncycle frequency [Hz]\t: 500000000\nplatform string\t: AlphaPC\n",
+        ("alpha", None, "EV56", []),
+    ),
+    "m68k, which names no processors": (
+        "CPU:\t\t68040\nMMU:\t\t68040\nFPU:\t\t68040\nClocking:\t32.0MHz\nBogoMips:\t21.40\n",
+        (None, None, "68040", []),
+    ),
     "s390": (
         "vendor_id       : IBM/S390\n# processors    : 1\nfeatures\t: esan3 zarch\n"
         "processor 0: version = FF,  identification = 0,  machine = 2964\n",
