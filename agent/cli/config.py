@@ -1,4 +1,4 @@
-"""Check the configuration: print every setting in force and the file it came from.
+"""Check the configuration: print every setting in force, but for passwords, and the file it came from.
 
 Files are read as the other verbs read them; CPU sets and cells are held against the host.  Exit codes: 0 it can be
 used, 2 it cannot, and the one line on stderr names the file, the key and what is allowed.
@@ -6,6 +6,7 @@ used, 2 it cannot, and the one line on stderr names the file, the key and what i
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ def run(args: Namespace) -> int:
     host = apply_sets(read_host(args.sysroot), effective.settings)
     check_words(effective.settings, host)
     tree = to_tree(effective)
+    tree["settings"]["scheduler"]["database"] = _without_password(effective.settings.scheduler.database)
     if args.format == "json":
         print(encode(tree).decode())
         return 0
@@ -78,6 +80,10 @@ def check_words(settings: Settings, host: HostTopology) -> None:
     parse_url(settings.scheduler.database)
     chosen_filters(settings.scheduling, all_filters())
     chosen_weighers(settings.scheduling, all_weighers())
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url))
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,13 @@ def check_name(what: str, name: str) -> None:
         raise BadInput(f"{what} {name[:SHOWN]!r} is no name; allowed: {allowed}")
 
 
+def check_host(name: str) -> None:
+    """BadInput unless a name can be a host's: lists of hosts have commas between."""
+    check_name("host", name)
+    if "," in name:
+        raise BadInput(f"host {name[:SHOWN]!r} is no name; allowed: a name without commas")
+
+
 def check_text(what: str, text: str, *, most: int = LONGEST) -> None:
     """BadInput unless a text, which may be empty, can stand on a line."""
     if len(text) > most or not text.isprintable():

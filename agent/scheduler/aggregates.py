@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Column = NDArray[np.float64]
 
+ZONE = "availability_zone"
+"""The metadata key that makes an aggregate a zone."""
+
 
 class Aggregate(msgspec.Struct, frozen=True, kw_only=True):
     """An aggregate; ``rows`` are its hosts' rows in the host table.
 
-    Metadata values are text; commas separate alternatives.  The key ``availability_zone`` makes it a zone.
+    Metadata values are text; commas separate alternatives.
     """
 
     id: int
@@ -39,6 +42,15 @@ class Membership(msgspec.Struct, frozen=True, dict=True):
     def keys(self) -> frozenset[str]:
         """Every metadata key that some aggregate has."""
         return frozenset(key for aggregate, _ in self.rows for key in aggregate.metadata)
+
+    @cached_property
+    def zones(self) -> dict[int, str]:
+        """The zones of each row that is in any, commas between."""
+        found: dict[int, set[str]] = {}
+        for aggregate, rows in self.having(ZONE):
+            for row in rows.tolist():
+                found.setdefault(row, set()).update(aggregate.values(ZONE))
+        return {row: ",".join(sorted(zones)) for row, zones in found.items()}
 
     def having(self, key: str) -> list[tuple[Aggregate, NDArray[np.intp]]]:
         """The aggregates that have a metadata key."""

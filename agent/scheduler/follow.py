@@ -53,3 +53,6 @@ class Follower:
                     LOG.warning("%s; trying again every %g s", why, AGAIN_AFTER_S)
                 away = True
                 self._stop.wait(AGAIN_AFTER_S)
+            except Exception:  # a fault of ours must not end this for good
+                LOG.exception("what other schedulers changed was not read; trying again every %g s", CATCH_UP_EVERY_S)
+                self._stop.wait(CATCH_UP_EVERY_S)

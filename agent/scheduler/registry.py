@@ -82,10 +82,12 @@ def chosen_weighers(settings: SchedulingSettings, known: dict[str, Weigher]) -> 
         if key not in multipliers:
             allowed = ", ".join(sorted(multipliers))
             raise BadInput(f"[scheduling.multipliers]: unknown key {key!r}; allowed: {allowed}")
-    for table, weights in (("multipliers", settings.multipliers), ("metrics_weights", settings.metrics_weights)):
+    own = {"metrics_weight_of_unavailable": settings.metrics_weight_of_unavailable}
+    tables = {"": own, ".multipliers": settings.multipliers, ".metrics_weights": settings.metrics_weights}
+    for table, weights in tables.items():
         for key, weight in weights.items():
             if not isfinite(weight):
-                raise BadInput(f"[scheduling.{table}] {key} = {weight}; allowed: finite numbers")
+                raise BadInput(f"[scheduling{table}] {key} = {weight}; allowed: finite numbers")
     if settings.weighers is None:
         return tuple(known.values())
     return tuple(_named(name, known, "weigher", "Weigher") for name in settings.weighers)

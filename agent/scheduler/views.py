@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.core.listing import AggregateView, GroupView, HostView, InstanceView, QuotaView, ZoneView
+from agent.scheduler.aggregates import ZONE
 from agent.scheduler.filters.zones import zone_of
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, instances
@@ -64,9 +65,9 @@ def view_host(scheduler: Scheduler, name: str) -> HostView:
 
 def view_instances(scheduler: Scheduler) -> list[InstanceView]:
     """All instances, oldest first."""
+    with transaction(scheduler.engine) as connection:
+        records = instances.load_instances(connection)
     with scheduler.lock:
-        with transaction(scheduler.engine) as connection:
-            records = instances.load_instances(connection)
         return [view_instance(scheduler, record) for record in records]
 
 
@@ -104,7 +105,7 @@ def view_aggregate(record: AggregateRecord) -> AggregateView:
     return AggregateView(
         id=record.id,
         name=record.name,
-        zone=record.metadata.get("availability_zone"),
+        zone=record.metadata.get(ZONE),
         hosts=record.hosts,
         properties=record.metadata,
     )

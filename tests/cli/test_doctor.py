@@ -106,6 +106,17 @@ def test_config_check_names_the_source_of_each_value(tmp_path: Path, capsys: pyt
     assert "unknown section 'hots'; allowed: host" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("url", ["postgresql://me:s/e:cret@there/x", "postgresql:///x?host=/run&password=s/e:cret"])
+def test_config_check_shows_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, form: str
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f"[scheduler]\ndatabase = '{url}'\n")
+    assert main(["config", "check", "--config", str(config), "--format", form]) == 0
+    assert url.replace("s/e:cret", "***") in capsys.readouterr().out
+
+
 def test_check_against_saved_capabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = write(tmp_path, two_cells())
     cells = "".join(

@@ -198,7 +198,7 @@ def test_documents_of_another_version(service: Service) -> None:
     assert operator.call("POST", path_of("agents", "kvm-1", "report"), minor) is not None
 
 
-@pytest.mark.parametrize("why", [ClaimLost("kvm-1"), CellwrightError("Tier failed on host kvm-1")])
+@pytest.mark.parametrize("why", [ClaimLost("kvm-1"), CellwrightError("Tier failed on host kvm-1"), KeyError("a fault")])
 def test_late_claims_are_looked_at_again_after_a_failure(monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
     monkeypatch.setattr(app, "EXPIRE_EVERY_S", 0.0)
     looked = []

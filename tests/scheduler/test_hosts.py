@@ -2,17 +2,22 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from msgspec.structs import replace
 
+from agent.core.errors import BadInput
 from agent.core.facts import HostFacts
+from agent.core.wire import HostReport
 from agent.inspection.synthetic import parse_synthetic
+from agent.scheduler.api.agents import take_report
 from agent.scheduler.service import Scheduler
-from agent.scheduler.store import catalogue
+from agent.scheduler.store import catalogue, instances
 from agent.scheduler.store.database import open_database
-from agent.scheduler.store.records import HostRecord
-from agent.scheduler.views import view_aggregates, view_host
+from agent.scheduler.store.prepared import Session
+from agent.scheduler.store.records import HostRecord, InstanceRecord
+from agent.scheduler.views import view_aggregates, view_host, view_instances
 from agent.settings.scheduling import SchedulingSettings
 
 
@@ -69,6 +74,30 @@ def test_hosts_are_listed_while_another_thread_removes_one(scheduler: Scheduler)
     scheduler.put_host(a_host("kvm-1"))
     scheduler.cloud._hosts = Fleeting(scheduler.cloud._hosts)
     assert [host.name for host in scheduler.cloud.hosts()] == ["kvm-1"]
+
+
+def test_a_list_of_instances_is_read_beside_decisions(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, was_free = instances.load_instances, []
+
+    def decide() -> bool:
+        free = scheduler.lock.acquire(blocking=False)
+        if free:
+            scheduler.lock.release()
+        return free
+
+    def watched(connection: Session) -> list[InstanceRecord]:
+        with ThreadPoolExecutor(1) as other:
+            was_free.append(other.submit(decide).result())
+        return read(connection)
+
+    monkeypatch.setattr(instances, "load_instances", watched)
+    assert view_instances(scheduler) == []
+    assert was_free == [True]
+
+
+def test_no_name_of_a_host_has_a_comma(scheduler: Scheduler) -> None:
+    with pytest.raises(BadInput, match="host 'a,b' is no name; allowed: a name without commas"):
+        take_report(scheduler, HostReport(hostname="a,b", digest="1"))
 
 
 def test_a_model_that_no_host_has_any_more_is_forgotten(scheduler: Scheduler) -> None:

@@ -253,6 +253,7 @@ def test_what_is_none_is_refused_by_name() -> None:
             SchedulingSettings(multipliers={"ram_weight_multiplier": float("nan")}),
             r"multipliers\] ram_weight_multiplier = nan; allowed: finite",
         ),
+        (SchedulingSettings(metrics_weight_of_unavailable=float("nan")), r"scheduling\] metrics_weight_of_unavailable"),
         (SchedulingSettings(metrics_weights={"cpu.percent": float("inf")}), r"metrics_weights\] cpu.percent = inf"),
     ],
 )

@@ -12,12 +12,13 @@ from sqlalchemy import text
 from agent.core.errors import BadInput, QuotaExceeded
 from agent.core.request import Flavor, Request
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
+from agent.scheduler import follow
 from agent.scheduler.follow import Follower
 from agent.scheduler.service import Scheduler
-from agent.scheduler.store import catalogue
+from agent.scheduler.store import catalogue, hosts
 from agent.scheduler.store.database import open_database, transaction
 from agent.scheduler.store.notices import Notice, parse_notice
-from agent.scheduler.store.records import GroupRecord, HostRecord
+from agent.scheduler.store.records import ClaimLost, GroupRecord, HostRecord
 from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
 
@@ -73,16 +74,18 @@ def test_what_one_does_the_other_hears(pair: tuple[Scheduler, Scheduler]) -> Non
         follower.stop()
 
 
+@pytest.mark.parametrize("why", [BadInput("database: topology of another version"), KeyError("a fault")])
 def test_a_follower_goes_on_after_what_it_could_not_read(
-    pair: tuple[Scheduler, Scheduler], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Scheduler, Scheduler], monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
+    monkeypatch.setattr(follow, "CATCH_UP_EVERY_S", 0.5)
     here, there = pair
     catch_up, failed = there.catch_up, threading.Event()
 
     def unreadable() -> None:
         monkeypatch.setattr(there, "catch_up", catch_up)
         failed.set()
-        raise BadInput("database: topology of another version")
+        raise why
 
     monkeypatch.setattr(there, "catch_up", unreadable)
     follower = Follower(there)
@@ -93,6 +96,32 @@ def test_a_follower_goes_on_after_what_it_could_not_read(
         assert eventually(lambda: [item.instance for item in there.assignments("tiny")] == [made.id])
     finally:
         follower.stop()
+
+
+def test_a_host_that_two_hear_of_first_is_inserted_by_one_of_them(pair: tuple[Scheduler, Scheduler]) -> None:
+    here, there = pair
+    new = HostRecord(name="new", topology=replace(TINY, hostname="new"))
+    lost: list[tuple[str, ...]] = []
+
+    def second() -> None:
+        try:
+            there.put_host(new)
+        except ClaimLost as why:
+            lost.append(why.hosts)
+
+    def waits() -> bool:
+        with transaction(here.engine) as connection:
+            return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
+
+    thread = threading.Thread(target=second)
+    with transaction(here.engine) as connection:
+        hosts.save_host(connection, new)
+        thread.start()
+        assert eventually(waits)
+    thread.join(120)
+    assert lost == [("new",)]
+    there.put_host(new)
+    assert there.cloud.host("new") is not None
 
 
 def test_a_host_without_an_agent_never_falls_silent(pair: tuple[Scheduler, Scheduler]) -> None:

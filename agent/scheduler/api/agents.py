@@ -11,6 +11,7 @@ from litestar.datastructures import State
 
 from agent.core.codec import check_schema
 from agent.core.errors import BadInput
+from agent.core.names import check_host
 from agent.core.topology import HostTopology, find_contradiction
 from agent.core.wire import Confirmation, HostReport, ReportAnswer, Work
 from agent.placement.room import unknown_cells
@@ -76,6 +77,8 @@ def take_report(scheduler: Scheduler, report: HostReport, body: bytes = b"") -> 
     ``body`` is the report as it was sent, to know it again.
     """
     known = scheduler.cloud.host(report.hostname)
+    if known is None:
+        check_host(report.hostname)
     scheduler.hear(report.hostname, report.agent, report.running)
     if report.topology is not None and report.topology.hostname != report.hostname:
         raise BadInput(f"report of {report.hostname} holds the topology of {report.topology.hostname}")

@@ -126,3 +126,5 @@ async def _expire(app: Litestar) -> None:
             await asyncio.to_thread(app.state.scheduler.expire)
         except (CellwrightError, ClaimLost) as why:
             LOG.warning("claims were not looked at: %s", why or "others changed them at the same time")
+        except Exception:  # a fault of ours must not end this for good
+            LOG.exception("claims were not looked at")

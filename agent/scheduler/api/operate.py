@@ -29,7 +29,7 @@ from agent.core.listing import (
     Token,
     ZoneView,
 )
-from agent.core.names import check_name, check_text
+from agent.core.names import check_host, check_name, check_text
 from agent.core.request import Flavor
 from agent.core.topology import HostTopology, find_contradiction
 from agent.scheduler import views
@@ -63,7 +63,7 @@ class Hosts(Controller):
     @post(guards=[operators], sync_to_thread=True)
     def add(self, state: State, data: NewHost) -> HostView:
         """Add a host that has no agent, for trials, or replace one; a host that has an agent is refused."""
-        check_name("host", data.name)
+        check_host(data.name)
         known = _scheduler(state).cloud.host(data.name)
         if known is not None and known.agent:
             raise BadInput(f"host {data.name} exists already, and its agent says what it is")

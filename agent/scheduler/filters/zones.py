@@ -6,19 +6,16 @@ default zone when none names one.
 
 from __future__ import annotations
 
-from agent.scheduler.aggregates import Mask
+from agent.scheduler.aggregates import ZONE, Mask
 from agent.scheduler.filters import Filter
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.settings.scheduling import SchedulingSettings
 
-KEY = "availability_zone"
-
 
 def zone_of(table: HostTable, row: int, settings: SchedulingSettings) -> str:
     """The zone shown for a host: its aggregates' zones joined with commas, or the default zone."""
-    zones = {zone for a, rows in table.aggregates.having(KEY) if row in rows for zone in a.values(KEY)}
-    return ",".join(sorted(zones)) or settings.default_availability_zone
+    return table.aggregates.zones.get(row) or settings.default_availability_zone
 
 
 def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mask | None:
@@ -26,8 +23,8 @@ def _zone(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Mas
     if not asked:
         return None
     zones = {zone.strip() for zone in asked.split(",")}
-    having = table.aggregates.having(KEY)
-    passes = table.aggregates.mask([pair for pair in having if zones & set(pair[0].values(KEY))])
+    having = table.aggregates.having(ZONE)
+    passes = table.aggregates.mask([pair for pair in having if zones & set(pair[0].values(ZONE))])
     if settings.default_availability_zone in zones:
         passes |= ~table.aggregates.mask(having)
     return passes

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from agent.core import codec
 from agent.core.errors import BadInput
@@ -16,7 +17,7 @@ from agent.core.facts import HostFacts
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
 from agent.scheduler.store.prepared import Prepared, Session
-from agent.scheduler.store.records import HostRecord
+from agent.scheduler.store.records import ClaimLost, HostRecord
 from agent.scheduler.store.schema import hosts, instances, pools, topologies
 
 
@@ -24,7 +25,7 @@ def save_host(connection: Session, host: HostRecord) -> HostRecord:
     """Insert a host or replace what is known of it; its pools of huge pages follow its topology.
 
     A host that names its model has the topology that is kept for it already.  The answer is the host as it is kept:
-    without what changes by the minute, and with its model.
+    without what changes by the minute, and with its model.  ClaimLost when another scheduler is just inserting it.
     """
     changed = None if host.model else host.topology
     if changed is not None:
@@ -44,7 +45,10 @@ def save_host(connection: Session, host: HostRecord) -> HostRecord:
         "generation": host.generation,
     }
     if not _UPDATE.run(connection, {"b_name": host.name, **values}).rowcount:
-        _INSERT.run(connection, {"name": host.name, **values})
+        try:
+            _INSERT.run(connection, {"name": host.name, **values})
+        except IntegrityError as why:
+            raise ClaimLost(host.name) from why
     if changed is not None:
         _save_pools(connection, host.name, changed)
     return host
