@@ -55,6 +55,9 @@ def run(args: Namespace) -> int:
         if intent is None:
             raise BadInput(f"domain {args.domain} is foreign: adopt it first, so that its cells are known")
         host = load_host(args)
+        if intent.placement.host == host.hostname and targets == [cell.host_cell for cell in intent.placement.cells]:
+            say(f"{args.domain} is there already: nothing changes; what drifted is put back by repair")
+            return 0 if args.dry_run else print_answer(intent.placement, args.format, verb="is placed on")
         answer = relocate(
             intent.placement, targets, host, claimants=read_claimants(libvirt, host, without=[args.domain])
         )

@@ -75,6 +75,21 @@ def test_create_then_undo_leaves_nothing(
         assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
 
 
+def test_a_guest_that_is_to_go_where_it_is_stays_as_it_is(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str
+) -> None:
+    done = cellwright("create", *CREATE, "--format", "json", stdin=request(name))
+    assert done.returncode == 0, done.stderr
+    home = str(json.loads(done.stdout)["cells"][0]["host_cell"])
+    documents = [virsh("dumpxml", name), virsh("dumpxml", name, "--inactive")]
+    for words, printed in ((("--dry-run",), ""), ((), f"{name} is placed on ")):
+        stayed = cellwright("migrate-cells", name, "--to", home, *words)
+        assert (stayed.returncode, "is there already: nothing changes" in stayed.stderr) == (0, True), stayed.stderr
+        assert stayed.stdout.startswith(printed) if printed else not stayed.stdout
+    assert [virsh("dumpxml", name), virsh("dumpxml", name, "--inactive")] == documents
+    assert len(json.loads(cellwright("undo", "--list", "--format", "json").stdout)) == 1
+
+
 def test_a_guest_that_runs_here_is_known_by_name_to_those_who_want_to_be_near_it(
     cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str
 ) -> None:
