@@ -8,7 +8,8 @@ The steps:
 4. Plan the cores on the cells that came through (``cores``) and price them (``choice``); for a guest of one cell only
    while a cell can still be the cheapest.
 5. Take the cheapest assignment (``assignment``), exactly; devices count once the cells are chosen (``devices``).
-6. Write the decision down (``answer``), and the caches that shares are cut from (``shares``).
+6. Write the decision down (``answer``), and the caches that shares are cut from (``shares``); where those are too
+   small, once more on the pCPUs behind caches that are not.
 
 Same input, same answer: nothing here depends on the order of cells, cores, dicts or sets.
 """
@@ -16,6 +17,7 @@ Same input, same answer: nothing here depends on the order of cells, cores, dict
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -32,8 +34,8 @@ from agent.placement.matching import find_violators
 from agent.placement.packing import pair_room_lost
 from agent.placement.reasons import contended, explain_refusal
 from agent.placement.room import Room
-from agent.placement.rules import SHARED, Refusal, find_refusal
-from agent.placement.shares import add_shares
+from agent.placement.rules import DEDICATED, SHARED, Refusal, find_refusal
+from agent.placement.shares import add_shares, suitable_pcpus
 from agent.placement.split import split_guest
 
 UNTOUCHED = 1 << 20
@@ -48,9 +50,14 @@ def fit(room: Room, guest: GuestTopology, *, guests: Mapping[str, CpuSet] = NO_G
     ``guests`` names the pCPUs that other guests of this host own or float over, for ``cw:l3`` wishes.
     """
     answer = _fit(room, guest, guests)
-    if answer.fits and (guest.cache_wishes or guest.bandwidth_wishes):
-        return add_shares(room.layout, answer, caches=guest.cache_wishes, bandwidths=guest.bandwidth_wishes)
-    return answer
+    if not answer.fits or not (guest.cache_wishes or guest.bandwidth_wishes):
+        return answer
+    cut_shares = partial(add_shares, room.layout, caches=guest.cache_wishes, bandwidths=guest.bandwidth_wishes)
+    shared = cut_shares(answer)
+    if shared.fits or guest.cpu_policy is not DEDICATED:
+        return shared
+    again = _fit(room.within(suitable_pcpus(room.layout, guest.cache_wishes)), guest, guests)
+    return cut_shares(again) if again.fits else shared
 
 
 def _fit(room: Room, guest: GuestTopology, guests: Mapping[str, CpuSet]) -> Placement | Misfit:

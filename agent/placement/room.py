@@ -79,6 +79,14 @@ class Room(msgspec.Struct, frozen=True, dict=True):
             return None
         return count_blocks([(pcpus, max(0, kib // self.kib_per_pcpu)) for pcpus, kib in free], self.grain)
 
+    def within(self, pcpus: int) -> Room:
+        """The same with no free pCPUs but those of a mask."""
+        cells = []
+        for cell in self.cells:
+            free = cell.free & pcpus
+            cells.append(msgspec.structs.replace(cell, free=free, free_count=free.bit_count()))
+        return msgspec.structs.replace(self, cells=tuple(cells))
+
     @cached_property
     def whole_pairs(self) -> tuple[bool, ...]:
         """For each cell, whether nobody has touched it or its partner."""

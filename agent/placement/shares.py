@@ -39,6 +39,16 @@ def add_shares(
     return msgspec.structs.replace(placement, cache_shares=tuple(cut), bandwidth_shares=tuple(limited))
 
 
+def suitable_pcpus(layout: Layout, caches: Sequence[CacheWish]) -> int:
+    """The mask of pCPUs behind L3 caches that tell their ids and are large enough for every share."""
+    wanted_kib = max((wish.size_kib for wish in caches), default=0)
+    mask = 0
+    for cache in layout.l3_caches:
+        if cache.id is not None and (cache.size_kib is None or cache.size_kib >= wanted_kib):
+            mask |= cache.cpus.mask
+    return mask
+
+
 def move_shares(layout: Layout, placement: Placement) -> Placement | Misfit:
     """A placement that has changed its pCPUs, with its shares cut from the caches behind those."""
     caches = dict.fromkeys(CacheWish(one.vcpus, one.size_kib, one.type) for one in placement.cache_shares)

@@ -9,6 +9,7 @@ from agent.core.placement import BandwidthShare, CacheShare, Misfit, Placement
 from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology
 from agent.core.usage import Usage
+from agent.inspection.synthetic import parse_synthetic
 from agent.placement import place
 from agent.placement.layout import layout_of
 from agent.placement.nearest import nearest
@@ -87,3 +88,17 @@ def test_a_host_that_cannot_say_or_has_too_little_is_a_misfit_and_the_wish_is_wh
     better = nearest(bare, Usage(), slow)
     assert better is not None
     assert (better.change, better.message) == ("no cw:memorytune", "fits on cell 0 without cw:memorytune")
+
+
+def test_the_caches_that_are_large_enough_are_found() -> None:
+    """Two L3 groups of one cell, 4 MiB and 32 MiB, as of parts with stacked cache: the smaller comes first."""
+    plain = parse_synthetic("l3:2 core:4 memory:8GiB name:stacked")
+    (cell,) = plain.cells
+    small, large = cell.caches
+    caches = (msgspec.structs.replace(small, size_kib=4096), msgspec.structs.replace(large, size_kib=32768))
+    stacked = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(cell, caches=caches),))
+    for wish, vcpus, pins in (("2M", 2, "0-1"), ("16M", 2, "4-5"), ("16M", 5, None), ("64M", 2, None)):
+        specs: dict[str, str | int | float | bool] = {"hw:cpu_policy": "dedicated", "cw:cachetune": wish}
+        answer = place(stacked, Usage(), Request(Flavor(vcpus, 512, extra_specs=specs), name="db"))
+        found = str(answer.owned()) if isinstance(answer, Placement) else answer.misfits[0].code
+        assert found == (pins or Code.CACHE_TOO_SMALL), wish
