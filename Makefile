@@ -24,10 +24,12 @@ $(STAMP): pyproject.toml Makefile | packages
 	@$(MAKE) -s quick-start
 	@touch $(STAMP)
 
-# pip's command with a quicker start: Python's site module looks for packages only when a verb needs one.  Where the
-# path is too long or has blanks, which a first line cannot have, pip's own command stays
+# pip's command with a quicker start: Python's site module looks for packages only when a verb needs one, and our own
+# modules are found by their byte code.  Where the path is too long or has blanks, which a first line cannot have, pip's
+# own command stays
 quick-start:
 	@printf '%s\n' '#!$(CURDIR)/$(VENV)/bin/python -SP' 'import sys' 'sys.path.insert(0, "$(CURDIR)")' \
+	  'from agent.cli.bytecode import Finder' 'sys.meta_path.insert(0, Finder)' \
 	  'from agent.cli.main import main' 'sys.exit(main())' > $(VENV)/bin/.cellwright && \
 	  chmod +x $(VENV)/bin/.cellwright && \
 	  if $(VENV)/bin/.cellwright --version > /dev/null 2>&1; \

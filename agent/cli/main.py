@@ -159,9 +159,6 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
     if verb == "topology":
         if ends_process:
             gc.disable()  # nothing is collected before the end
-            from agent.cli.bytecode import Finder
-
-            sys.meta_path.insert(0, Finder)
         from agent.cli.quick import run_quick
 
         answer = run_quick(argv)

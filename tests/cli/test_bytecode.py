@@ -14,6 +14,7 @@ import pytest
 from agent.cli.bytecode import Finder
 
 ROOT = Path(__file__).parents[2]
+STAMPED = py_compile.PycInvalidationMode.TIMESTAMP
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def module(tmp_path: Path) -> Path:
     """A module ``agent.made`` with byte code, in a folder of its own."""
     source = tmp_path / "made.py"
     source.write_text("ANSWER = 42\n")
-    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
+    py_compile.compile(str(source), invalidation_mode=STAMPED)
     return source
 
 
@@ -69,30 +70,39 @@ def test_what_is_not_as_usual_is_left_to_python(module: Path, make: object) -> N
     assert Finder.find_spec("agent.made", [str(module.parent)]) is None
 
 
-def test_packages_and_foreign_modules_are_left_to_python(module: Path) -> None:
-    assert Finder.find_spec("agent.inspection", [str(ROOT / "agent")]) is None
+def test_a_package_is_found_too(module: Path) -> None:
+    package = module.parent / "room"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    py_compile.compile(str(package / "__init__.py"), invalidation_mode=STAMPED)
+    ours = Finder.find_spec("agent.room", [str(module.parent)])
+    pythons = PathFinder.find_spec("agent.room", [str(module.parent)])
+    assert ours is not None
+    assert pythons is not None
+    assert (ours.origin, ours.cached, ours.parent) == (pythons.origin, pythons.cached, "agent.room")
+    assert ours.submodule_search_locations == pythons.submodule_search_locations == [str(package)]
+
+
+def test_foreign_modules_and_the_house_itself_are_left_to_python(module: Path) -> None:
     assert Finder.find_spec("made", [str(module.parent)]) is None
     assert Finder.find_spec("agent", None) is None
+    assert Finder.find_spec("agent.absent", [str(module.parent)]) is None
 
 
-def test_the_quick_lane_uses_it(tmp_path: Path) -> None:
-    code = (
-        "import posix, sys; from agent.cli.main import main; sys.argv[1:] = ['topology', '--format', 'json'];"
-        "posix._exit = lambda code: print('\\n', *(name for name, module in sys.modules.items()"
-        " if type(module.__loader__).__module__ == 'agent.cli.bytecode')) or sys.exit(code);"
-        "main()"
-    )
+def test_the_command_of_make_install_imports_by_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("__pycache__"))
     for room in ("cli", "core", "inspection"):
-        assert compile_dir(tmp_path / "agent" / room, quiet=1)
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        assert compile_dir(tmp_path / "agent" / room, quiet=1, invalidation_mode=STAMPED)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    make = ["make", "-s", "-f", str(ROOT / "Makefile"), "quick-start", "VENV=."]
+    subprocess.run(make, cwd=tmp_path, check=True)
+    start, _, end = (tmp_path / "bin/cellwright").read_text().rpartition("sys.exit(")
+    assert end == "main())\n"
+    shown = (
+        "print(*(name for name in sys.modules if type(sys.modules[name].__loader__).__module__ == Finder.__module__))"
     )
-    assert {"agent.cli.quick", "agent.inspection.document", "agent.inspection.cores"} <= set(
-        done.stdout.splitlines()[-1].split()
-    )
+    command = [sys.executable, "-SP", "-c", f"{start}import agent.inspection.document\n{shown}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = done.stdout.split()
+    assert {"agent.cli.main", "agent.core", "agent.core.errors", "agent.inspection.cores"} <= set(found)
