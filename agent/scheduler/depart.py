@@ -61,8 +61,7 @@ class Departures(Decisions):
                 raise ClaimLost(name) from None
             for left, end in zip(going, ended, strict=True):
                 self._take_end(left, *end)
-            if self.cloud.host(name) is not None:
-                self.cloud.remove_host(name)
+            self.drop_host(name)
             self.follow_catalogue()
             if known is not None and known.model:
                 self._forget_model(known.model)

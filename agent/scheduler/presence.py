@@ -34,6 +34,10 @@ class Presence:
                 )
         self._heard[host] = _Heard(agent, now_s, running)
 
+    def forget(self, host: str) -> None:
+        """A host is no more: any agent may speak for the next one of its name."""
+        self._heard.pop(host, None)
+
     def running(self, host: str) -> tuple[str, ...]:
         """The ids of the instances that the host's last report said it runs."""
         heard = self._heard.get(host)

@@ -104,6 +104,12 @@ class Reports(State):
         finally:
             self.lock.release()
 
+    def drop_host(self, name: str) -> None:
+        """Forget a host, and what its agent said."""
+        super().drop_host(name)
+        self._presence.forget(name)
+        self._taken_reports.pop(name, None)
+
     def seen(self, name: str) -> None:
         """A heartbeat without news."""
         with self.lock:

@@ -203,6 +203,12 @@ class State:
             if old is not None and old.model not in ("", host.model):
                 self._forget_model(old.model)
 
+    def drop_host(self, name: str) -> None:
+        """Forget a host that the store has no more; nothing happens when it is not known."""
+        self._heard.pop(name, None)
+        if self.cloud.host(name) is not None:
+            self.cloud.remove_host(name)
+
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
         with self.lock, transaction(self.engine) as connection:
@@ -245,8 +251,7 @@ class State:
     def _refresh(self, connection: Connection, name: str) -> None:
         record = hosts.load_host(connection, name)
         if record is None:
-            if self.cloud.host(name) is not None:
-                self.cloud.remove_host(name)
+            self.drop_host(name)
             return
         held = instances.load_instances(connection, host=name)
         self.cloud.put_host(record, held, load_leaving(connection, host=name))

@@ -66,6 +66,19 @@ def test_a_host_that_was_deleted_comes_back_to_no_aggregate(scheduler: Scheduler
     assert view_host(scheduler, "kvm-1").zone == "nova"
 
 
+def test_a_new_machine_may_have_the_name_of_one_that_was_deleted(scheduler: Scheduler) -> None:
+    def send(agent: str) -> bool:
+        topology = a_host("kvm-1").topology
+        return take_report(scheduler, HostReport(hostname="kvm-1", agent=agent, digest="1", topology=topology))
+
+    assert not send("old")
+    with pytest.raises(BadInput, match="two hosts of one name"):
+        send("new")
+    scheduler.remove_host("kvm-1")
+    assert not send("new")
+    assert view_host(scheduler, "kvm-1").state == "up"
+
+
 def test_hosts_are_listed_while_another_thread_removes_one(scheduler: Scheduler) -> None:
     class Fleeting(dict):  # type: ignore[type-arg]
         def __getitem__(self, name: str) -> None:
