@@ -58,7 +58,7 @@ def run(args: Namespace) -> int:
             sys.stdout.write(render_difference(guest.name, None, guest.xml, ()))
             return 0
         verdict = apply_create(libvirt, journal, guest)
-    print_answer(answer, args.format, verb="runs on")
+    print_answer(guest.placement, args.format, verb="runs on")
     if verdict is not None:
         say(f"{guest.name} runs as process {verdict.pid}; {len(verdict.threads)} threads are where they should be")
     return 0

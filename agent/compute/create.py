@@ -29,7 +29,7 @@ class NewGuest(msgspec.Struct, frozen=True):
 
 
 def plan_guest(placement: Placement, xml: str) -> NewGuest:
-    """The guest that the XML describes; a UUID is added where the XML has none."""
+    """The guest that the XML describes, under its name there; a UUID is added where the XML has none."""
     document = Document(xml, source="domain XML")
     name = check_name(document.root.findtext("name") or placement.name)
     uuid = document.root.findtext("uuid")
@@ -38,7 +38,7 @@ def plan_guest(placement: Placement, xml: str) -> NewGuest:
         node = etree.Element("uuid")
         node.text = uuid
         put(document.root, node, DOMAIN_ORDER)
-    return NewGuest(placement, name, uuid, document.text())
+    return NewGuest(msgspec.structs.replace(placement, name=name), name, uuid, document.text())
 
 
 def check_new(libvirt: Driver, name: str) -> None:

@@ -273,3 +273,13 @@ def test_a_foreign_domain_of_any_name_is_pinned_and_unpinned(
             assert libvirt.xml(name, config=True) == before
         finally:
             libvirt.undefine(name)
+
+
+def test_a_guest_of_ones_own_xml_is_called_what_that_calls_it(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str, tmp_path: Path
+) -> None:
+    xml = tmp_path / "own.xml"
+    xml.write_text(tiny_xml(name))
+    words = ("--request", "-", "--domain", str(xml), "--format", "json")
+    done = cellwright("create", *words, stdin=request("something-else"))
+    assert (done.returncode, json.loads(done.stdout)["name"]) == (0, name), done.stderr
