@@ -211,9 +211,10 @@ class State:
 
     def enable_host(self, name: str, *, enabled: bool, reason: str = "") -> None:
         """Let new guests onto a host, or keep them off."""
-        with self.lock, transaction(self.engine) as connection:
-            hosts.enable_host(connection, name, enabled=enabled, reason=reason)
-            self._refresh(connection, name)
+        with self.lock:
+            with transaction(self.engine) as connection:
+                hosts.enable_host(connection, name, enabled=enabled, reason=reason)
+            self.refresh([name])
 
     def _update(self, changed: InstanceRecord) -> InstanceRecord:
         """Keep a change of an instance that moves no claim; Overtaken when another changed it first."""

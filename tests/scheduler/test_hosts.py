@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import Connection, event
 
-from agent.core.errors import BadInput
+from agent.core.errors import BadInput, Unreachable
 from agent.core.facts import HostFacts
 from agent.core.wire import HostReport
 from agent.inspection.synthetic import parse_synthetic
@@ -53,6 +54,20 @@ def test_a_host_that_fell_silent_is_shown_as_down_before_anything_is_decided(
     assert view_host(scheduler, "kvm-1").state == "up"
     clock.now_s += 3600
     assert view_host(scheduler, "kvm-1").state == "down"
+
+
+def test_a_change_that_is_not_committed_is_not_taken_in(scheduler: Scheduler) -> None:
+    def refuse(connection: Connection) -> None:
+        raise Unreachable("database: gone")
+
+    scheduler.put_host(a_host("kvm-1"))
+    event.listen(scheduler.engine, "commit", refuse)
+    with pytest.raises(Unreachable):
+        scheduler.enable_host("kvm-1", enabled=False)
+    event.remove(scheduler.engine, "commit", refuse)
+    assert view_host(scheduler, "kvm-1").status == "enabled"
+    scheduler.enable_host("kvm-1", enabled=False)
+    assert view_host(scheduler, "kvm-1").status == "disabled"
 
 
 def test_a_host_that_was_deleted_comes_back_to_no_aggregate(scheduler: Scheduler) -> None:
