@@ -34,6 +34,9 @@ FORMATS = {
 SHOW_GUESTS = ("svg", "table")
 """Formats that can show where guests are pinned."""
 
+SHOW_KNOBS = ("json",)
+"""Formats that show what decides whether pinning works."""
+
 MEASURED = ("numastat", "load", "interfaces")
 """Formats that show what goes on instead of what the host is made of."""
 
@@ -74,7 +77,12 @@ def run(args: Namespace) -> int:
     from agent.cli.hosts import add_knobs, is_this_host, load_host
     from agent.cli.quick import ASKS_LIBVIRT
 
-    if args.format in MEASURED:
+    for option, given, forms in (("--knobs", args.knobs, SHOW_KNOBS), ("--guests", args.guests, SHOW_GUESTS)):
+        if given and args.format not in forms:
+            from agent.core.errors import BadInput
+
+            raise BadInput(f"{option} with --format {args.format}; allowed: --format {', '.join(forms)}")
+    if args.format in MEASURED and args.check is None:
         sys.stdout.write(_measure(args))
         return 0
     host = load_host(args)
@@ -85,10 +93,6 @@ def run(args: Namespace) -> int:
         host = fill_identity(host, kernel_files(args), cache_folder())
     if args.check is not None:
         return _check(host, args)
-    if args.guests and args.format not in SHOW_GUESTS:
-        from agent.core.errors import BadInput
-
-        raise BadInput(f"--guests with --format {args.format}; allowed: --format {', '.join(SHOW_GUESTS)}")
     if args.guests or (args.guests is None and args.format in ASKS_LIBVIRT and is_this_host(args)):
         pinned, floating = _guests(args)
         sys.stdout.write(_renderer(args.format)(host, pinned, floating=floating))

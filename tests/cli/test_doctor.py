@@ -53,6 +53,9 @@ def test_a_host_whose_knobs_are_in_order(saved: str, capsys: pytest.CaptureFixtu
     [
         (["doctor", "--synthetic", "core:2"], "no knobs: allowed: this host"),
         (["topology", "--format", "load", "--sysroot", "/nowhere"], "--format load asks the running kernel"),
+        (["topology", "--knobs"], "--knobs with --format table; allowed: --format json"),
+        (["topology", "--guests", "--format", "load"], "--guests with --format load; allowed: --format svg, table"),
+        (["topology", "--check", "/dev/null", "--format", "load"], "/dev/null: no well-formed XML"),
         (["topology", "--format", "numastat", "--synthetic", "core:2"], "no kernel files: allowed: this host"),
         (["topology", "--format", "numastat", "--sysroot", "/nowhere"], "no numastat files: its kernel has no NUMA"),
     ],
