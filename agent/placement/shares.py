@@ -57,13 +57,18 @@ def move_shares(layout: Layout, placement: Placement) -> Placement | Misfit:
 
 
 def behind(layout: Layout, placement: Placement, vcpus: CpuSet) -> dict[int, Cache]:
-    """The L3 caches that the pCPUs of these vCPUs share, by the kernel's id; one that spans cells comes once."""
+    """The L3 caches that the pCPUs of these vCPUs share, by the kernel's id; one that spans cells comes once.
+
+    None at all where the id of any of them is not told.
+    """
     pins = {vcpu: cpus for cell in placement.cells for vcpu, cpus in cell.pins.items()}
     mask = 0
     for vcpu in vcpus:
         mask |= pins.get(vcpu, placement.emulator).mask
     found = [(cache.id, cache) for cache in layout.l3_caches if cache.id is not None and cache.cpus.mask & mask]
-    return dict(sorted(found, key=lambda one: one[0]))
+    for _, cache in found:
+        mask &= ~cache.cpus.mask
+    return {} if mask else dict(sorted(found, key=lambda one: one[0]))
 
 
 def _too_small(number: int, size_kib: int, wanted_kib: int) -> Reason:

@@ -102,3 +102,16 @@ def test_the_caches_that_are_large_enough_are_found() -> None:
         answer = place(stacked, Usage(), Request(Flavor(vcpus, 512, extra_specs=specs), name="db"))
         found = str(answer.owned()) if isinstance(answer, Placement) else answer.misfits[0].code
         assert found == (pins or Code.CACHE_TOO_SMALL), wish
+
+
+def test_every_cache_behind_the_guest_must_be_known() -> None:
+    """Caches are told of cell 1 alone: a guest of one cell goes there, one of two cells nowhere."""
+    plain = host("osdev-01")
+    first, second = plain.cells
+    half = msgspec.structs.replace(plain, cells=(msgspec.structs.replace(first, caches=()), second))
+    one = ask(half, {"hw:cpu_policy": "dedicated", "cw:memorytune": "50"})
+    assert isinstance(one, Placement)
+    assert [cell.host_cell for cell in one.cells] == [1]
+    two = ask(half, TWO_CELLS | {"cw:memorytune": "50"})
+    assert isinstance(two, Misfit)
+    assert [reason.code for reason in two.misfits] == [Code.NO_CACHE_IDS]
