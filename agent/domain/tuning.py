@@ -52,7 +52,7 @@ def parse_cache_shares(root: Element, source: str) -> tuple[CacheShare, ...]:
     return tuple(
         codec.convert(
             {
-                "vcpus": parse_cpus(part.get("vcpus"), f"{source}: <cachetune>"),
+                "vcpus": str(parse_cpus(part.get("vcpus"), f"{source}: <cachetune>")),
                 "cache": parse_count(cache.get("id"), f"{source}: <cache>"),
                 "size_kib": parse_memory_kib(cache.get("size"), cache.get("unit"), f"{source}: <cache>"),
                 "level": parse_count(cache.get("level"), f"{source}: <cache>"),
