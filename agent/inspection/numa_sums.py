@@ -1,16 +1,17 @@
-"""A whole /proc/PID/numa_maps in sums, fast: equal words are counted, and only different ones are read.
+"""A whole /proc/PID/numa_maps in sums, fast: equal words are counted, or all are read as one list of numbers.
 
 See ``agent.inspection.numa_maps`` for the file.  It is taken in pieces that stay in the processor's cache, and so do
 the words that are counted, so that a large file is summed as fast as a small one, beside busy neighbours too, and none
 need be held whole.  Only what the interpreter has built in is imported, so that a program which sums pages by cell is
-done when others are still importing; who has a faster reader of numbers than int hands it in.
+done when others are still importing.  Who has a faster reader of numbers than int hands it in; then the words of areas
+that are on one cell each need no counting.
 """
 
 from __future__ import annotations
 
 import posix  # see agent.inspection.files
 from _collections import _count_elements  # type: ignore[import-not-found]  # Counter's own; collections takes 3 ms
-from _operator import itemgetter, mul
+from _operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +32,11 @@ page tables included; less than a page is answered as soon as there is that much
 _SIZE = b" kernelpagesize_kB="
 _WIDTH = 21
 _WORD = itemgetter(slice(_WIDTH))
-"""A word from behind its N: cell, =, pages, a blank, 20 characters at most.  Behind few digits the beginning of what
-comes next is in it too, but never an address."""
-_MOST_CELLS, _MOST_PAGES = 1024, 1 << 45
-"""What a kernel can have (MAX_NUMNODES), and how many pages an address space of 57 bits."""
+"""A word from behind its N: cell, =, pages, a blank, 20 characters at most with 1024 cells of a 57-bit address space.
+Behind few digits the beginning of what comes next is in it too, but never an address."""
 _NEXT = frozenset(_SIZE[1:end] for end in range(1, len(_SIZE) + 1))
 """What comes next after the blank: another N, at which words are cut, or as much of the page size as there is room."""
-_PLAIN = frozenset(b"= " + after for after in _NEXT)
-"""Words as kernels write them, without their digits."""
-_LETTERS, _COMMA = b"".join({_SIZE[at : at + 1] for at in range(len(_SIZE))} - {b"="}), bytes.maketrans(b"=", b",")
+_LETTERS, _COMMA = _SIZE.translate(None, b" ="), bytes.maketrans(b"=", b",")
 _BEFORE = (b"huge", b"anon=", b"dirty=", b"mapped=", b"mapmax=", b"swapcache=", b"active=", b"writeback=")
 """Words between a file and the N of an area (show_numa_map): what is followed by one of them is a file's name."""
 
@@ -92,52 +89,50 @@ def sum_areas(
     mapmax = 0
     for piece in pieces:
         cut = piece.split(b"N")
-        for size, part in _split_by_page_size(piece, most=len(cut) - 1):
+        for size, part, single in _split_by_page_size(piece, most=len(cut) - 1):
             words = cut if part is piece else part.split(b"N")
             del words[0]  # it comes before the first N
-            counted = counts.setdefault(size, {})
-            _count_elements(counted, map(_WORD, words))
-            if len(counted) > MOST_WORDS:
-                _add_pages(pages, size, counts.pop(size), read)
+            if read and single and (sums := _read_words(words, read)):
+                _add_pages(pages, size, sums)
+            else:
+                counted = counts.setdefault(size, {})
+                _count_elements(counted, map(_WORD, words))
+                if len(counted) > MOST_WORDS:
+                    _add_pages(pages, size, _sum_words(counts.pop(size)))
             for key in keys:
                 if numbers := findall(b" %s=([0-9]+)" % key.encode(), part) if b" %s=" % key.encode() in part else ():
                     kib[key] += size * sum(read(b",".join(numbers)) if read else map(int, numbers))
             if keys:
                 mapmax = max(mapmax, *map(int, findall(b" mapmax=([0-9]+)", part)), 0)
     for size, counted in counts.items():
-        _add_pages(pages, size, counted, read)
+        _add_pages(pages, size, _sum_words(counted))
     return pages, kib, mapmax
 
 
-def _add_pages(pages: dict[tuple[int, int], int], size: int, words: dict[bytes, int], read: Read | None) -> None:
-    """To ``pages`` those of all words, each of which is as often there as its count says."""
-    for cell, total in ((read and _sum_plain_words(words, read)) or _sum_words(words)).items():
+def _add_pages(pages: dict[tuple[int, int], int], size: int, sums: dict[int, int]) -> None:
+    for cell, total in sums.items():
         pages[cell, size] = pages.get((cell, size), 0) + total
 
 
-def _sum_plain_words(words: dict[bytes, int], read: Read) -> dict[int, int] | None:
-    """Cell → pages, all words read in one go; None when there is one that does not look as kernels write them."""
-    text = b",".join(words)
-    if not _PLAIN.issuperset(text.translate(None, b"0123456789").split(b",")):
-        return None
+def _read_words(words: list[bytes], read: Read) -> dict[int, int] | None:
+    """Cell → pages of words that are none of a file's name; None when they are not as kernels write them today."""
     try:
-        numbers = read(text.translate(_COMMA, _LETTERS))
+        numbers = read(b",".join(map(_WORD, words)).translate(_COMMA, _LETTERS))
     except ValueError:
         return None
-    cells, counts = numbers[::2], numbers[1::2]
-    if len(counts) != len(words) or max(cells) >= _MOST_CELLS or max(counts) > _MOST_PAGES:
-        return None  # a file's name of nothing but digits and =
-    totals = map(mul, counts, words.values())
+    if len(numbers) != 2 * len(words):
+        return None
+    cells, pages = numbers[::2], numbers[1::2]
     if cells.count(cells[0]) == len(cells):
-        return {cells[0]: sum(totals)}
+        return {cells[0]: sum(pages)}
     by_cell: dict[int, int] = {}
-    for cell, total in zip(cells, totals, strict=True):
-        by_cell[cell] = by_cell.get(cell, 0) + total
+    for cell, count in zip(cells, pages, strict=True):
+        by_cell[cell] = by_cell.get(cell, 0) + count
     return by_cell
 
 
 def _sum_words(words: dict[bytes, int]) -> dict[int, int]:
-    """Cell → pages, word by word; what stands in a file's name is left out."""
+    """Cell → pages of all words, each of which is as often there as its count says, without those of files' names."""
     by_cell: dict[bytes, int] = {}
     for word, times in words.items():
         text, blank, after = word.partition(b" ")
@@ -153,10 +148,11 @@ def _is_in_name(text: bytes, after: bytes) -> bool:
     return b"\n" in text or any(after.startswith(word) or word.startswith(after) for word in _BEFORE)
 
 
-def _split_by_page_size(piece: bytes, *, most: int) -> list[tuple[int, bytes]]:
-    """(page size in KiB, its lines); mostly there is one, and then nothing is split.  Areas without pages have none.
+def _split_by_page_size(piece: bytes, *, most: int) -> list[tuple[int, bytes, bool]]:
+    """(page size in KiB, its lines, whether each area is on a single cell and no N is in a file's name).
 
-    ``most`` is how many areas can have pages: as many as there are N, since each has a cell.
+    Mostly there is one size, and then nothing is split.  Areas without pages have none.  ``most`` is how many areas can
+    have pages: as many as there are N, since each has a cell.  If it is as many, each has one N and nobody else has.
     """
     at = piece.find(_SIZE)
     if at < 0:
@@ -164,10 +160,10 @@ def _split_by_page_size(piece: bytes, *, most: int) -> list[tuple[int, bytes]]:
     word = piece[at : piece.find(b"\n", at) + 1]
     size = word[len(_SIZE) : -1]
     if size.isdigit() and ((sized := piece.count(word)) == most or sized == piece.count(_SIZE)):
-        return [(int(size), piece)]
+        return [(int(size), piece, sized == most)]
     lines: dict[bytes, list[bytes]] = {}
     for line in piece.split(b"\n"):
         _, found, rest = line.rpartition(_SIZE)
         if found:
             lines.setdefault(rest.partition(b" ")[0], []).append(line)
-    return [(int(size), b"\n".join(some)) for size, some in lines.items()]
+    return [(int(size), b"\n".join(some), False) for size, some in lines.items()]

@@ -203,20 +203,26 @@ def test_a_line_that_is_none_is_named() -> None:
 
 BEFORE, CELLS = ("anon", "dirty", "mapped", "mapmax", "active"), ("N0", "N1", "N17")
 """The order of show_numa_map, and what has a page size has a cell."""
-LINE = st.builds(
-    lambda address, policy, file, counts, cells, size: (
-        f"{address:x} {policy}{file}"
-        + "".join(f" {key}={counts[key]}" for key in BEFORE if key in counts)
-        + "".join(f" {key}={cells[key]}" for key in CELLS if key in cells)
-        + f" kernelpagesize_kB={size}"
-    ),
-    st.integers(0, 1 << 47),
-    st.sampled_from(["default", "bind:0", "prefer (many):0-1", "interleave:0-3"]),
-    st.sampled_from(["", " heap", " stack", " file=/usr/lib/x.so", " file=/dev/hugepages/x huge"]),
-    st.dictionaries(st.sampled_from(BEFORE), st.integers(1, 1 << 33)),
-    st.dictionaries(st.sampled_from(CELLS), st.integers(1, 1 << 33), min_size=1),
-    st.sampled_from([4, 64, 2048, 1048576]),
-)
+
+
+def lines_on(*, most_cells: int) -> st.SearchStrategy[str]:
+    return st.builds(
+        lambda address, policy, file, counts, cells, size: (
+            f"{address:x} {policy}{file}"
+            + "".join(f" {key}={counts[key]}" for key in BEFORE if key in counts)
+            + "".join(f" {key}={cells[key]}" for key in CELLS if key in cells)
+            + f" kernelpagesize_kB={size}"
+        ),
+        st.integers(0, 1 << 47),
+        st.sampled_from(["default", "bind:0", "prefer (many):0-1", "interleave:0-3"]),
+        st.sampled_from(["", " heap", " stack", " file=/usr/lib/x.so", " file=/dev/hugepages/x huge"]),
+        st.dictionaries(st.sampled_from(BEFORE), st.integers(1, 1 << 33)),
+        st.dictionaries(st.sampled_from(CELLS), st.integers(1, 1 << 33), min_size=1, max_size=most_cells),
+        st.sampled_from([4, 64, 2048, 1048576]),
+    )
+
+
+LINE = lines_on(most_cells=len(CELLS))
 
 
 @given(st.lists(LINE, max_size=12))
@@ -228,6 +234,31 @@ def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
     words = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     assert sums.anon_kib == sum(int(one.get("anon", 0)) * int(one["kernelpagesize_kB"]) for one in words)
     assert sums.mapmax == max((int(one.get("mapmax", 0)) for one in words), default=0)
+
+
+@given(
+    st.lists(lines_on(most_cells=1), max_size=12),
+    st.sampled_from(["", "7f00 default", "7f00 default heap anon=1 N0=1 pages=3 kernelpagesize_kB=4"]),
+)
+def test_areas_on_one_cell_each_are_read_as_they_are(lines: list[str], another: str) -> None:
+    """Those of one page size, and of no words that kernels do not have today, without being counted."""
+    data = "\n".join([*lines, another, ""]).encode()
+    assert read_pages([data]) == sum_pages([data]) == plain_sums(data)
+
+
+def test_what_is_read_as_it_is() -> None:
+    """What is on two cells is counted, and so is what follows an N in a file's name."""
+    taken: list[bytes] = []
+
+    def read(text: bytes) -> list[int]:
+        taken.append(text)
+        return read_numbers(text)
+
+    one = b"7f00 default anon=12 N1=12 kernelpagesize_kB=4\n7f01 default\n"
+    two = b"7f02 default anon=3 N0=1 N1=2 kernelpagesize_kB=4\n"
+    named = b"7f03 default file=/N0=7 mapped=5 N0=5 kernelpagesize_kB=4\n"
+    assert sum_areas([one, two, named, one + one], read=read)[0] == {(0, 4): 6, (1, 4): 38}
+    assert [text.count(b",") for text in taken] == [1, 3]
 
 
 @given(st.text("N017=,kernlZ_", max_size=30), st.sampled_from(["", " mapped=7 N0=3 N1=4 kernelpagesize_kB=4"]))
