@@ -14,6 +14,7 @@ from agent.picture.devices import gather_devices
 WIDTH = 80
 HEAD = 12
 LONGEST_NAME = 40
+LONGEST_IDS = 16
 NO_BREAK = "\u00a0"
 
 
@@ -110,7 +111,7 @@ def _cells(host: HostTopology) -> list[str]:
         rows.append(
             [
                 str(cell.id),
-                format_ids(core.socket for core in cell.cores if core.socket is not None) or "-",
+                _sockets(cell),
                 _cores(cell),
                 "?" if cell.memory_kib is None else format_kib(cell.memory_kib) if cell.memory_kib else "none",
                 "?" if cell.free_kib is None else format_kib(cell.free_kib),
@@ -129,6 +130,13 @@ def _cells(host: HostTopology) -> list[str]:
     if absent:
         lines.append(f"no huge pages of {' or '.join(absent)}")
     return lines
+
+
+def _sockets(cell: Cell) -> str:
+    """Their ids; how many they are where those are too many: some hypervisors give each vCPU a socket of any number."""
+    ids = {core.socket for core in cell.cores if core.socket is not None}
+    shown = format_ids(ids) or "-"
+    return shown if len(shown) <= LONGEST_IDS else f"{len(ids)} sockets"
 
 
 def _cores(cell: Cell) -> str:

@@ -73,6 +73,14 @@ def test_the_table_tells_where_guests_are() -> None:
     ]
 
 
+def test_many_sockets_of_any_number_in_a_cell_are_counted() -> None:
+    seen = parse_synthetic("socket:1 core:24")
+    cores = tuple(msgspec.structs.replace(core, socket=2 * number) for number, core in enumerate(seen.cells[0].cores))
+    cell = msgspec.structs.replace(seen.cells[0], cores=cores)
+    lines = render_table(msgspec.structs.replace(seen, cells=(cell,))).splitlines()
+    assert "   0  24 sockets     24  16 GiB  16 GiB  0-23" in lines
+
+
 def test_sizes_of_l3_groups_come_in_their_order() -> None:
     """NVIDIA GB10: one cluster's L3 is twice as large as the other's."""
     seen = parse_synthetic("l3:2 core:5")
