@@ -36,15 +36,12 @@ def format_list(mask: int) -> str:
     if mask and not mask & (mask - 1):
         return str(mask.bit_length() - 1)  # a pin, most often
     parts = []
-    base = 0
     while mask:
-        gap = (mask & -mask).bit_length() - 1
-        mask >>= gap
-        base += gap
-        run = (~mask & (mask + 1)).bit_length() - 1
-        parts.append(str(base) if run == 1 else f"{base}-{base + run - 1}")
-        mask >>= run
-        base += run
+        low = mask & -mask
+        rest = mask + low  # the carry ends behind the run, where no CPU is
+        first, after = low.bit_length() - 1, (mask ^ rest).bit_length() - 1
+        parts.append(str(first) if after == first + 1 else f"{first}-{after - 1}")
+        mask &= rest
     return ",".join(parts)
 
 
