@@ -24,11 +24,12 @@ $(STAMP): pyproject.toml Makefile | packages
 	@$(MAKE) -s quick-start
 	@touch $(STAMP)
 
-# pip's command with a quicker start: Python's site module looks for packages only when a verb needs one, and our own
-# modules are found by their byte code.  Where the path is too long or has blanks, which a first line cannot have, pip's
-# own command stays
+# pip's command with a quicker start: Python's site module looks for packages, and garbage is collected, only when a verb
+# needs it, and our own modules are found by their byte code.  Where the path is too long or has blanks, which a first
+# line cannot have, pip's own command stays
 quick-start:
-	@printf '%s\n' '#!$(CURDIR)/$(VENV)/bin/python -SP' 'import sys' 'sys.path.insert(0, "$(CURDIR)")' \
+	@printf '%s\n' '#!$(CURDIR)/$(VENV)/bin/python -SP' 'import gc, sys' 'gc.disable()' \
+	  'sys.path.insert(0, "$(CURDIR)")' \
 	  'from agent.cli.bytecode import Finder' 'sys.meta_path.insert(0, Finder)' \
 	  'from agent.cli.main import main' 'sys.exit(main())' > $(VENV)/bin/.cellwright && \
 	  chmod +x $(VENV)/bin/.cellwright && \

@@ -167,7 +167,7 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
             if ends_process:
                 posix._exit(answer)
             return answer
-        gc.enable()
+    gc.enable()  # the command of `make install` starts without it, too
     from agent.cli.packages import find_packages
 
     find_packages()

@@ -1,5 +1,6 @@
 """What holds for every verb: how it is called, and where its words go."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -167,3 +168,13 @@ def test_the_environment_names_the_scheduler_for_all_who_ask_one(monkeypatch: py
     parser = ArgumentParser()
     zone.configure(parser)
     assert parser.parse_args(["list"]).scheduler == "http://there:1"
+
+
+def test_a_verb_collects_garbage_however_it_was_started() -> None:
+    gc.disable()  # as the command of `make install` does
+    try:
+        with pytest.raises(SystemExit):
+            main(["place", "--help"])
+        assert gc.isenabled()
+    finally:
+        gc.enable()
