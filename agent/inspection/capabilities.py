@@ -13,6 +13,7 @@ from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
 from agent.core.topology import Cache, Cell, Core, CpuIdentity, HostTopology
 from agent.core.units import parse_size_kib
+from agent.inspection.values import parse_count
 from agent.inspection.xml import consistent, counts, needed, number, page_pool, parse_xml
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _cell(cell: Element, banks: list[tuple[int, str, int, CpuSet, int | None]]) 
         memory_kib=None if memory is None else _kib(memory, memory.text or ""),
         distances={needed(row, "id", HIGHEST_CPU): needed(row, "value") for row in cell.findall("distances/sibling")},
         pages=tuple(
-            page_pool(_kib(pages, pages.get("size", "")), parse_size_kib(pages.text or ""))
+            page_pool(_kib(pages, pages.get("size", "")), parse_count(pages.text or ""))
             for pages in cell.findall("pages")
         ),
         cores=tuple(cores.values()),

@@ -58,10 +58,14 @@ def needed(element: Element, key: str, below: int = MOST) -> int:
 
 
 def page_pool(size_kib: int, total: int) -> PagePool:
-    """A pool of pages; BadInput when no page has that size."""
+    """A pool of pages; BadInput when no page has that size.
+
+    libvirt and hwloc say of base pages what memory is left beside huge ones; where that is less than nothing, their
+    unsigned number is larger than any memory, and the pool is empty.
+    """
     if not 0 < size_kib < 1 << 40:
         raise BadInput(f"pages of {size_kib} KiB")
-    return PagePool(size_kib, total)
+    return PagePool(size_kib, total if total * size_kib < MOST else 0)
 
 
 def consistent(host: HostTopology) -> HostTopology:

@@ -1,5 +1,6 @@
 """Hosts from libvirt's and hwloc's XML: what they say, and what is refused."""
 
+import re
 import subprocess
 
 import pytest
@@ -97,6 +98,15 @@ def test_bitmaps_with_empty_words() -> None:
 def test_what_is_no_capabilities_document_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(BadInput, match=rf"file\.xml: .*{said}"):
         parse_capabilities(data, "file.xml")
+
+
+def test_a_pool_that_wrapped_below_nothing_is_empty() -> None:
+    """libvirt and hwloc subtract huge pages from memory, and say 2^52 less a bit where there are more of them."""
+    capabilities = parse_capabilities(CAPABILITIES.replace(b">786432<", b">4503599626321921<"), "file.xml")
+    hwloc = parse_lstopo(re.sub(rb'(size="4096" count)="\d+"', rb'\1="4503599626321921"', HWLOC1), "file.xml")
+    for host in (capabilities, hwloc):
+        pool = host.cells[0].pages[0]
+        assert (pool.size_kib, pool.total) == (4, 0)
 
 
 def test_the_sockets_of_offline_pcpus_are_refused_by_the_documents_name() -> None:
