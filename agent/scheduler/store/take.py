@@ -35,8 +35,6 @@ WITH asked AS (
         ON pools.host = %(host)s AND pools.cell = asked.cell AND pools.size_kib = asked.size_kib
       WHERE pools.host IS NULL)
   RETURNING name
-), made AS (
-  INSERT INTO instances ({", ".join(_COLUMNS)}) SELECT {_VALUES} FROM target
 ), owned AS (
   INSERT INTO pcpus (host, pcpu, instance)
   SELECT target.name, pcpu, %(id)s FROM target, unnest(%(pcpus)s::int[]) AS pcpu
@@ -47,7 +45,7 @@ WITH asked AS (
   UPDATE pools SET used = pools.used + asked.count FROM target, asked
   WHERE pools.host = target.name AND pools.cell = asked.cell AND pools.size_kib = asked.size_kib
 )
-SELECT name FROM target
+INSERT INTO instances ({", ".join(_COLUMNS)}) SELECT {_VALUES} FROM target
 """
 
 
@@ -68,7 +66,7 @@ def take_at_once(direct: Direct, instance: InstanceRecord, decision: Decision, *
     }
     try:
         with direct.alone():
-            return bool(execute(direct, TAKE, values).rows)
+            return execute(direct, TAKE, values).rowcount == 1
     except IntegrityError:
         return False
 
