@@ -78,6 +78,9 @@ sys.stdin.read()
 """A process of so many areas, every second one with so many KiB of base pages, until its stdin ends."""
 
 CLONE_NEWNS = 0x20000
+LEAST_S = 1e-3
+"""What is left of a process without its start and the kernel's part is noise below this."""
+
 EMPTY = "1"
 """The process over whose numa_maps nothing is mounted: what numastat takes for it is its start."""
 
@@ -206,7 +209,8 @@ def live(areas: int, kib: int, rounds: int) -> None:
         )
         process.stdin.close()
     megabytes = len(data) / 1e6
-    theirs = max(numastat - started - stdio, 1e-9)
+    theirs = numastat - started - stdio
+    rate = f"{megabytes / theirs:.0f} MB/s" if theirs > LEAST_S else "too short a time to tell"
     print(f"a live process of {len(data.splitlines())} areas, {megabytes:.2f} MB of numa_maps (median of {rounds})")
     print(f"  the kernel, making it       {kernel * 1e3:8.1f} ms, read as numastat does {stdio * 1e3:.1f} ms")
     print(f"  ours, whole process         {whole * 1e3:8.1f} ms, of which starting {empty * 1e3:.1f} ms")
@@ -214,7 +218,7 @@ def live(areas: int, kib: int, rounds: int) -> None:
     print(f"  numastat / ours             {numastat / whole:8.2f}")
     print(f"  ours inside the agent       {inside * 1e3:8.1f} ms, numastat / this {numastat / inside:.2f}")
     rates = [f"{what} {megabytes / spent:.0f}" for what, spent in (("ours", sums), ("pages by cell alone", pages))]
-    print(f"  without start and kernel    {', '.join(rates)}, numastat {megabytes / theirs:.0f} MB/s")
+    print(f"  without start and kernel    {', '.join(rates)} MB/s; numastat {rate}")
     print(f"  --quick, one thread         {quick * 1e6:8.0f} µs")
 
 
