@@ -77,19 +77,21 @@ def _cells(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Ma
         some: Mask | None = None
         for kind, shape in enumerate(guest.shapes):
             do = cells_that_do(table, wanted, shape)
-            passes &= _count(do) >= guest.kinds.count(kind)
+            passes &= has_cells(do, guest.kinds.count(kind))
             some = do if some is None else some | do
         if some is not None and len(guest.shapes) > 1:
-            passes &= _count(some) >= len(guest.cells)
+            passes &= has_cells(some, len(guest.cells))
     return _exactly(table, wanted, passes) if settings.numa_exact else passes
 
 
-def _count(do: Mask) -> Grid:
-    """How many cells of each host do."""
-    count = do[:, 0].astype(np.int64)
+def has_cells(do: Mask, count: int) -> Mask:
+    """The hosts of which at least so many cells do."""
+    if count == 1:
+        return np.asarray(np.logical_or.reduce(do.T))
+    cells = do[:, 0].astype(np.int64)
     for place in range(1, do.shape[1]):
-        count += do[:, place]
-    return count
+        cells += do[:, place]
+    return np.asarray(cells >= count)
 
 
 def _exactly(table: HostTable, wanted: Wanted, passes: Mask) -> Mask:

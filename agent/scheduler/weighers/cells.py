@@ -18,7 +18,7 @@ from agent.core.guest import GuestTopology, Shape
 from agent.placement.packing import BLOCKS
 from agent.scheduler.aggregates import Column
 from agent.scheduler.cells import Grid
-from agent.scheduler.filters.cells import cells_that_do, memory_of
+from agent.scheduler.filters.cells import cells_that_do, has_cells, memory_of
 from agent.scheduler.table import HostTable
 from agent.scheduler.wanted import Wanted
 from agent.scheduler.weighers import Weigher
@@ -178,11 +178,14 @@ def _l3(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Colum
     """1 where each guest cell can be inside one L3 group of a cell that does, else 0."""
     if not _packed(wanted):
         return None
-    inside = np.ones(table.size, dtype=np.bool_)
-    for kind, shape in enumerate(wanted.guest.shapes):
-        does = cells_that_do(table, wanted, shape) & (table.cells.group_free >= shape.dedicated)
-        inside &= does.sum(axis=1) >= wanted.guest.kinds.count(kind)
-    return inside.astype(np.float64)
+    inside = [
+        has_cells(
+            cells_that_do(table, wanted, shape) & (table.cells.group_free >= shape.dedicated),
+            wanted.guest.kinds.count(kind),
+        )
+        for kind, shape in enumerate(wanted.guest.shapes)
+    ]
+    return np.asarray(np.logical_and.reduce(inside), dtype=np.float64)
 
 
 def _distance(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> Column | None:
@@ -196,7 +199,7 @@ def _devices(table: HostTable, wanted: Wanted, settings: SchedulingSettings) -> 
         return None
     does = cells_that_do(table, wanted, wanted.guest.shapes[0])
     suits = table.cells.devices > 0 if wanted.guest.devices else table.cells.devices == 0
-    return np.asarray((does & suits).any(axis=1), dtype=np.float64)
+    return np.asarray(has_cells(does & suits, 1), dtype=np.float64)
 
 
 WEIGHERS = (
