@@ -102,6 +102,20 @@ def postgresql_url(postgres: Postgres) -> str:
     return postgres.create(f"test{next(NUMBERS)}")
 
 
+class Clock:
+    """A scheduler's clock, which a test sets."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, one of each kind."""

@@ -20,18 +20,7 @@ from agent.scheduler.store.prepared import Session
 from agent.scheduler.store.records import HostRecord, InstanceRecord
 from agent.scheduler.views import view_aggregates, view_host, view_instances
 from agent.settings.scheduling import SchedulingSettings
-
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.scheduler.conftest import Clock
 
 
 @pytest.fixture

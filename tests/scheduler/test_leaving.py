@@ -18,24 +18,13 @@ from agent.scheduler.store.database import open_database, transaction
 from agent.scheduler.store.instances import claim, load_instances
 from agent.scheduler.store.records import ClaimLost, GroupRecord, HostRecord, InstanceRecord
 from agent.settings.scheduling import SchedulingSettings
+from tests.scheduler.conftest import Clock
 
 DEDICATED = {"hw:cpu_policy": "dedicated", "hw:mem_page_size": "2MB"}
 HALF = Flavor(name="half", vcpus=4, ram_mb=512, disk_gb=10, extra_specs=DEDICATED)
 WHOLE = replace(HALF, name="whole", vcpus=8)
 HOSTS = ("a", "b", "c")
 NOW_S = 1000.0
-
-
-class Clock:
-    now_s = NOW_S
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

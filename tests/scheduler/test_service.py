@@ -18,16 +18,10 @@ from agent.scheduler.store.database import open_database
 from agent.scheduler.store.records import GroupRecord, HostRecord, InstanceRecord
 from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
+from tests.scheduler.conftest import Clock
 
 PINNED = Flavor(name="pinned", vcpus=16, ram_mb=4096, extra_specs={"hw:cpu_policy": "dedicated"})
 SMALL = Flavor(name="small", vcpus=1, ram_mb=64, disk_gb=1)
-
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def start(url: str, clock: Clock) -> Scheduler:
@@ -35,11 +29,6 @@ def start(url: str, clock: Clock) -> Scheduler:
     return Scheduler(
         open_database(url), SchedulingSettings(), clock=clock, new_id=lambda: f"{clock.now_s}-{next(numbers)}"
     )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
