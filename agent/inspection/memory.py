@@ -54,12 +54,14 @@ def read_huge_sizes(root: Root, folder: str) -> list[int]:
 
 
 def base_page_kib(arch: str | None, huge_sizes: list[int]) -> int | None:
-    """The base page size of a saved tree, which no file holds: by architecture, and on ARM by its huge page sizes."""
-    if arch is None:
-        return None
-    if arch.startswith(("aarch64", "arm64")):
-        return 64 if 524288 in huge_sizes else 4 if 64 in huge_sizes or huge_sizes == [2048, 1048576] else None
-    return BASE_PAGE_KIB.get(arch)
+    """The base page size of a saved tree, which no file holds: by architecture, else by its huge page sizes.
+
+    ARM has kernels of three base page sizes, each with huge pages of its own (kernel: Documentation/arch/arm64/
+    hugetlbpage.rst).  None where neither is told: without pools, memory is counted in KiB alone.
+    """
+    if arch in BASE_PAGE_KIB or not huge_sizes:
+        return BASE_PAGE_KIB.get(arch or "")
+    return 64 if 524288 in huge_sizes else 16 if 32768 in huge_sizes and 64 not in huge_sizes else 4
 
 
 BASE_PAGE_KIB = {"x86_64": 4, "i386": 4, "i686": 4, "s390x": 4, "s390": 4, "riscv64": 4, "armv7l": 4, "ppc64": 64}

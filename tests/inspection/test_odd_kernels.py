@@ -10,11 +10,14 @@ import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput
+from agent.core.request import Flavor, Request
 from agent.core.topology import HostTopology, PagePool
+from agent.core.usage import Usage
 from agent.inspection.archive import Archive
 from agent.inspection.cpuinfo import parse_cpuinfo
 from agent.inspection.host import read_host
 from agent.inspection.snapshot import Recorder
+from agent.placement import place
 from tests.inspection.trees import CPU, NODE, two_cells
 
 Tree = dict[str, str]
@@ -299,6 +302,20 @@ def test_sockets_that_all_have_id_0_are_told_apart_by_book_and_drawer() -> None:
     assert [core.socket for core in cores] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [(core.book, core.drawer) for core in cores[::2]] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     assert "dies" in host.unknown
+
+
+@pytest.mark.parametrize(
+    ("sizes", "base"),
+    [((2048, 1048576), 4), ((64, 2048, 32768, 1048576), 4), ((2048, 32768, 1048576), 16), ((2048, 524288), 64)],
+)
+def test_memory_of_a_tree_without_an_architecture_is_room_for_guests(sizes: tuple[int, ...], base: int) -> None:
+    pools = {f"{NODE}/node{cell}/hugepages/hugepages-{size}kB/nr_hugepages": "0\n" for cell in (0, 1) for size in sizes}
+    host = read_host(tree(without("cpuinfo", "nr_hugepages", "free_hugepages"), lambda files: files.update(pools)))
+    assert host.arch is None
+    assert host.cells[0].pages[0] == PagePool(base, 4194304 // base, 1048576 // base)
+    assert f"base page size (taken as {base} KiB)" in host.unknown
+    request = Request(flavor=Flavor(vcpus=2, ram_mb=4096, extra_specs={"hw:cpu_policy": "dedicated"}))
+    assert place(host, Usage(), request).fits
 
 
 def test_huge_pages_of_a_cell_whose_memory_is_unknown_are_no_base_pages() -> None:
