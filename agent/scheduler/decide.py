@@ -26,6 +26,8 @@ from agent.scheduler.wanted import Wanted
 
 LOG = logging.getLogger("cellwright.scheduler")
 MOST_RACES = 20
+STALE_AFTER = 5
+"""So many races in a row are lost because of more that others did and nobody told."""
 
 
 class Decisions(Reports):
@@ -75,10 +77,11 @@ class Decisions(Reports):
     ) -> tuple[InstanceRecord | None, Decision]:
         """Select and claim until both agree; None when nothing fits.
 
+        Where another scheduler was first, an alternate is taken.
         ``old`` is what a moving instance was; ``lost``: nobody waits for the host that it leaves.
         """
         started = self._timer()
-        for _ in range(MOST_RACES):
+        for races in range(1, MOST_RACES + 1):
             decision = self._select(wanted)
             placement = decision.placement
             try:
@@ -86,10 +89,13 @@ class Decisions(Reports):
             except ClaimLost as why:
                 self.tally.lost()
                 self.refresh(sorted({*why.hosts, placement.host if placement else ""} - {""}))
+                if races % STALE_AFTER == 0:
+                    self.catch_up()
                 left = old.host if lost and old is not None else None
-                wanted = self._wanted(
+                again = self._wanted(
                     wanted.request, wanted.project, old or instance, tried=wanted.tried, only=wanted.only, lost=left
                 )
+                wanted = replace(again, races=races)
             else:
                 self._note(instance, decision, self._timer() - started)
                 return placed, decision

@@ -36,17 +36,17 @@ class Follower:
         away = False
         while not self._stop.is_set():
             try:
-                for notice in listen(self._state.engine, every_s=CATCH_UP_EVERY_S):
+                for notices in listen(self._state.engine, every_s=CATCH_UP_EVERY_S):
                     if away:
                         LOG.warning("the database is back")
                         away = False
                     if self._stop.is_set():
                         return
-                    if notice is None:
+                    if not notices:
                         self._state.catch_up()
-                    elif notice.host is not None:
-                        self._state.follow_host(notice.host, notice.generation)
-                    else:
+                        continue
+                    self._state.follow({notice.host: notice.generation for notice in notices if notice.host})
+                    if any(notice.host is None for notice in notices):
                         self._state.follow_catalogue()
             except (CellwrightError, ClaimLost) as why:
                 if not away:

@@ -8,8 +8,9 @@ why not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from zlib import crc32
 
 import numpy as np
 from msgspec.structs import replace
@@ -98,7 +99,7 @@ def select(
     misfits: list[Misfit] = []
     shown: list[int] = []
     refused = 0
-    for tried, position in enumerate(best_first(weights.total)):
+    for tried, position in enumerate(_apart(best_first(weights.total), wanted)):
         if len(shown) < SHOWN:
             shown.append(position)
         if found is not None:
@@ -132,6 +133,19 @@ def select(
             misfits_count=refused,
         ),
     )
+
+
+def _apart(positions: Iterator[int], wanted: Wanted) -> Iterator[int]:
+    """The same positions, but after a lost race another of the best ones first.
+
+    Schedulers that see the same hosts have the same order, and would meet again at the next.  So each instance goes to
+    an alternate of its own, among twice as many after each race.
+    """
+    if wanted.races:
+        best = list(islice(positions, 1 << wanted.races))
+        turn = crc32(f"{wanted.instance} {wanted.races}".encode()) % max(len(best), 1)
+        yield from best[turn:] + best[:turn]
+    yield from positions
 
 
 def _nearest(

@@ -31,6 +31,9 @@ from agent.settings.scheduling import SchedulingSettings
 WAITING = (InstanceStatus.SCHEDULED, InstanceStatus.BUILDING)
 """An instance that its host's agent has not confirmed yet."""
 
+MOST_AT_ONCE = 50
+"""Hosts that are read again while nobody may decide."""
+
 
 @contextmanager
 def without_gc() -> Iterator[None]:
@@ -139,12 +142,15 @@ class State:
             for name in names:
                 self._refresh(connection, name)
 
-    def follow_host(self, name: str, generation: int | None) -> None:
-        """Another scheduler says that a host is at a generation, or gone (None): read it again unless that is known."""
-        with self.lock:
-            known = self.cloud.host(name)
-            if generation is None or known is None or known.generation < generation:
-                self.refresh([name])
+    def follow(self, generations: Mapping[str, int | None]) -> None:
+        """Other schedulers say that hosts are at these generations, or gone (None): read again what is not known so."""
+        names = list(generations)
+        for start in range(0, len(names), MOST_AT_ONCE):
+            some = names[start : start + MOST_AT_ONCE]
+            with self.lock:
+                if behind := [name for name in some if self._is_behind(name, generations[name])]:
+                    self.refresh(behind)
+            for name in behind:
                 self._changed(name)
 
     def follow_catalogue(self) -> None:
@@ -161,14 +167,14 @@ class State:
             hosts.save_heartbeats(connection, heard)
         with transaction(self.engine) as connection:
             pulse = hosts.load_pulse(connection)
-        for name, generation, seen_s in pulse:
-            self.follow_host(name, generation)
+        with self.lock:
+            gone = dict.fromkeys(record.name for record in self.cloud.hosts())
+        self.follow(gone | {name: generation for name, generation, _ in pulse})
+        for name, _, seen_s in pulse:
             with self.lock:
                 host = self.cloud.host(name)
                 if host is not None and host.agent:
                     self.cloud.table.seen(name, seen_s)
-        for gone in {record.name for record in self.cloud.hosts()} - {name for name, _, _ in pulse}:
-            self.follow_host(gone, None)
         self.follow_catalogue()
 
     def change_catalogue(self, change: Callable[[Connection], object]) -> None:
@@ -249,8 +255,12 @@ class State:
         with transaction(self.engine) as connection:
             return instances.load_instance(connection, id)
 
+    def _is_behind(self, name: str, generation: int | None) -> bool:
+        known = self.cloud.host(name)
+        return generation is None or known is None or known.generation < generation
+
     def _refresh(self, connection: Connection, name: str) -> None:
-        record = hosts.load_host(connection, name)
+        record = hosts.load_host(connection, name, known=self.cloud.host(name))
         if record is None:
             self.drop_host(name)
             return

@@ -64,8 +64,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One instance to be scheduled.
 
     ``instance`` is its id: a host that already runs it (a resize in place) is not refused by anti-affinity.  ``tried``
-    names hosts that refused it before.  ``meant`` is what the request means, where that is known.  ``only`` is the host
-    that an operator names for a move: unlike a forced host it must pass the filters.
+    names hosts that refused it before.  ``races`` counts claims of it at which others were first.  ``meant`` is what
+    the request means, where that is known.  ``only`` is the host that an operator names for a move: unlike a forced
+    host it must pass the filters.
     """
 
     request: Request
@@ -73,6 +74,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     project: str = ""
     group: Group | None = None
     tried: frozenset[str] = frozenset()
+    races: int = 0
     rebuild: bool = False
     only: str | None = None
     meant: GuestTopology | None = None

@@ -13,6 +13,7 @@ from agent.core.errors import BadInput, QuotaExceeded
 from agent.core.request import Flavor, Request
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.scheduler import follow
+from agent.scheduler.decide import STALE_AFTER
 from agent.scheduler.follow import Follower
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, hosts
@@ -141,6 +142,23 @@ def test_a_claim_on_an_old_picture_is_refused_and_made_anew(pair: tuple[Schedule
     second = there.create(ask("second"))
     assert (first.status, second.status) == (InstanceStatus.SCHEDULED, InstanceStatus.ERROR)
     assert there.cloud.usage("tiny") == here.cloud.usage("tiny")
+
+
+def test_who_heard_nothing_for_long_finds_a_host_all_the_same(pair: tuple[Scheduler, Scheduler]) -> None:
+    here, there = pair
+    for number in range(60):
+        here.put_host(HostRecord(name=f"more-{number:02}", topology=TINY))
+    there.load()
+    taken = {here.create(ask(f"vm-{number}")).host for number in range(50)}
+    made = there.create(ask("late"))
+    assert made.host is not None
+    assert made.host not in taken
+    assert lost_claims(there) <= STALE_AFTER
+
+
+def lost_claims(scheduler: Scheduler) -> float:
+    [line] = [line for line in scheduler.tally.render().splitlines() if line.startswith("cellwright_claims_lost_total")]
+    return float(line.split()[1])
 
 
 def test_what_was_not_heard_is_caught_up_with(pair: tuple[Scheduler, Scheduler]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -118,19 +119,21 @@ def lock_host(connection: Session, name: str) -> Kept | None:
     return Kept(model or "", bool(enabled), disabled_reason, generation)
 
 
-def load_host(connection: Connection, name: str) -> HostRecord | None:
-    """One host, or None."""
-    row = connection.execute(select(hosts).where(hosts.c.name == name)).one_or_none()
-    return None if row is None else _Reader(connection).record(row)
+def load_host(connection: Session, name: str, *, known: HostRecord | None = None) -> HostRecord | None:
+    """One host, or None.  Its topology is not read again where it still has the model that it is ``known`` to have."""
+    rows = _BY_NAME.run(connection, {"b_name": name}).rows
+    return _Reader(connection, known).record(_Row(*rows[0])) if rows else None
 
 
-def load_hosts(connection: Connection) -> list[HostRecord]:
+def load_hosts(connection: Session) -> list[HostRecord]:
     """All hosts, by name."""
-    reader = _Reader(connection)
-    return [reader.record(row) for row in connection.execute(select(hosts).order_by(hosts.c.name)).all()]
+    return list(map(_Reader(connection).record, map(_Row._make, _ALL.run(connection, {}).rows)))
 
 
 _COLUMNS = [column.name for column in hosts.c]
+_Row = namedtuple("_Row", _COLUMNS)  # type: ignore[misc]  # the table says which
+_ALL = Prepared(select(hosts).order_by(hosts.c.name))
+_BY_NAME = Prepared(select(hosts).where(hosts.c.name == bindparam("b_name")))
 _INSERT = Prepared(insert(hosts), _COLUMNS)
 _UPDATE = Prepared(
     update(hosts).where(hosts.c.name == bindparam("b_name")), [name for name in _COLUMNS if name != "name"]
@@ -149,6 +152,7 @@ _INSERT_MODEL = {
     "sqlite": Prepared(sqlite.insert(topologies).on_conflict_do_nothing(), _MODEL_VALUES),
     "postgresql": Prepared(postgresql.insert(topologies).on_conflict_do_nothing(), _MODEL_VALUES),
 }
+_DOCUMENT = Prepared(select(topologies.c.document).where(topologies.c.digest == bindparam("b_digest")))
 _MODEL = Prepared(select(topologies.c.digest).where(topologies.c.digest == bindparam("b_digest")))
 _HEARD = (
     update(hosts)
@@ -160,13 +164,15 @@ _HEARD = (
 class _Reader:
     """Reads many hosts at once: equal documents are decoded once, and hosts of one model share their topology."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Session, known: HostRecord | None = None) -> None:
         self._connection = connection
         self._models: dict[str, HostTopology] = {}
+        if known is not None and known.topology is not None:
+            self._models[known.model] = known.topology
         self._facts: dict[bytes, HostFacts] = {}
         self._usages: dict[bytes, Usage] = {}
 
-    def record(self, row: Row[Any]) -> HostRecord:
+    def record(self, row: Any) -> HostRecord:
         """A row of ``hosts`` as a value."""
         source = f"database: host {row.name}"
         facts, foreign = self._facts.get(row.facts), self._usages.get(row.foreign_usage)
@@ -184,9 +190,9 @@ class _Reader:
             foreign_vcpus=row.foreign_vcpus,
             foreign_ram_mb=row.foreign_ram_mb,
             reserved_ram_mb=row.reserved_ram_mb,
-            enabled=row.enabled,
+            enabled=bool(row.enabled),
             disabled_reason=row.disabled_reason,
-            agent=row.agent,
+            agent=bool(row.agent),
             last_seen_s=row.last_seen_s,
             generation=row.generation,
         )
@@ -194,8 +200,7 @@ class _Reader:
     def _model(self, digest: str) -> HostTopology:
         model = self._models.get(digest)
         if model is None:
-            query = select(topologies.c.document).where(topologies.c.digest == digest)
-            document = self._connection.execute(query).scalar_one()
+            [[document]] = _DOCUMENT.run(self._connection, {"b_digest": digest}).rows
             model = codec.decode(document, HostTopology, source=f"database: topology {digest}")
             self._models[digest] = model
         return model

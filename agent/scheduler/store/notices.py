@@ -5,6 +5,7 @@ A notice that is lost costs only time: claims are checked against the database, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -28,19 +29,23 @@ def are_shared(engine: Engine) -> bool:
     return engine.dialect.name == "postgresql"
 
 
-def listen(engine: Engine, *, every_s: float) -> Iterator[Notice | None]:
-    """Notices as they come, and None at first and then every ``every_s`` seconds, when it is time to catch up.
+def listen(engine: Engine, *, every_s: float) -> Iterator[list[Notice]]:
+    """Notices as they come, several at once on a busy day, and none at all when it is time to catch up.
 
-    Unreachable when the connection is lost; listen again then.
+    That is at first, and when ``every_s`` seconds have passed since.  Unreachable when the connection is lost; listen
+    again then.
     """
     arguments, options = engine.dialect.create_connect_args(engine.url)
     try:
         with psycopg.connect(*arguments, **options, autocommit=True, connect_timeout=5) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             while True:
-                yield None
-                for notice in connection.notifies(timeout=every_s):
-                    yield parse_notice(notice.payload)
+                yield []
+                until_s = time.monotonic() + every_s
+                while (left_s := until_s - time.monotonic()) > 0:
+                    heard = connection.notifies(timeout=left_s, stop_after=1)
+                    if notices := [parse_notice(one.payload) for one in heard]:
+                        yield notices
     except psycopg.OperationalError as why:
         raise Unreachable(f"database: {str(why).strip() or 'the connection is lost'}") from why
 
