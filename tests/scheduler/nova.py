@@ -4,6 +4,7 @@ The oracle program imports an installed nova; it lives with the shared data, and
 its own under .cache, made on first use.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -46,10 +47,13 @@ def nova_python(cache: Path) -> Path:
     """The interpreter of a virtual environment that has nova; installed there unless it is."""
     venv = cache / "nova"
     python = venv / "bin" / "python"
-    if not (venv / ".complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", NOVA], check=True)
-        (venv / ".complete").touch()
+    cache.mkdir(exist_ok=True)
+    with (cache / "nova.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (venv / ".complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", NOVA], check=True)
+            (venv / ".complete").touch()
     return python
 
 
