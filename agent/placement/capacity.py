@@ -19,7 +19,7 @@ import msgspec
 
 from agent.core.claims import claim
 from agent.core.guest import DeviceWish, GuestTopology, Shape
-from agent.core.placement import Placement, Reason
+from agent.core.placement import Misfit, Placement, Reason
 from agent.core.policy import CpuPolicy, PciAffinity, ThreadPolicy
 from agent.core.request import Request
 from agent.core.topology import HostTopology
@@ -70,6 +70,8 @@ def capacity(host: HostTopology, usage: Usage, request: Request, limits: Limits 
     held = _hold(room, guest)
     per_cell = held[None]
     at_most = _bound(room, guest, held)
+    if at_most is None and isinstance(fit(room, guest), Misfit):
+        at_most = 0  # nothing limits how many there are of a guest that does not even fit once
     like = [held[shape] for shape in guest.cell_shapes] if len(guest.shapes) > 1 else []
     cells = tuple(
         CellCapacity(cell.cell.id, per_cell[index], tuple([each[index] for each in like]))

@@ -24,6 +24,7 @@ def asked(vcpus: int, ram_mb: int, **specs: str) -> Request:
     return Request(name="g", flavor=Flavor(vcpus, ram_mb, extra_specs={f"hw:{key}": specs[key] for key in specs}))
 
 
+AUTO = {"cw:numa_nodes": "auto"}
 PINNED = {"cpu_policy": "dedicated"}
 UNEVEN = PINNED | {"numa_nodes": "2", "numa_cpus.0": "0-18", "numa_cpus.1": "19"}
 UNEVEN |= {"numa_mem.0": "512", "numa_mem.1": "512"}
@@ -85,14 +86,23 @@ def test_floating_guests_have_no_limit_without_a_ratio() -> None:
     assert (bound.count, bound.exact) == (16, True)
 
 
+def test_nothing_limits_floating_guests_that_do_not_even_fit_once() -> None:
+    two = parse_synthetic("cell:2 core:4 memory:8GiB shared:0-3")
+    split = {"numa_nodes": "2", "numa_cpus.0": "0-1", "numa_cpus.1": "2", "numa_mem.0": "512", "numa_mem.1": "512"}
+    for request, reason in (
+        (Request(flavor=Flavor(1, 20 * 1024, extra_specs=dict(AUTO))), "not-enough-memory"),
+        (asked(3, 1024, **split), "not-enough-shared"),
+    ):
+        answer = capacity(two, Usage(), request)
+        assert not place(two, Usage(), request).fits
+        assert (answer.count, answer.at_most, answer.exact, answer.runs_out) == (0, 0, True, reason)
+
+
 def test_no_more_guests_are_placed_than_anybody_asks_for() -> None:
     """Four million of the smallest guests fit on 4 TiB; nobody waits until they are all placed."""
     large = parse_synthetic("cell:8 core:16 memory:512GiB")
     answer = capacity(large, Usage(), asked(1, 1, mem_page_size="4"))
     assert (answer.count, answer.at_most, answer.exact) == (10_000, 8 * 512 * 1024, False)
-
-
-AUTO = {"cw:numa_nodes": "auto"}
 
 
 @pytest.mark.parametrize(
