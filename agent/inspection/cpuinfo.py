@@ -6,8 +6,9 @@ spellings.  No file is more costly for the kernel to make, so where sysfs has th
 
 from __future__ import annotations
 
-from agent.core.cpulist import HIGHEST_CPU
+from agent.core.cpulist import HEXADECIMAL, HIGHEST_CPU
 from agent.core.errors import BadInput
+from agent.inspection.cpus import bits
 from agent.inspection.files import LONGEST, Root
 
 FILE = "proc/cpuinfo"
@@ -74,8 +75,9 @@ def parse_cpuinfo(text: str) -> CpuInfo:
             info.cpus[cpu] = (info.cpus[cpu][0], int(value))
     if not first:
         raise BadInput(f"not a cpuinfo: no line 'key : value' in {len(text)} characters")
-    if not info.cpus and _is_number(first.get("cpus detected", "")):  # alpha counts them only
-        info.cpus = dict.fromkeys(range(int(first["cpus detected"])), (None, None))
+    active = first.get("cpu active mask", "")  # alpha with SMP; what it calls detected may not run
+    if not info.cpus and 0 < len(active) <= 16 and not active.strip(HEXADECIMAL):
+        info.cpus = dict.fromkeys(bits(int(active, 16)), (None, None))
     elif not info.cpus and ("processor" in first or "cpu" in first):
         # without SMP there is one, which ARM calls "Processor : ARMv6…", alpha, sparc and m68k "cpu : …" alone
         info.cpus = {0: (None, None)}

@@ -377,6 +377,16 @@ def test_each_architecture_names_its_cpus_in_its_own_way(name: str) -> None:
     assert 0 in info.cpus
 
 
+@pytest.mark.parametrize(
+    ("rest", "running"),
+    [("", {0}), ("cpus active\t\t: 4\ncpu active mask\t\t: 0000000000000095\n", {0, 2, 4, 7})],
+    ids=["a kernel without SMP", "one with SMP"],
+)
+def test_alpha_detects_cpus_that_do_not_run(rest: str, running: set[int]) -> None:
+    text = "cpu\t\t\t: Alpha\ncpu model\t\t: EV68CB\ncpus detected\t\t: 8\n"
+    assert set(parse_cpuinfo(text + rest).cpus) == running
+
+
 def test_the_last_of_a_socket_is_known_to_share_its_core_with_nobody() -> None:
     """128 sockets of two CPUs are 128 files less; whoever is alone in its socket is asked still."""
     files: Tree = {f"{CPU}/online": "0-4\n"}

@@ -81,7 +81,7 @@ WORDS = st.sampled_from(
         "cpu cores",
         "flags",
         "(null)",
-        "cpus detected",
+        "cpu active mask: 95",
         "CPU7: online",
         "65535",
         "65536",
