@@ -34,6 +34,13 @@ from agent.settings.document import Settings
 from agent.settings.scheduling import check_service
 
 LOG = logging.getLogger("cellwright.scheduler")
+TAKEN_A_TURN = 16
+"""How many new connections one turn of uvloop takes: one from each file that the socket is opened by.
+
+With one file, the kernel's queue overflows when ten thousand agents come back at the same time.
+"""
+LONGEST_QUEUE = 65_535
+"""Connections that may wait to be taken; the kernel allows net.core.somaxconn of them, 4,096 unless told otherwise."""
 KEEP_ALIVE_S = 75
 """Longer than agents are silent: each keeps its connection, and a TLS handshake costs more than all it says."""
 
@@ -72,7 +79,7 @@ def serve(read_settings: Callable[[], Settings], *, insecure_loopback: bool = Fa
         server = _server(settings, build(settings, insecure_loopback=insecure_loopback))
         server.manager, server.read_settings = manager_of(os.environ), read_settings
         _allow_connections()
-        server.run([listener])
+        server.run(opened_often(listener))
     return 0 if server.started else 1
 
 
@@ -124,6 +131,11 @@ def _bind(listen: str) -> socket.socket:
         raise CellwrightError(f"the scheduler cannot listen on {listen}: {why.strerror}") from why
 
 
+def opened_often(listener: socket.socket) -> list[socket.socket]:
+    """A socket, and more files that it is opened by."""
+    return [listener, *(listener.dup() for _ in range(TAKEN_A_TURN - 1))]
+
+
 def _server(settings: Settings, app: Litestar) -> Server:
     service = settings.scheduler
     address, port = parse_listen(service.listen, what="listen address")
@@ -137,6 +149,7 @@ def _server(settings: Settings, app: Litestar) -> Server:
         access_log=False,
         log_level="warning",
         server_header=False,
+        backlog=LONGEST_QUEUE,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
     )

@@ -14,6 +14,7 @@ import uvicorn
 
 from agent.core.errors import CellwrightError
 from agent.core.notify import Manager
+from agent.scheduler.collector import collect
 from agent.scheduler.news import News
 from agent.scheduler.service import Scheduler
 from agent.settings.document import Settings
@@ -39,6 +40,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        self._begin(collect())
         self.manager.tell(READY=1, STATUS=self._status())
         if self.manager.watchdog_s is not None:
             self._begin(self._tell_watchdog(self.manager.watchdog_s / 3))

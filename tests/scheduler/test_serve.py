@@ -1,13 +1,15 @@
 """A scheduler that cannot serve says why in one error, and has written nothing."""
 
+import asyncio
 import socket
 from pathlib import Path
 
 import pytest
+import uvloop
 from msgspec.structs import replace
 
 from agent.core.errors import BadInput, CellwrightError
-from agent.scheduler.serve import build, serve
+from agent.scheduler.serve import TAKEN_A_TURN, build, opened_often, serve
 from agent.settings.document import Settings
 from agent.settings.scheduling import Service
 
@@ -60,3 +62,27 @@ def test_a_certificate_that_is_none(tmp_path: Path, content: str | None) -> None
 def test_a_key_without_its_certificate(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^tls_key key\.pem without tls_certificate"):
         serve(lambda: settings(tmp_path, tls_key="key.pem"))
+
+
+def test_many_who_connect_at_once_are_taken_many_a_turn() -> None:
+    """uvloop takes one connection a turn from each file, however many wait."""
+    waiting, made = 8 * TAKEN_A_TURN, []
+
+    class Taken(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+
+    async def turns_until_all_are_taken(listener: socket.socket) -> int:
+        loop, turns = asyncio.get_running_loop(), 0
+        servers = [await loop.create_server(Taken, sock=one, backlog=waiting) for one in opened_often(listener)]
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(waiting)]
+        while len(made) < waiting:
+            await asyncio.sleep(0)
+            turns += 1
+        for one in [*made, *clients, *servers]:
+            one.close()
+        return turns
+
+    with socket.socket() as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        listener.bind(("127.0.0.1", 0))
+        assert runner.run(turns_until_all_are_taken(listener)) < waiting / 2
