@@ -23,6 +23,10 @@ class BootSets(msgspec.Struct, frozen=True):
     rcu_nocbs: CpuSet = CpuSet()
     irqaffinity: CpuSet | None = None
 
+    def unscheduled(self) -> CpuSet:
+        """The pCPUs that ``isolcpus`` takes from the scheduler: without flags, or with ``domain`` among them."""
+        return self.isolcpus if not self.isolcpus_flags or "domain" in self.isolcpus_flags else CpuSet()
+
 
 class IdleState(msgspec.Struct, frozen=True):
     """A C-state: how long leaving it takes, in microseconds, and the pCPUs on which it is enabled."""

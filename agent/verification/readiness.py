@@ -116,7 +116,7 @@ def host_processes_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[Re
 
     A saved host without its cgroups does not tell.
     """
-    boot_isolated = knobs.boot.isolcpus if knobs.boot else CpuSet()
+    boot_isolated = knobs.boot.unscheduled() if knobs.boot else CpuSet()
     system = host.online if knobs.cgroups.system_cpus is None else knobs.cgroups.system_cpus
     exposed = (_pinnable(host) - host.isolated - boot_isolated) & system
     if not exposed or knobs.cgroups.version is None:
@@ -135,7 +135,7 @@ def host_processes_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[Re
 
 def shared_on_isolated(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
     """The kernel does not balance load over isolated pCPUs, so floating vCPUs pile up on the first one."""
-    isolated = host.isolated | (knobs.boot.isolcpus if knobs.boot else CpuSet())
+    isolated = host.isolated | (knobs.boot.unscheduled() if knobs.boot else CpuSet())
     configured = host.shared_set is not None or host.dedicated_set is not None
     stuck = (host.shared() if configured else host.usable()) & isolated
     if stuck:
@@ -168,7 +168,7 @@ def interrupts_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[Readin
     """Device interrupts go to every pCPU by default, and irqbalance spreads them on purpose."""
     boot = knobs.boot
     dedicated = _pinnable(host)
-    kept_off = host.isolated | host.nohz_full | (boot.isolcpus | boot.nohz_full if boot else CpuSet())
+    kept_off = host.isolated | host.nohz_full | (boot.unscheduled() | boot.nohz_full if boot else CpuSet())
     if knobs.irqbalance and dedicated - kept_off:
         yield _matters(
             "irqbalance",
@@ -266,11 +266,11 @@ def tuned_profile(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding
 
 
 def huge_page_pools(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
-    """Pools that differ between cells, and memory too fragmented to make the pool larger."""
-    with_memory = [cell.id for cell in host.cells if cell.memory_kib]
+    """Pools that differ between cells with pCPUs, and memory too fragmented to make the pool larger."""
+    for_guests = [cell.id for cell in host.cells if cell.memory_kib and cell.cpus]
     for size_kib in sorted({pool.size_kib for pool in knobs.huge_pages}):
         totals = {pool.cell: pool.total for pool in knobs.huge_pages if pool.size_kib == size_kib}
-        empty = [cell for cell in with_memory if not totals.get(cell)]
+        empty = [cell for cell in for_guests if not totals.get(cell)]
         if any(totals.values()) and empty:
             cells = f"cell {empty[0]} has" if len(empty) == 1 else f"cells {', '.join(map(str, empty))} have"
             yield _matters(

@@ -5,7 +5,7 @@ import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.knobs import BootSets, Cgroups, IdleState, Knobs, PoolState
-from agent.core.topology import HostTopology
+from agent.core.topology import Cell, HostTopology
 from agent.verification.readiness import RULES, Severity, check_readiness
 from tests.hosts import host
 
@@ -67,6 +67,11 @@ def test_a_host_with_everything_in_order_has_no_findings() -> None:
          ["irqaffinity"]),
         # isolated by boot option, but with the tick still on
         ("osdev-split", {"boot": BootSets(isolcpus=DEDICATED, irqaffinity=SHARED)}, ["nohz-full", "rcu-nocbs"]),
+        # kept from managed interrupts alone (OpenShift's profiles): the scheduler uses them as any others
+        ("osdev-01", {"boot": BootSets(isolcpus=DEDICATED, isolcpus_flags=("managed_irq",))}, ["no-dedicated-set"]),
+        ("osdev-split", {"boot": msgspec.structs.replace(QUIET.boot, isolcpus_flags=("managed_irq",)),
+                         "cgroups": Cgroups(2, "machine.slice", DEDICATED | SHARED, DEDICATED | SHARED)},
+         ["host-processes-on-dedicated"]),
         # the worst misunderstanding: shared pCPUs isolated
         ("osdev-split", {"boot": msgspec.structs.replace(QUIET.boot, isolcpus=DEDICATED | SHARED)},
          ["shared-on-isolated"]),
@@ -111,6 +116,12 @@ def test_sets_that_split_cores_or_leave_nothing() -> None:
     assert codes("1", "0,2-3") == ["split-core"]  # pCPU 3 is the sibling of 1
     assert codes("1,3", "0,2") == []
     assert codes("0-3", "") == ["nothing-left-for-the-host"]
+
+
+def test_memory_without_pcpus_needs_no_huge_pages() -> None:
+    split = host("osdev-split")
+    far = msgspec.structs.replace(split, cells=(*split.cells, Cell(2, CpuSet(), memory_kib=1 << 27)))
+    assert check_readiness(far, QUIET) == ()
 
 
 def test_a_restricted_process_is_told() -> None:
