@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from agent.core.errors import BadInput, Unreachable
 from agent.core.facts import HostFacts
@@ -114,6 +115,16 @@ def test_what_a_moving_instance_holds_survives_an_upgrade_and_is_given_back_by_a
         assert held == (4 if newest == "head" else 2)
         used = connection.execute(text("SELECT sum(used) FROM pools")).scalar_one()
         assert used == (1024 if newest == "head" else 512)
+
+
+def test_the_database_keeps_an_instance_that_owns_pcpus(engine: Engine) -> None:
+    furnish(scheduler_on(engine))
+    for version in ("head", "0005", "head"):
+        migrate(engine, version)
+        before = contents(engine)
+        with pytest.raises(IntegrityError), transaction(engine) as connection:
+            connection.execute(text("DELETE FROM instances WHERE name = 'one'"))
+        assert contents(engine) == before
 
 
 def test_what_the_database_does_not_keep_is_bad_input(engine: Engine) -> None:

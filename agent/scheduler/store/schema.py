@@ -1,8 +1,8 @@
 """The tables.  Documents (topologies, requests, placements) are kept as the JSON they travel as.
 
 A pCPU has one owner because ``pcpus`` has (host, pcpu) as its primary key, a PCI device because ``devices`` has
-(host, pci); a pool of huge pages cannot go below zero because ``pools`` checks ``used <= total``.  The database refuses
-what the code must never ask for.
+(host, pci); a pool of huge pages cannot go below zero because ``pools`` checks ``used <= total``; an instance that owns
+pCPUs cannot be deleted because a trigger looks.  The database refuses what the code must never ask for.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ pcpus = Table(
     metadata,
     Column("host", String(255), nullable=False),
     Column("pcpu", Integer, nullable=False),
-    Column("instance", String(36), ForeignKey("instances.id"), nullable=False),
+    Column("instance", String(36), nullable=False),
     PrimaryKeyConstraint("host", "pcpu"),
-    Index("pcpus_instance", "instance"),
 )
 
 devices = Table(
