@@ -6,6 +6,7 @@ Hypothesis tries the same examples in each run; ``--hypothesis-profile=explore``
 import os
 import shutil
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -135,7 +136,8 @@ def libvirt_uri() -> str:
     if not answers():
         assert os.geteuid() == 0, "libvirtd does not answer on qemu:///system, and only root can start it"
         subprocess.run(["/usr/sbin/virtlogd", "-d"], capture_output=True, check=False)  # it may run already
-        subprocess.run(["/usr/sbin/libvirtd", "-d"], check=True)
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([sys.executable, ROOT / "tests/reaper.py", "/usr/sbin/libvirtd", "-d"], check=True, **quiet)
         until = time.monotonic() + 120
         while not answers():
             assert time.monotonic() < until, "libvirtd was started and does not answer on qemu:///system"
