@@ -51,8 +51,7 @@ class Recorder(Root):
     def names(self, path: str) -> list[str] | None:
         """As Root.names; a folder in a listed folder says something by being there (``cpu7``, which is offline)."""
         names = self.root.names(path)
-        if names is not None:
-            place = self._place(path)
+        if names is not None and (place := self._place(path)):  # what is beside proc and sys says nothing
             self.folders.add(place)
             for name in names:
                 if self._link(f"{place}/{name}") is None and self.root.names(f"{place}/{name}") is not None:

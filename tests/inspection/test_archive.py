@@ -26,6 +26,13 @@ def test_a_snapshot_reads_back_as_the_same_document(tmp_path: Path, ending: str)
     assert document["offline"] == "7", "known only from a folder in which nothing was read"
 
 
+def test_a_snapshot_of_a_part_of_a_tree_reads_back_too(tmp_path: Path) -> None:
+    recorder = Recorder(Root(str(write(tmp_path / "host", {"proc/cpuinfo": "processor: 0\nprocessor: 1\n"}))))
+    document = read_document(recorder)
+    write_snapshot(recorder, packed := str(tmp_path / "snapshot.tar.gz"))
+    assert read_document(read_archive(packed)) == document
+
+
 def test_a_tar_of_a_saved_tree_is_read_below_its_own_folder(tmp_path: Path) -> None:
     write(tmp_path / "db-7", two_cells())
     (tmp_path / "db-7/sys/devices/system/node/node0/cpu0").symlink_to("../../cpu/cpu0")
