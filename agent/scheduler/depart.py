@@ -133,6 +133,11 @@ class Departures(Decisions):
         if old.host is not None and generation is not None:
             self._moved_on(old.host, generation)
 
+    def _if_known(self, id: str, change: Callable[[InstanceRecord], T]) -> T | None:
+        """Change an instance, unless another deleted it meanwhile."""
+        with self.lock:
+            return None if self._find(id) is None else self._on(id, change)
+
     def _on(self, id: str, change: Callable[[InstanceRecord], T]) -> T:
         """Change an instance as the store has it now, and again when another scheduler changed it meanwhile."""
         with self.lock:

@@ -7,6 +7,7 @@ is made on the instance as the store has it, and made again when another schedul
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,8 @@ from agent.scheduler.store.database import transaction
 from agent.scheduler.store.records import InstanceRecord
 
 MOST_HOSTS_TRIED = 3
+TURN_S = 0.0001
+"""So long the lock is nobody's: one that is taken again at once is given to none of those who wait for it."""
 
 
 class Scheduler(Departures):
@@ -31,31 +34,33 @@ class Scheduler(Departures):
     def create_many(self, request: Request, names: Sequence[str], *, project: str, least: int) -> list[InstanceRecord]:
         """Schedule instances alike but for their names; when fewer than ``least`` fit, none stays on a host.
 
-        What is refused midway (a quota that others used up meanwhile) leaves nothing behind.
+        What is refused midway (a quota that others used up meanwhile) leaves nothing behind.  Others have their turn
+        between two of them; what they delete stays deleted.
         """
-        with self.lock:
-            made: list[InstanceRecord] = []
-            try:
-                for name in names:
-                    made.append(self.create(replace(request, name=name), project=project))
-            except CellwrightError:
-                for one in made:
-                    self.delete(one.id)
-                raise
-            placed = sum(one.host is not None for one in made)
-            if placed >= least or placed == 0:
-                return made
-            why = next(one.reason for one in made if one.host is None)
-            reason = f"only {placed} of at least {least} that were wanted fit: {why}"
+        made: list[InstanceRecord] = []
+        try:
+            for name in names:
+                if made:
+                    time.sleep(TURN_S)
+                made.append(self.create(replace(request, name=name), project=project))
+        except CellwrightError:
+            for one in made:
+                self._if_known(one.id, lambda old: self.delete(old.id))
+            raise
+        placed = sum(one.host is not None for one in made)
+        if placed >= least or placed == 0:
+            return made
+        why = next(one.reason for one in made if one.host is None)
+        reason = f"only {placed} of at least {least} that were wanted fit: {why}"
 
-            def failed(old: InstanceRecord) -> None:
+        def failed(old: InstanceRecord) -> None:
+            if old.host is not None and old.status is not InstanceStatus.DELETING:
                 new = replace(old, status=InstanceStatus.ERROR, reason=reason, expires_s=None)
                 self._leave(new, old, gone=False)
 
-            for one in made:
-                if one.host is not None:
-                    self._on(one.id, failed)
-            return [self.instance(one.id) for one in made]
+        for one in made:
+            self._if_known(one.id, failed)
+        return [known for one in made if (known := self._find(one.id)) is not None]
 
     def move(
         self,
@@ -164,7 +169,7 @@ class Scheduler(Departures):
         """Give up claims that no agent took up in time, unless their guest runs; the answer is their ids."""
         with self.lock:
             late = sorted(instance.id for instance in self.cloud.with_agents() if self._is_late(instance))
-        return [late_id for late_id in late if self._find(late_id) is not None and self._on(late_id, self._give_up)]
+        return [late_id for late_id in late if self._if_known(late_id, self._give_up)]
 
     def assignments(self, host: str) -> list[Assignment]:
         """Everything a host should have, and (without a placement) what it should no longer have.

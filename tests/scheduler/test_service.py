@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -204,6 +205,27 @@ def test_several_of_which_one_is_refused_leave_nothing_behind(scheduler: Schedul
     with pytest.raises(BadInput, match="no name for a guest"):
         scheduler.create_many(ask(""), ["one", "two", "a/b"], project="", least=1)
     assert not any(scheduler.cloud.instances(host.name) for host in scheduler.cloud.hosts())
+
+
+def test_others_have_their_turn_between_several(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports and operators: here the first of several is deleted before the next ones are made."""
+    others = ThreadPoolExecutor(1)
+
+    def delete_the_first(seconds: float) -> None:
+        for old in scheduler.cloud.instances("osdev-01"):
+            if old.name == "vm-1":
+                others.submit(scheduler.delete, old.id).result(timeout=60)
+
+    monkeypatch.setattr("agent.scheduler.service.time.sleep", delete_the_first)
+    asked, names = ask("", replace(PINNED, vcpus=32), force_host="osdev-01"), [f"vm-{number}" for number in range(1, 5)]
+    made = scheduler.create_many(asked, names, project="", least=4)
+    assert [one.name for one in made] == names[1:], "two fit at the same time"
+    assert {one.status for one in made} == {InstanceStatus.ERROR}
+    assert "only 3 of at least 4 that were wanted fit" in made[0].reason
+    with pytest.raises(BadInput, match="no name for a guest"):
+        scheduler.create_many(asked, [*names, "a/b"], project="", least=1)
+    assert scheduler.cloud.instances("osdev-01") == []
+    others.shutdown()
 
 
 def test_affinity_binds_to_the_others_of_the_group_alone(scheduler: Scheduler) -> None:
