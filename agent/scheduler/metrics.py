@@ -18,12 +18,13 @@ def render_metrics(scheduler: Scheduler) -> str:
     owned = Gauge("cellwright_pcpus_owned", "pCPUs that pinned guests own.", registry=registry)
     instances = Gauge("cellwright_instances", "Instances by status.", ["status"], registry=registry)
     free = Gauge("cellwright_pcpus_free", "Dedicated pCPUs that nobody owns.", registry=registry)
+    for (state, status), count in count_hosts(scheduler).items():
+        hosts.labels(state, status).set(count)
     with scheduler.lock:
         cloud = scheduler.cloud
-        for (state, status), count in count_hosts(scheduler).items():
-            hosts.labels(state, status).set(count)
-        owned.set(sum(len(cell.pinned) for host in cloud.hosts() for cell in cloud.usage(host.name).cells))
+        usages = [cloud.usage(host.name) for host in cloud.hosts()]
         free.set(int(np.maximum(cloud.table.cells.free, 0).sum()))
+    owned.set(sum(len(cell.pinned) for usage in usages for cell in usage.cells))
     with transaction(scheduler.engine) as connection:
         for status, count in count_instances(connection).items():
             instances.labels(status).set(count)

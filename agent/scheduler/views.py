@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.core.listing import AggregateView, GroupView, HostView, InstanceView, QuotaView, ZoneView
 from agent.scheduler.aggregates import ZONE
@@ -10,21 +11,21 @@ from agent.scheduler.filters.zones import zone_of
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, instances
 from agent.scheduler.store.database import transaction
-from agent.scheduler.store.records import AggregateRecord, InstanceRecord
+from agent.scheduler.store.records import AggregateRecord, HostRecord, InstanceRecord
 
 
 def view_hosts(scheduler: Scheduler) -> list[HostView]:
     """All hosts, by name."""
     with scheduler.lock:
-        return [view_host(scheduler, record.name) for record in scheduler.cloud.hosts()]
+        up = _up(scheduler)
+        return [_view_host(scheduler, record, up) for record in scheduler.cloud.hosts()]
 
 
 def count_hosts(scheduler: Scheduler) -> dict[tuple[str, str], int]:
     """How many hosts have each state and status, of those that any has."""
     with scheduler.lock:
-        scheduler.tick()
         table = scheduler.cloud.table
-        up, heard = table.up(scheduler.settings.service_down_time_s), table.last_seen_s > 0
+        up, heard = _up(scheduler), table.last_seen_s > 0
         states = {"up": up, "down": ~up & heard, "silent": ~up & ~heard}
         statuses = {"enabled": table.enabled, "disabled": ~table.enabled}
         counted = {
@@ -38,29 +39,34 @@ def count_hosts(scheduler: Scheduler) -> dict[tuple[str, str], int]:
 def view_host(scheduler: Scheduler, name: str) -> HostView:
     """One host; BadInput when it is not known."""
     with scheduler.lock:
-        scheduler.tick()
-        record, table = scheduler.known_host(name), scheduler.cloud.table
-        row = table.row_of[name]
-        pinned = 0
-        for cell in scheduler.cloud.usage(name).cells:
-            pinned += len(cell.pinned)
-        up = bool(table.up(scheduler.settings.service_down_time_s)[row])
-        total = len(record.topology.dedicated()) if record.topology else 0
-        return HostView(
-            name=name,
-            zone=zone_of(table, row, scheduler.settings),
-            state="up" if up else "silent" if table.last_seen_s[row] == 0 else "down",
-            status="enabled" if record.enabled else "disabled",
-            cells=len(record.topology.cells) if record.topology else 0,
-            vcpus=int(table.vcpus[row]),
-            vcpus_used=int(table.vcpus_used[row]),
-            ram_mb=int(table.ram_mb[row]),
-            ram_mb_used=int(table.ram_mb[row] - table.free_ram_mb[row]),
-            pinned=f"{pinned}/{total}",
-            instances=len(scheduler.cloud.instances(name)),
-            leaving=len(scheduler.cloud.leaving(name)),
-            disabled_reason=record.disabled_reason,
-        )
+        return _view_host(scheduler, scheduler.known_host(name), _up(scheduler))
+
+
+def _up(scheduler: Scheduler) -> NDArray[np.bool_]:
+    scheduler.tick()
+    return scheduler.cloud.table.up(scheduler.settings.service_down_time_s)
+
+
+def _view_host(scheduler: Scheduler, record: HostRecord, up: NDArray[np.bool_]) -> HostView:
+    name, table = record.name, scheduler.cloud.table
+    row = table.row_of[name]
+    pinned = sum(len(cell.pinned) for cell in scheduler.cloud.usage(name).cells)
+    total = len(record.topology.dedicated()) if record.topology else 0
+    return HostView(
+        name=name,
+        zone=zone_of(table, row, scheduler.settings),
+        state="up" if up[row] else "silent" if table.last_seen_s[row] == 0 else "down",
+        status="enabled" if record.enabled else "disabled",
+        cells=len(record.topology.cells) if record.topology else 0,
+        vcpus=int(table.vcpus[row]),
+        vcpus_used=int(table.vcpus_used[row]),
+        ram_mb=int(table.ram_mb[row]),
+        ram_mb_used=int(table.ram_mb[row] - table.free_ram_mb[row]),
+        pinned=f"{pinned}/{total}",
+        instances=len(scheduler.cloud.instances(name)),
+        leaving=len(scheduler.cloud.leaving(name)),
+        disabled_reason=record.disabled_reason,
+    )
 
 
 def view_instances(scheduler: Scheduler) -> list[InstanceView]:
