@@ -21,10 +21,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import BigInteger
 
 metadata = MetaData()
+_GROUPED = text("group_name IS NOT NULL")
 
 topologies = Table(
     "topologies",
@@ -74,7 +76,7 @@ instances = Table(
     Column("expires_s", Float),
     Column("generation", BigInteger, nullable=False, default=0, server_default="0"),
     Index("instances_host", "host"),
-    Index("instances_group", "group_name"),
+    Index("instances_group", "group_name", sqlite_where=_GROUPED, postgresql_where=_GROUPED),
     Index("instances_project", "project"),
     Index("instances_name", "name"),
 )
@@ -100,6 +102,7 @@ pcpus = Table(
     Column("pcpu", Integer, nullable=False),
     Column("instance", String(36), nullable=False),
     PrimaryKeyConstraint("host", "pcpu"),
+    sqlite_with_rowid=False,
 )
 
 devices = Table(

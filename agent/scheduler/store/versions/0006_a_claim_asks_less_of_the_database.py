@@ -2,7 +2,8 @@
 
 Without a foreign key, and without its index, a claim costs PostgreSQL a quarter less.  In their place a trigger refuses
 to delete an instance that still owns pCPUs of its host; what it holds elsewhere keeps a row of ``leaving``, which
-refers to it.
+refers to it.  SQLite keeps owners in the order of its key, and instances of no group are in no index of groups: a claim
+writes 11 pages instead of 14.
 """
 
 import sqlalchemy as sa
@@ -33,13 +34,16 @@ FOR EACH ROW EXECUTE FUNCTION cellwright_keep_owner()
 
 def upgrade() -> None:
     """The same rows."""
+    grouped = sa.text("group_name IS NOT NULL")
+    op.drop_index("instances_group", "instances")
+    op.create_index("instances_group", "instances", ["group_name"], sqlite_where=grouped, postgresql_where=grouped)
     if op.get_bind().dialect.name == "postgresql":
         op.drop_constraint("pcpus_instance_fkey", "pcpus")
         op.drop_index("pcpus_instance")
         op.execute(KEEP_OWNER)
         op.execute(ON_POSTGRESQL)
     else:
-        _make_anew(sa.Column("instance", sa.String(length=36), nullable=False))
+        _make_anew(rowid=False)
         op.execute(ON_SQLITE)
 
 
@@ -51,19 +55,22 @@ def downgrade() -> None:
         op.create_foreign_key("pcpus_instance_fkey", "pcpus", "instances", ["instance"], ["id"])
     else:
         op.execute("DROP TRIGGER cellwright_keep_owner")
-        _make_anew(sa.Column("instance", sa.String(length=36), sa.ForeignKey("instances.id"), nullable=False))
+        _make_anew(sa.ForeignKey("instances.id"), rowid=True)
     op.create_index("pcpus_instance", "pcpus", ["instance"])
+    op.drop_index("instances_group", "instances")
+    op.create_index("instances_group", "instances", ["group_name"])
 
 
-def _make_anew(instance: sa.Column[str]) -> None:
+def _make_anew(*refers: sa.ForeignKey, rowid: bool) -> None:
     """SQLite changes no constraint of a table that is there."""
     op.rename_table("pcpus", "pcpus_before")
     op.create_table(
         "pcpus",
         sa.Column("host", sa.String(length=255), nullable=False),
         sa.Column("pcpu", sa.Integer(), nullable=False),
-        instance,
+        sa.Column("instance", sa.String(length=36), *refers, nullable=False),
         sa.PrimaryKeyConstraint("host", "pcpu"),
+        sqlite_with_rowid=rowid,
     )
     op.execute("INSERT INTO pcpus SELECT host, pcpu, instance FROM pcpus_before")
     op.drop_table("pcpus_before")
