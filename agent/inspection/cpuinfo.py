@@ -88,7 +88,7 @@ def parse_cpuinfo(text: str) -> CpuInfo:
     info.arch = _arch(first, info)
     siblings, cores = first.get("siblings", ""), first.get("cpu cores", "")
     if _is_number(siblings) and _is_number(cores):
-        info.threads = max(1, int(siblings) // max(1, int(cores)))
+        info.threads = max(1, -(-int(siblings) // max(1, int(cores))))  # of a hybrid part's cores, some have one
     return info
 
 

@@ -25,10 +25,10 @@ def render_answer(answer: Placement | Misfit, *, verb: str = "fits on") -> str:
         return "\n".join(lines) + "\n"
     rows = [("guest cell", "host cell", "vCPUs", "pCPUs", "memory", "pages", "policy")]
     for cell in answer.cells:
-        owned = CpuSet(cpu for cpus in cell.pins.values() for cpu in cpus)
+        pinned = CpuSet(cpu for cpus in cell.pins.values() for cpu in cpus)
         pages = "-" if cell.page_kib is None else format_kib(cell.page_kib)
         numbers = str(cell.guest_cell), str(cell.host_cell)
-        rows.append((*numbers, str(cell.vcpus), str(owned), format_kib(cell.memory_kib), pages, cell.policy))
+        rows.append((*numbers, str(cell.vcpus), str(pinned), format_kib(cell.memory_kib), pages, cell.policy))
     lines = [f"{answer.name or 'the guest'} {verb} {answer.host}"]
     if answer.cells:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

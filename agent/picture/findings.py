@@ -1,4 +1,4 @@
-"""Doctor's findings as text: a line each, with the reason and the command below it."""
+"""Doctor's findings as text: a line each, with the reason and the command."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ class Finding(Protocol):
 
 
 def render_findings(hostname: str, findings: Iterable[Finding]) -> str:
-    """``matters: WHAT: WHY; change: COMMAND``, one finding a line, or that there are none."""
+    """``matters  WHAT: WHY; change: COMMAND``, one finding a line, or that there are none."""
     lines = [f"{finding.severity:<8} {finding.what}: {finding.why}; change: {finding.change}" for finding in findings]
     return "\n".join(lines or [f"{hostname} is fit for pinned guests: no findings"]) + "\n"

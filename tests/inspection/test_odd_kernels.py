@@ -377,6 +377,17 @@ def test_each_architecture_names_its_cpus_in_its_own_way(name: str) -> None:
     assert 0 in info.cpus
 
 
+def test_cores_of_a_hybrid_part_are_known_from_its_cpuinfo_alone() -> None:
+    """Two cores of two threads and two of one: as many threads a core as the largest have."""
+    cores = {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 3}
+    text = "\n\n".join(
+        f"processor: {cpu}\nphysical id: 0\nsiblings: 6\ncore id: {core}\ncpu cores: 4" for cpu, core in cores.items()
+    )
+    host = read_host(Archive("made", {"proc/cpuinfo": text.encode()}, {}, set()))
+    assert [str(core.cpus) for core in host.cells[0].cores] == ["0-1", "2-3", "4", "5"]
+    assert (host.cores, host.threads_per_core, host.smt) == (4, 2, True)
+
+
 @pytest.mark.parametrize(
     ("rest", "running"),
     [("", {0}), ("cpus active\t\t: 4\ncpu active mask\t\t: 0000000000000095\n", {0, 2, 4, 7})],
