@@ -59,7 +59,7 @@ def decode(data: bytes | str, type: type[T], *, source: str = "document") -> T:
         try:
             tree = msgspec.json.decode(data)
         except MALFORMED as broken:  # further on than the first key that is wrong, it may be
-            raise BadInput(f"{source}: {broken}") from broken
+            raise BadInput(f"{source}: {_said(broken)}") from broken
         raise _refusal(why, tree, type, source=source) from why
     check_schema(value, type, source=source)
     return value
@@ -98,6 +98,13 @@ def decode_placement(data: bytes | str, *, source: str = "document") -> Placemen
 class _AnswerHead(msgspec.Struct):
     fits: bool
     schema: str = SCHEMA
+
+
+def _said(broken: Exception) -> str:
+    """Why a text is no JSON; Python's own words for two of the reasons are about Python."""
+    if isinstance(broken, UnicodeDecodeError):
+        return f"it is no UTF-8: {broken.reason}"
+    return "it is nested too deeply" if isinstance(broken, RecursionError) else str(broken)
 
 
 def _refusal(why: Exception, tree: Any, type: Any, *, source: str) -> BadInput:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -102,9 +102,9 @@ class NewHost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A host added by hand, for trials; ``topology`` is a Topology document."""
 
     name: Name
-    topology: dict[str, object]
+    topology: dict[str, Any]
     disk_gb: int = 0
-    facts: dict[str, object] = {}
+    facts: dict[str, Any] = {}
 
 
 class HostChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,7 +158,7 @@ class NewInstance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     flavor: str | Flavor
     image: Image = msgspec.field(default_factory=Image)
     availability_zone: str | None = None
-    hints: dict[str, object] = {}
+    hints: dict[str, Any] = {}
     group: str | None = None
     ignore_hosts: tuple[str, ...] = ()
     force_host: str | None = None

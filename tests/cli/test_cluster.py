@@ -85,10 +85,10 @@ def furnished(run: Run) -> Iterator[None]:
 
 CREATE = ("instance", "create", "--flavor", "tiny")
 REFUSED = [
-    (("aggregate", "create", ""), "name: Expected `str` of length >= 1"),
+    (("aggregate", "create", ""), "the body: Expected `str` of length >= 1 - at `$.name`"),
     (("aggregate", "create", "a/b"), "is no name"),
-    (("aggregate", "create", "a\nb"), "name: Expected"),
-    (("aggregate", "create", "x" * 256), "name: Expected"),
+    (("aggregate", "create", "a\nb"), "the body: Expected `str` "),
+    (("aggregate", "create", "x" * 256), "the body: Expected `str` "),
     (("aggregate", "create", "\udcff"), "malformed"),
     (("aggregate", "create", "rack"), "exists already"),
     (("aggregate", "create", "--zone", "a:b", "new"), "availability zone 'a:b'"),
@@ -115,7 +115,7 @@ REFUSED = [
     (("flavor", "set", "--property", "hw:numa_nodes=0", "tiny"), "hw:numa_nodes=0"),
     (("flavor", "set", "--property", "a\nb=1", "tiny"), "property"),
     (("flavor", "show", "a/b"), "it is no name"),
-    (("host", "add", "", "--synthetic", HOST), "name: Expected"),
+    (("host", "add", "", "--synthetic", HOST), "the body: Expected `str` "),
     (("host", "add", "a/b", "--synthetic", HOST), "is no name"),
     (("host", "add", "h3", "--topology", "/nonexistent"), "/nonexistent: No such file"),
     (("host", "add", "h3", "--synthetic", HOST, "--disk", "-1"), "disk of -1 GiB"),
@@ -123,7 +123,7 @@ REFUSED = [
     (("host", "disable", "nobody"), "nobody is not known"),
     (("host", "disable", "h1", "--reason", "a\nb"), "reason"),
     (("host", "delete", "h1"), "still has 1 instances"),
-    (("group", "create", ""), "name: Expected"),
+    (("group", "create", ""), "the body: Expected `str` "),
     (("group", "create", "apart"), "exists already"),
     (("group", "create", "--policy", "anti-affinity", "--rule", f"max_server_per_host={HUGE}", "g"), "1 to 10000"),
     (("group", "create", "--policy", "anti-affinity", "--rule", "max_server_per_host=0", "g"), "1 to 10000"),

@@ -113,8 +113,8 @@ def test_an_unknown_word_is_answered_with_those_allowed_there() -> None:
         (b"[1,", "truncated"),
         (b'{"vcpus": "many", "ram_mb"', "truncated"),
         (b'{"vcpus": "many"} \xff', "trailing characters"),
-        (b"[" * 100_000, "recursion"),
-        (b'["\xff"]', "invalid start byte"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b'["\xff"]', "it is no UTF-8: invalid start byte"),
     ],
 )
 def test_what_is_no_json_is_said_before_what_is_wrong_in_it(data: bytes, said: str) -> None:

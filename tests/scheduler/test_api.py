@@ -119,13 +119,31 @@ def test_401_says_nothing_about_why(service: Service, header: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
-        (b"{", 400, "truncated"),
+        (b"", 400, "the body: it is empty; allowed: a json document with name, policy, max_server_per_host"),
+        (b" ", 400, "the body: it is empty; allowed: a json document"),
+        (b"{", 400, "the body: input data was truncated"),
+        (b"name=g", 400, "the body: json is malformed: invalid character (byte 4)"),
+        (b"[]", 400, "the body: expected `object`, got `array`"),
+        (b"{}", 400, "the body: object missing required field `name`"),
+        (b'{"name": "\xff"}', 400, "the body: it is no utf-8"),
         (b'{"name": 5, "policy": "affinity"}', 400, "name"),
         (b'{"name": "g", "policy": "apart"}', 400, "is no policy"),
-        (b'{"name": "g", "policy": "affinity", "colour": 1}', 400, "colour"),
+        (b'{"name": "g", "policy": "affinity", "colour": 1}', 400, "unknown field `colour`; allowed: name,"),
         (b"x" * (9 << 20), 413, ""),
     ],
-    ids=["truncated", "wrong type", "wrong value", "unknown key", "too large"],
+    ids=[
+        "none",
+        "blank",
+        "truncated",
+        "a form",
+        "a list",
+        "no key",
+        "no UTF-8",
+        "wrong type",
+        "wrong value",
+        "unknown key",
+        "too large",
+    ],
 )
 def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> None:
     headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/json"}
@@ -137,8 +155,8 @@ def test_bad_bodies(service: Service, body: bytes, status: int, word: str) -> No
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("foreign_vcpus",), -1, "foreign_vcpus: Expected `int` >= 0"),
-        (("reserved_ram_mb",), -1000, "reserved_ram_mb: Expected `int` >= 0"),
+        (("foreign_vcpus",), -1, "Expected `int` >= 0 - at `$.foreign_vcpus`"),
+        (("reserved_ram_mb",), -1000, "Expected `int` >= 0 - at `$.reserved_ram_mb`"),
         (("foreign", "cells"), [{"id": 0, "floating_vcpus": -1}], "Expected `int` >= 0"),
         (("foreign", "cells"), [{"id": 7, "pinned": "0"}], "cell 7 is not on host kvm-9"),
         (("topology", "hostname"), "kvm-8", "report of kvm-9 holds the topology of kvm-8"),
@@ -192,7 +210,7 @@ def test_documents_of_another_version(service: Service) -> None:
         operator.call("POST", path_of("agents", "kvm-1", "report"), {"schema": "cellwright.report/2", "host": {}})
     inner = report("kvm-1")
     inner["topology"]["schema"] = "cellwright.topology/2"
-    with pytest.raises(BadInput, match=r"report: topology: .*cellwright.topology/2.*cellwright.topology/1"):
+    with pytest.raises(BadInput, match=r"the body: topology: .*cellwright.topology/2.*cellwright.topology/1"):
         operator.call("POST", path_of("agents", "kvm-1", "report"), inner)
     minor = report("kvm-1") | {"schema": "cellwright.report/1.4", "new_key": 1}
     assert operator.call("POST", path_of("agents", "kvm-1", "report"), minor) is not None

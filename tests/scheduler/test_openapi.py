@@ -76,9 +76,9 @@ GROUP = {"name": "g", "policy": "anti-affinity"}
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "word"),
     [
-        ("POST", "groups", GROUP | {"name": "x" * 300}, 400, "name: Expected `str` of length <= 255"),
-        ("POST", "groups", GROUP | {"name": ""}, 400, "name: Expected `str` of length >= 1"),
-        ("POST", "groups", GROUP | {"name": "a\nb"}, 400, "name: Expected `str` matching regex"),
+        ("POST", "groups", GROUP | {"name": "x" * 300}, 400, "Expected `str` of length <= 255 - at `$.name`"),
+        ("POST", "groups", GROUP | {"name": ""}, 400, "Expected `str` of length >= 1 - at `$.name`"),
+        ("POST", "groups", GROUP | {"name": "a\nb"}, 400, "Expected `str` matching regex"),
         (
             "POST",
             "groups",
@@ -93,8 +93,8 @@ GROUP = {"name": "g", "policy": "anti-affinity"}
         ("POST", "instances", {"name": "i", "flavor": FLAVOR, "project": "p" * 300}, 400, "project 'ppp"),
         ("GET", "instances/%00", None, 400, "database: PostgreSQL text fields cannot contain NUL"),
         ("GET", "hosts/%ED%A0%80", None, 404, "is not known"),
-        ("POST", "groups", b"[" * 200_000, 400, "the body is nested too deeply"),
-        ("POST", "groups", b'{"name": "\xff"}', 400, "the body is no UTF-8"),
+        ("POST", "groups", b"[" * 200_000, 400, "the body: it is nested too deeply"),
+        ("POST", "groups", b'{"name": "\xff"}', 400, "the body: it is no UTF-8"),
         ("GET", "agents/h/assignments?after=0&wait_s=nan", None, 404, "host h is not known"),
         ("OPTIONS", "hosts", None, 204, ""),
     ],

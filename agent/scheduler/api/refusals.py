@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from agent.core.codec import check_head
+from agent.core.codec import decode
 from agent.core.errors import BadInput, CellwrightError, DoesNotFit, QuotaExceeded, Unreachable
 from agent.scheduler.store.records import ClaimLost
 
@@ -24,20 +24,16 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Call(Request[Any, Any, Any]):
-    """A call whose body may be anything: msgspec's errors are not all of one kind."""
+    """A call whose body is read as every other document is: what is wrong with it is said in the same words."""
 
     async def json(self) -> Any:
-        """The body; BadInput when it is none that can be read, or a document of another major version."""
-        try:
-            tree = await super().json()
-        except UnicodeDecodeError as why:
-            raise BadInput(f"the body is no UTF-8: {why.reason} at byte {why.start}") from why
-        except RecursionError as why:
-            raise BadInput("the body is nested too deeply") from why
-        body = self.route_handler.parsed_fn_signature.parameters.get("data")
-        if body is not None:
-            check_head(tree, body.annotation, source="the body")
-        return tree
+        """The document that the call takes; BadInput names what was found and what is allowed."""
+        return decode(await self.body(), _wanted(self), source="the body")
+
+
+def _wanted(call: Request[Any, Any, Any]) -> Any:
+    """The type of the document that a call takes."""
+    return call.route_handler.parsed_fn_signature.parameters["data"].annotation
 
 
 def answer_error(request: Request[Any, Any, Any], why: CellwrightError) -> Response[Refusal]:
@@ -65,6 +61,9 @@ def answer_http(request: Request[Any, Any, Any], why: HTTPException) -> Response
     said = "" if why.status_code == 401 else why.detail
     if isinstance(why.extra, list):
         said += ": " + "; ".join(f"{wrong.get('key')}: {wrong.get('message')}" for wrong in why.extra)
+        if any(wrong.get("key") == "data" for wrong in why.extra):  # a body of no bytes never comes to be read
+            keys = ", ".join(field.encode_name for field in msgspec.structs.fields(_wanted(request)))
+            said = f"the body: it is empty; allowed: a JSON document with {keys}"
     return _answer(why.status_code, said, BadInput.exit_code, why.headers)
 
 
