@@ -114,14 +114,14 @@ def split_cores(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
 def host_processes_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
     """The scheduler puts services on any pCPU that neither boot options nor cgroups keep free.
 
-    A saved host without its cgroups does not tell.
+    A saved host without its cgroups does not tell; where all pCPUs are dedicated there is nowhere else.
     """
     boot_isolated = knobs.boot.unscheduled() if knobs.boot else CpuSet()
     system = host.online if knobs.cgroups.system_cpus is None else knobs.cgroups.system_cpus
     exposed = (_pinnable(host) - host.isolated - boot_isolated) & system
-    if not exposed or knobs.cgroups.version is None:
-        return
     rest = host.online - _pinnable(host)
+    if not exposed or not rest or knobs.cgroups.version is None:
+        return
     slices = ("system.slice", "user.slice", "init.scope")
     yield _matters(
         "host-processes-on-dedicated",
@@ -165,9 +165,15 @@ def ticks_on_isolated(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFin
 
 
 def interrupts_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[ReadinessFinding]:
-    """Device interrupts go to every pCPU by default, and irqbalance spreads them on purpose."""
+    """Device interrupts go to every pCPU by default, and irqbalance spreads them on purpose.
+
+    Where all pCPUs are dedicated there is nowhere else.
+    """
     boot = knobs.boot
     dedicated = _pinnable(host)
+    rest = host.online - dedicated
+    if not rest:
+        return
     kept_off = host.isolated | host.nohz_full | (boot.unscheduled() | boot.nohz_full if boot else CpuSet())
     if knobs.irqbalance and dedicated - kept_off:
         yield _matters(
@@ -184,7 +190,7 @@ def interrupts_on_dedicated(host: HostTopology, knobs: Knobs) -> Iterator[Readin
                 "irqaffinity",
                 f"new interrupts may be served by dedicated pCPUs {exposed}",
                 why="each interrupt of the host stops the vCPU that runs there",
-                change=f"boot with irqaffinity={host.online - dedicated}, or set [agent] irq_steering = true",
+                change=f"boot with irqaffinity={rest}, or set [agent] irq_steering = true",
             )
 
 

@@ -118,6 +118,14 @@ def test_sets_that_split_cores_or_leave_nothing() -> None:
     assert codes("0-3", "") == ["nothing-left-for-the-host"]
 
 
+def test_where_all_pcpus_are_dedicated_nothing_can_be_kept_off_them() -> None:
+    full = msgspec.structs.replace(host("tiny"), dedicated_set=host("tiny").online, shared_set=CpuSet())
+    for knobs in ({"irqbalance": True}, {"boot": BootSets(), "irqbalance": False}):
+        found = check_readiness(full, Knobs(cgroups=Cgroups(2), **knobs))
+        assert "nothing-left-for-the-host" in [finding.code for finding in found]
+        assert not {"host-processes-on-dedicated", "irqbalance", "irqaffinity"} & {finding.code for finding in found}
+
+
 def test_memory_without_pcpus_needs_no_huge_pages() -> None:
     split = host("osdev-split")
     far = msgspec.structs.replace(split, cells=(*split.cells, Cell(2, CpuSet(), memory_kib=1 << 27)))
