@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from agent.compute.client import Client, path_of
 from tests.lab.guests import Guest
 from tests.lab.machine import Machine
 from tests.lab.waiting import wait_until
@@ -89,18 +88,15 @@ class Cluster:
 
     # ---------------------------------------------------------------- outside
 
-    def ask(self, *parts: str) -> Any:
-        return Client(self.service.url, self.service.token).call("GET", path_of(*parts))
-
     def host(self) -> dict[str, Any]:
         """The host's row; empty before it was heard of."""
-        return next((row for row in self.ask("hosts") if row["name"] == "lab"), {})
+        return next((row for row in self.service.ask("hosts") if row["name"] == "lab"), {})
 
     def instance(self, name: str) -> dict[str, Any]:
         """The instance as the scheduler has it; empty when it has none of that name."""
-        if name not in [row["name"] for row in self.ask("instances")]:
+        if name not in [row["name"] for row in self.service.ask("instances")]:
             return {}
-        found: dict[str, Any] = self.ask("instances", name)
+        found: dict[str, Any] = self.service.ask("instances", name)
         return found
 
     def request(self, name: str, flavor: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent.compute.client import Client, path_of
 from tests.postgres import Postgres
 
 NUMBERS = itertools.count(1)
@@ -77,6 +78,10 @@ class Service:
         environment["CELLWRIGHT_TOKEN"] = self.token if token is None else token
         command = [sys.executable, "-m", "agent", *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def ask(self, *parts: str) -> Any:
+        """What the API has there, without a command's start."""
+        return Client(self.url, self.token).call("GET", path_of(*parts))
 
     def json(self, *words: str) -> Any:
         """The command's answer; it must end with 0, or 3 for what fits nowhere."""

@@ -1,6 +1,5 @@
 """A scheduler and an agent as processes of their own, and the words to wait with."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from agent.compute.daemon.state import AgentState
 from agent.core.codec import encode
+from agent.core.errors import BadInput
 from tests.compute.guests import virsh
 from tests.scheduler.conftest import Service
 
@@ -91,15 +91,17 @@ class AgentProcess:
         wait_for(f"host {HOST} is up\n{self.log()}", lambda: self.host().get("state") == "up")
 
     def host(self) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = self.service.json("host", "list")
-        return next((row for row in rows if row["name"] == HOST), {})
+        return next((row for row in self.service.ask("hosts") if row["name"] == HOST), {})
 
 
 def instance(service: Service, name: str) -> dict[str, Any]:
     """The instance as the scheduler has it; empty when it has none of that name."""
-    done = service.run("instance", "show", name, "-f", "json")
-    assert done.returncode == 0 or "is not known" in done.stderr, done.stderr
-    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+    try:
+        return dict(service.ask("instances", name))
+    except BadInput as why:
+        if "is not known" not in str(why):
+            raise
+        return {}
 
 
 def wait_status(service: Service, name: str, status: str) -> dict[str, Any]:
