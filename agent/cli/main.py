@@ -56,6 +56,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "group": "server groups",
         "instance": "guests that the scheduler places",
         "quota": "the most that a project may use",
+        "token": "who may read, and who may change things",
     },
 }
 """What the verbs are about, as --help groups them: verb → one line."""

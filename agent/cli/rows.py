@@ -1,4 +1,8 @@
-"""Rows as people and scripts want them: ``-f table|json|value|csv|yaml``, ``-c COLUMN``, as in the openstack client."""
+"""Rows as people and scripts want them: ``-f table|json|value|csv|yaml``, ``-c COLUMN``, as in the openstack client.
+
+Scripts are written for its order and its words (cliff's ``display`` and ``formatters/value``): columns stand in the
+list's own order, however they are asked for, and ``value`` says None, so that each line has as many words as the next.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,13 @@ FORMATS = ("table", "json", "value", "csv", "yaml")
 def add_format_options(parser: ArgumentParser) -> None:
     """``-f`` and ``-c``."""
     parser.add_argument("-f", "--format", choices=FORMATS, default="table", help="default: table")
-    parser.add_argument("-c", "--column", action="append", metavar="COLUMN", help="only this column; repeatable")
+    parser.add_argument(
+        "-c",
+        "--column",
+        action="append",
+        metavar="COLUMN",
+        help="only this column; repeatable; in the order of the list",
+    )
 
 
 def add_list_options(parser: ArgumentParser) -> None:
@@ -38,7 +48,7 @@ def print_rows(rows: Sequence[dict[str, Any]], args: Namespace, *, columns: Sequ
         _print_csv(chosen, rows)
     elif args.format == "value":
         for row in rows:
-            print(" ".join(_text(row[key]) for key in chosen))
+            print(" ".join(_word(row[key]) for key in chosen))
     else:
         print(_boxed([chosen, *([_text(row[key]) for key in chosen] for row in rows)]))
 
@@ -54,7 +64,7 @@ def print_one(row: dict[str, Any], args: Namespace) -> None:
         _print_csv(chosen, [row])
     elif args.format == "value":
         for key in chosen:
-            print(_text(row[key]))
+            print(_word(row[key]))
     else:
         print(_boxed([["field", "value"], *([key, _text(row[key])] for key in chosen)]))
 
@@ -70,11 +80,12 @@ def _chosen(asked: list[str] | None, rows: Sequence[dict[str, Any]], columns: Se
         return list(columns)
     if not rows:
         return asked  # nothing says which other columns there are
-    known = {key.lower(): key for key in rows[0]}
-    wrong = [name for name in asked if name.lower() not in known]
-    if wrong:
-        raise BadInput(f"column {wrong[0]!r}; allowed: {', '.join(known.values())}")
-    return [known[name.lower()] for name in asked]
+    wanted = {name.lower().replace(" ", "_"): name for name in asked}
+    known = list(dict.fromkeys([*columns, *rows[0]]))
+    for key, name in wanted.items():
+        if key not in known:
+            raise BadInput(f"column {name!r}; allowed: {', '.join(known)}")
+    return [key for key in known if key in wanted]
 
 
 def _pick(row: dict[str, Any], asked: list[str] | None, chosen: list[str]) -> dict[str, Any]:
@@ -89,6 +100,10 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_inner, value))
     return str(value)
+
+
+def _word(value: Any) -> str:
+    return "None" if value is None else _text(value)
 
 
 def _inner(value: Any) -> str:

@@ -229,6 +229,19 @@ def test_the_scheduler_and_its_token_stand_before_the_verb_or_the_action_or_afte
 
 
 @pytest.mark.usefixtures("furnished")
+def test_columns_stand_in_the_order_of_the_list_and_nothing_is_none(run: Run) -> None:
+    """As the openstack client prints them: scripts read its words by their place."""
+    run(*CREATE, "--availability-zone", "moon", "nowhere")
+    asked = ("-c", "Host", "-c", "Status", "-c", "project", "-c", "name")
+    words = [line.split(" ") for line in run("instance", "list", "-f", "value", *asked).out.splitlines()]
+    assert words[-1] == ["nowhere", "ERROR", "None", ""]
+    assert run("instance", "list", "-f", "csv", *asked).out.splitlines()[-1] == '"nowhere","ERROR","",""'
+    assert run("instance", "show", "nowhere", "-f", "value", "-c", "host", "-c", "name").out == "nowhere\nNone\n"
+    lines = run("host", "list", "-f", "csv", "-c", "RAM mb", "-c", "pinned").out.splitlines()
+    assert lines[0] == '"pinned","ram_mb"'
+
+
+@pytest.mark.usefixtures("furnished")
 def test_long_lists_have_every_column(run: Run, ask: Callable[..., Any]) -> None:
     for noun in ("host", "aggregate", "zone", "flavor", "group", "instance"):
         long = run(noun, "list", "--long", "-f", "csv").out.splitlines()[0]
@@ -334,3 +347,15 @@ def test_quotas_of_all_projects(ask: Callable[..., Any]) -> None:
     for project in ("red", "blue"):
         ask("quota", "set", "--cores", "-1", "--ram", "-1", "--instances", "-1", project)
     assert ask("quota", "list") == []
+
+
+def test_a_token_for_a_reader_and_its_end(run: Run) -> None:
+    first, second = (run("token", "create", "--role", "reader", "ann").out.strip() for _ in range(2))
+    assert run("host", "list", "--token", first).code != 0, "the second one ended it"
+    assert run("host", "list", "--token", second).code == 0
+    refused = run("flavor", "create", "--vcpus", "1", "--ram", "1", "mine", "--token", second)
+    assert "for operators" in refused.err
+    other = run("token", "create", "--role", "operator", "bob").out.strip()
+    assert run("token", "create", "--role", "reader", "ann", "--token", other).code == 0
+    assert run("token", "create", "--role", "host", "h1").code == 2
+    assert run("token", "create", "--role", "reader", "").code == 2
