@@ -1,7 +1,8 @@
 """How fast numa_maps is summed: ours against perl doing the well-known script's job, and against numastat -p.
 
-Times are CPU times, children included, so that a busy machine does not decide.  Each job is told twice: summing, in
-MB/s without the start of the program, which is measured with an empty file; and the whole process, start included.
+Times are CPU times, children included, so that a busy machine does not decide; the jobs take turns, each has a median
+and its least.  Each job is told twice: summing, in MB/s without the start of the program, which is measured with an
+empty file; and the whole process, start included.  A peer's time by ours is of medians, then of the least.
 
 1. A generated numa_maps, by perl, by numastat and by ours as whole processes, and by ours inside one, as the agent has
    it; once as large as the kernel lets a process have it (vm.max_map_count), once six times that.  perl sums every key,
@@ -14,7 +15,7 @@ MB/s without the start of the program, which is measured with an empty file; and
    read; and the rest by megabyte.
 3. --quick: masks, cgroups and scheduling of the threads of a live process.
 
-    python benchmarks/verify.py [--areas N …] [--rounds 5]
+    python benchmarks/verify.py [--areas N …] [--rounds 9]
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ EMPTY = "1"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", type=int, nargs="+", default=[65_000, 400_000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     cells = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
     mounts = shutil.which("numastat") is not None and may_mount()
@@ -161,13 +162,20 @@ def summing(data: bytes, path: str, rounds: int, *, mounts: bool) -> None:
         "pages by cell: ours, inside": lambda: sum_areas(read_pieces(path), read=read_numbers),
     }
     commands = [partial(run, *command) for both in wholes.values() for command in both]
-    times = interleaved(rounds, *commands, *insides.values())
+    taken = interleaved(rounds, *commands, *insides.values())
     if mounts:
         run("umount", f"/proc/{pid}/numa_maps")
-    spent = {what: (times[2 * at], times[2 * at + 1]) for at, what in enumerate(wholes)}
-    spent |= {what: (times[2 * len(wholes) + at], 0.0) for at, what in enumerate(insides)}
-    print(f"summing a numa_maps of {megabytes:.1f} MB, {len(data.splitlines())} areas (median of {rounds})")
-    print(f"  {'':<28} {'summing':>12} {'peer/this':>9}   {'whole process, of which start':>29} {'peer/this':>9}")
+    print(f"summing a numa_maps of {megabytes:.1f} MB, {len(data.splitlines())} areas ({rounds} rounds)")
+    for middle, of in (("median", statistics.median), ("least", min)):
+        times = [of(one) for one in taken]
+        spent = {what: (times[2 * at], times[2 * at + 1]) for at, what in enumerate(wholes)}
+        spent |= {what: (times[2 * len(wholes) + at], 0.0) for at, what in enumerate(insides)}
+        table(middle, spent, megabytes)
+
+
+def table(middle: str, spent: dict[str, tuple[float, float]], megabytes: float) -> None:
+    """Each job's time, and of that its start, in seconds."""
+    print(f"  {middle:<28} {'summing':>12} {'peer/this':>9}   {'whole process, of which start':>29} {'peer/this':>9}")
     for what in sorted(spent):
         whole, start = spent[what]
         peer = spent.get("every key: perl" if what.startswith("every") else "pages by cell: numastat -p")
@@ -194,7 +202,7 @@ def live(areas: int, kib: int, rounds: int) -> None:
         pid = str(process.pid)
         maps = f"/proc/{pid}/numa_maps"
         data = Path(maps).read_bytes()
-        whole, empty, sums, pages, inside, kernel, stdio, numastat, started, quick = interleaved(
+        taken = interleaved(
             rounds,
             lambda: run(*ours("pages", maps)),
             lambda: run(*ours("pages", os.devnull)),
@@ -208,6 +216,8 @@ def live(areas: int, kib: int, rounds: int) -> None:
             lambda: read_threads(Root(), int(pid)),
         )
         process.stdin.close()
+    whole, empty, sums, pages, inside, kernel, stdio, numastat, started, quick = map(statistics.median, taken)
+    least = [min(one) for one in taken]
     megabytes = len(data) / 1e6
     theirs = numastat - started - stdio
     rate = f"{megabytes / theirs:.0f} MB/s" if theirs > LEAST_S else "too short a time to tell"
@@ -215,8 +225,9 @@ def live(areas: int, kib: int, rounds: int) -> None:
     print(f"  the kernel, making it       {kernel * 1e3:8.1f} ms, read as numastat does {stdio * 1e3:.1f} ms")
     print(f"  ours, whole process         {whole * 1e3:8.1f} ms, of which starting {empty * 1e3:.1f} ms")
     print(f"  numastat -p, whole process  {numastat * 1e3:8.1f} ms, of which starting {started * 1e3:.1f} ms")
-    print(f"  numastat / ours             {numastat / whole:8.2f}")
-    print(f"  ours inside the agent       {inside * 1e3:8.1f} ms, numastat / this {numastat / inside:.2f}")
+    print(f"  numastat / ours             {numastat / whole:8.2f} (of the least {least[7] / least[0]:.2f})")
+    ratios = f"{numastat / inside:.2f} (of the least {least[7] / least[4]:.2f})"
+    print(f"  ours inside the agent       {inside * 1e3:8.1f} ms, numastat / this {ratios}")
     rates = [f"{what} {megabytes / spent:.0f}" for what, spent in (("ours", sums), ("pages by cell alone", pages))]
     print(f"  without start and kernel    {', '.join(rates)} MB/s; numastat {rate}")
     print(f"  --quick, one thread         {quick * 1e6:8.0f} µs")
@@ -230,15 +241,15 @@ def read_like_stdio(path: str) -> None:
     os.close(descriptor)
 
 
-def interleaved(rounds: int, *jobs: Callable[[], object]) -> list[float]:
-    """Median CPU seconds of each job, child processes included; the jobs take turns."""
+def interleaved(rounds: int, *jobs: Callable[[], object]) -> list[list[float]]:
+    """CPU seconds of each job, round by round, child processes included; the jobs take turns."""
     times: list[list[float]] = [[] for _ in jobs]
     for _ in range(rounds):
         for job, spent in zip(jobs, times, strict=True):
             start = cpu_seconds()
             job()
             spent.append(cpu_seconds() - start)
-    return [statistics.median(spent) for spent in times]
+    return times
 
 
 def cpu_seconds() -> float:

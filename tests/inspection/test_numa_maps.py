@@ -12,7 +12,7 @@ from agent.core.errors import BadInput
 from agent.core.observation import CellPages
 from agent.inspection.files import Root
 from agent.inspection.numa_maps import parse_numa_maps, read_numa_maps, read_numbers, sum_numa_maps
-from agent.inspection.numa_sums import KEYS, MOST_WORDS, PIECE, cut_pieces, read_pieces, sum_areas
+from agent.inspection.numa_sums import KEYS, PIECE, cut_pieces, read_pieces, sum_areas
 from tests.inspection.qemu import NUMA_MAPS
 
 HUGE = (
@@ -162,13 +162,6 @@ def test_a_large_file_is_summed_in_pieces(tmp_path: Path) -> None:
     assert max(map(len, read)) < 3 * PIECE
 
 
-def test_more_different_words_than_are_kept_are_summed() -> None:
-    numbers = range(1, 3 * MOST_WORDS)
-    lines = (f"7f00 default anon={number} N{number % 2}={number} kernelpagesize_kB=4\n" for number in numbers)
-    pieces = list(cut_pieces("".join(lines).encode()))
-    assert read_pages(pieces) == sum_pages(pieces) == {(cell, 4): sum(numbers[1 - cell :: 2]) for cell in (0, 1)}
-
-
 def test_a_file_that_is_answered_by_the_page_is_read_whole(tmp_path: Path) -> None:
     """Kernel files answer a page at most; a pipe that is filled by less than a page stands for one."""
     data = large_file()
@@ -241,24 +234,48 @@ def test_the_fast_sum_is_the_sum_over_the_areas(lines: list[str]) -> None:
     st.sampled_from(["", "7f00 default", "7f00 default heap anon=1 N0=1 pages=3 kernelpagesize_kB=4"]),
 )
 def test_areas_on_one_cell_each_are_read_as_they_are(lines: list[str], another: str) -> None:
-    """Those of one page size, and of no words that kernels do not have today, without being counted."""
+    """Those of one page size, and of no words that kernels do not have today, together."""
     data = "\n".join([*lines, another, ""]).encode()
     assert read_pages([data]) == sum_pages([data]) == plain_sums(data)
 
 
-def test_what_is_read_as_it_is() -> None:
-    """What is on two cells is counted, and so is what follows an N in a file's name."""
-    taken: list[bytes] = []
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"7f00 default anon=12 N1=12 kernelpagesize_kB=4\n7f01 default\n", 1),
+        (b"7f02 default anon=3 N0=1 N1=2 kernelpagesize_kB=4\n", 2),
+        (b"7f03 default anon=9999999999 N1=9999999999 kernelpagesize_kB=4\n", 1),
+        (b"7f04 default anon=10000000000 N1=10000000000 kernelpagesize_kB=4\n", 0),  # too long
+        (b"7f05 default file=/LC_NAME mapped=5 N0=5 kernelpagesize_kB=4\n", 0),
+        (b"7f06 default file=/LC_NAME\n7f07 default anon=1 N0=1 kernelpagesize_kB=4\n", 0),
+        (b"7f08 default anon=3 N0=1 new=2 kernelpagesize_kB=4\n", 0),
+        (HUGE + b"7f09 default anon=1 N0=1 kernelpagesize_kB=4\n", 0),
+    ],
+)
+def test_words_are_read_together_where_they_can_be(line: bytes, words: int) -> None:
+    """All of a piece of one page size, with no N in a file's name; else each is read on its own."""
+    taken: list[int] = []
 
     def read(text: bytes) -> list[int]:
-        taken.append(text)
-        return read_numbers(text)
+        taken.append(len(numbers := read_numbers(text)))
+        return numbers
 
-    one = b"7f00 default anon=12 N1=12 kernelpagesize_kB=4\n7f01 default\n"
-    two = b"7f02 default anon=3 N0=1 N1=2 kernelpagesize_kB=4\n"
-    named = b"7f03 default file=/N0=7 mapped=5 N0=5 kernelpagesize_kB=4\n"
-    assert sum_areas([one, two, named, one + one], read=read)[0] == {(0, 4): 6, (1, 4): 38}
-    assert [text.count(b",") for text in taken] == [1, 3]
+    for times in 1, 3:
+        taken.clear()
+        assert sum_areas([line * times], read=read)[0] == sum_pages([line * times]) == plain_sums(line * times)
+        assert taken == ([2 * words * times] if words else [])
+
+
+@pytest.mark.parametrize(
+    "word", ["N0=", "N=1", "Nx=1", "N0=x", "N0=-1", "N0=1.0", "N0=+1", "N0=1,N1=2", "N0=1\t", "N0=1\n"]
+)
+def test_pages_that_no_kernel_writes_are_refused(word: str) -> None:
+    """Beside an area that is right, and alone."""
+    for other in "", "7f01 default anon=1 N0=1 kernelpagesize_kB=4\n":
+        data = f"7f00 default anon=1 {word} kernelpagesize_kB=4\n{other}".encode()
+        for read in None, read_numbers:
+            with pytest.raises(ValueError, match="N"):
+                sum_areas([data], read=read)
 
 
 @given(st.text("N017=,kernlZ_", max_size=30), st.sampled_from(["", " mapped=7 N0=3 N1=4 kernelpagesize_kB=4"]))
