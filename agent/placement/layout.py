@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from agent.core.cpuset import CpuSet
-from agent.core.topology import Cache, Cell, Core, Device, HostTopology
+from agent.core.topology import LARGEST_BASE_PAGE_KIB, Cache, Cell, Core, Device, HostTopology
 
 FAR = 255
 """The distance of cells whose distance is not known: the farthest the ACPI SLIT can say."""
@@ -117,11 +117,19 @@ def _compile_cell(index: int, cell: Cell, dedicated: int, shared: int) -> CellLa
         threads_per_core=threads,
         memory_kib=cell.memory_kib or 0,
         memory_known=cell.memory_kib is not None,
-        pools=tuple(sorted((pool.size_kib, pool.total) for pool in cell.pages)),
+        pools=_pools(cell),
         sockets=frozenset(core.socket for core in listed),
         devices=tuple(sorted(cell.devices, key=_device_order)),
         device_count=sum(device.kind != "other" for device in cell.devices),
     )
+
+
+def _pools(cell: Cell) -> tuple[tuple[int, int], ...]:
+    """Page size in KiB and pages of each pool; where only huge pages are known, no ordinary ones are there to give."""
+    pools = sorted((pool.size_kib, pool.total) for pool in cell.pages)
+    if cell.memory_kib is None and pools and pools[0][0] > LARGEST_BASE_PAGE_KIB:
+        pools.insert(0, (4, 0))
+    return tuple(pools)
 
 
 def _isolable(core: Core, dedicated: int, usable: int, threads: int) -> bool:

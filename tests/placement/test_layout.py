@@ -1,11 +1,12 @@
 """Hosts whose parts do not add up: the kernel tells of a pCPU, but not in which core it is."""
 
 import msgspec
+import pytest
 
 from agent.core.cpuset import CpuSet
 from agent.core.placement import Placement
 from agent.core.request import Flavor, Request
-from agent.core.topology import HostTopology
+from agent.core.topology import HostTopology, PagePool
 from agent.core.usage import Usage
 from agent.placement import place
 from agent.placement.layout import compile_layout
@@ -45,3 +46,17 @@ def test_guests_are_placed_on_such_pcpus() -> None:
         answer = place(without_cores(*lost), Usage(), asked(vcpus, threads))
         found = str(answer.owned()) if isinstance(answer, Placement) else None
         assert found == owned, (vcpus, threads, lost, answer)
+
+
+@pytest.mark.parametrize(
+    ("size", "found"), [(None, 0), ("small", 0), ("large", 2048), ("any", 2048), ("2MB", 2048), ("1GB", 0)]
+)
+def test_huge_pages_are_no_ordinary_memory_where_that_is_unknown(size: str | None, found: int) -> None:
+    """A saved tree may have the pools of a cell and not its meminfo."""
+    tiny = host("tiny")
+    pools = (PagePool(2048, 1024), PagePool(1 << 20, 0))
+    unknown = msgspec.structs.replace(tiny.cells[0], memory_kib=None, pages=pools)
+    specs = {"hw:cpu_policy": "dedicated"} | ({"hw:mem_page_size": size} if size else {})
+    request = Request(name="g", flavor=Flavor(vcpus=2, ram_mb=512, extra_specs=dict(specs)))
+    answer = place(msgspec.structs.replace(tiny, cells=(unknown,)), Usage(), request)
+    assert (answer.cells[0].page_kib if isinstance(answer, Placement) else 0) == found
