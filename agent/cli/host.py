@@ -74,7 +74,7 @@ def _token(client: Client, args: Namespace) -> int:
 ACTIONS = {
     "list": Action("all hosts", add_list_options, _list),
     "show": Action("one host", _show_options, _show),
-    "add": Action("add a host that has no agent, for trials", _add_options, _add),
+    "add": Action("add a host that has no agent, for trials: what is placed there stays SCHEDULED", _add_options, _add),
     "enable": Action("let new guests onto a host", _show_options, _enable),
     "disable": Action("keep new guests off a host", _disable_options, _enable),
     "delete": delete_each(

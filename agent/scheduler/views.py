@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.core.listing import AggregateView, GroupView, HostView, InstanceView, QuotaView, ZoneView
+from agent.core.wire import InstanceStatus
 from agent.scheduler.aggregates import ZONE
 from agent.scheduler.filters.zones import zone_of
 from agent.scheduler.service import Scheduler
@@ -96,8 +97,16 @@ def view_instance(scheduler: Scheduler, record: InstanceRecord) -> InstanceView:
         cells=",".join(map(str, cells)),
         group=record.group,
         leaving=",".join(scheduler.cloud.left_by(record.id)),
-        reason=record.reason,
+        reason=record.reason or _why_it_waits(scheduler, record),
     )
+
+
+def _why_it_waits(scheduler: Scheduler, record: InstanceRecord) -> str:
+    """What nobody will ever begin says so."""
+    host = scheduler.cloud.host(record.host) if record.host is not None else None
+    if host is None or host.agent or record.status is not InstanceStatus.SCHEDULED:
+        return ""
+    return f"host {host.name} has no agent: this is claimed there, and nobody starts it"
 
 
 def view_aggregates(scheduler: Scheduler) -> list[AggregateView]:

@@ -229,6 +229,11 @@ def test_the_scheduler_and_its_token_stand_before_the_verb_or_the_action_or_afte
 
 
 @pytest.mark.usefixtures("furnished")
+def test_what_nobody_will_start_says_so(run: Run) -> None:
+    assert "host h1 has no agent" in run("instance", "show", "vm", "-f", "value", "-c", "reason").out
+
+
+@pytest.mark.usefixtures("furnished")
 def test_columns_stand_in_the_order_of_the_list_and_nothing_is_none(run: Run) -> None:
     """As the openstack client prints them: scripts read its words by their place."""
     run(*CREATE, "--availability-zone", "moon", "nowhere")
