@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from typing import Any
 from urllib.parse import SplitResult, quote
 
@@ -77,9 +77,8 @@ class Client:
                 return _exchange(connection, method, path, data, headers)
         except (OSError, HTTPException) as why:
             connection.close()
-            raise Unreachable(
-                f"scheduler {at.scheme}://{at.netloc} does not answer: {why}; start one with: cellwright scheduler"
-            ) from why
+            where = f"scheduler {at.scheme}://{at.netloc}"
+            raise Unreachable(f"{where} does not answer: {why}; {_advice(why)}") from why
         finally:
             if self._kept is None:
                 connection.close()
@@ -105,6 +104,17 @@ class Client:
                 raise BadInput(f"CA file {self._ca_file}: {why}; allowed: a readable file of certificates") from why
             return HTTPSConnection(at.hostname or "", at.port, timeout=timeout_s, context=context)
         return HTTPConnection(at.hostname or "", at.port, timeout=timeout_s)
+
+
+def _advice(why: Exception) -> str:
+    """What helps where a scheduler does not answer, as far as that can be known."""
+    if isinstance(why, ssl.SSLCertVerificationError):
+        return "name the authority that signed its certificate with --ca-file"
+    if isinstance(why, ssl.SSLError):
+        return "one that has no certificate is asked by http"
+    if isinstance(why, RemoteDisconnected):
+        return "one that has a certificate is asked by https"
+    return "start one with: cellwright scheduler"
 
 
 def _exchange(

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
-from agent.core.errors import BadInput, QuotaExceeded
+from agent.core.errors import BadInput, QuotaExceeded, Unreachable
 from agent.core.request import Flavor, Request
 from agent.core.wire import Confirmation, InstanceStatus, Outcome
 from agent.scheduler import follow
@@ -18,7 +19,7 @@ from agent.scheduler.follow import Follower
 from agent.scheduler.service import Scheduler
 from agent.scheduler.store import catalogue, hosts
 from agent.scheduler.store.database import open_database, transaction
-from agent.scheduler.store.notices import Notice, parse_notice
+from agent.scheduler.store.notices import Notice, listen, parse_notice
 from agent.scheduler.store.records import ClaimLost, GroupRecord, HostRecord
 from agent.settings.scheduling import SchedulingSettings
 from tests.hosts import host
@@ -235,3 +236,12 @@ def test_a_claim_whose_guest_runs_does_not_expire(pair: tuple[Scheduler, Schedul
 )
 def test_notices(payload: str, notice: Notice) -> None:
     assert parse_notice(payload) == notice
+
+
+def test_a_connection_that_is_lost_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*arguments: object, **options: object) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly\n\tThis probably means the server\n")
+
+    monkeypatch.setattr(psycopg, "connect", lose)
+    with pytest.raises(Unreachable, match=r"^database: server closed the connection unexpectedly$"):
+        next(listen(create_engine("postgresql+psycopg://nobody@nowhere/none"), every_s=1))

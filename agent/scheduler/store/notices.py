@@ -47,7 +47,7 @@ def listen(engine: Engine, *, every_s: float) -> Iterator[list[Notice]]:
                     if notices := [parse_notice(one.payload) for one in heard]:
                         yield notices
     except psycopg.OperationalError as why:
-        raise Unreachable(f"database: {str(why).strip() or 'the connection is lost'}") from why
+        raise Unreachable(f"database: {(str(why).strip() or 'the connection is lost').splitlines()[0]}") from why
 
 
 def parse_notice(payload: str) -> Notice:
