@@ -3,7 +3,8 @@
 Undoing a create takes the guest away, running or not.  An undo is refused when somebody else changed the domain since.
 Where nothing can be put back, because a guest without a configuration is gone or another has its name, that is said
 once, and the next undo goes on with the change before it.  What the agent keeps up on the host (interrupts, sleeping
-pCPUs) is taken back by its number alone, and the agent does it again while its settings say so.
+pCPUs) is taken back by its number alone, and the agent does it again while its settings say so.  An entry that cannot
+be read stops nothing but this verb without a number, while it is the newest.
 Exit codes: 0 done, 1 it failed and was put back, 2 there is nothing to undo, or the domain was changed since (--force),
 5 libvirt is not reachable.
 """
@@ -38,7 +39,10 @@ def run(args: Namespace) -> int:
     from agent.core.errors import BadInput
 
     if args.list:
-        rows = list_rows(journal_of(args).entries())
+        entries, damaged = journal_of(args).scan()
+        for wrong in damaged.values():
+            say(wrong)
+        rows = list_rows(entries)
         sys.stdout.write(json.dumps(rows) + "\n" if args.format == "json" else render_list(rows))
         return 0
     with changing(args) as (libvirt, journal):
@@ -52,13 +56,15 @@ def run(args: Namespace) -> int:
                 raise BadInput(f"journal entry {args.id} {why_not(wanted, libvirt.uri)}")
         if not there:
             raise BadInput(f"the journal has no change on {libvirt.uri} that could be undone")
+        newer = [wrong for number, wrong in journal.scan()[1].items() if args.id is None and number > there[-1].id]
+        if newer:
+            raise BadInput(f"{newer[-1]}; it may be the last change, so name the one to undo by its number")
         if args.dry_run:
             print(render_undo(libvirt, there[-1:]))
             return 0
         kept = undo(libvirt, journal, there[-1:], verb="undo", force=args.force)
-    print(f"{there[-1].domain or 'the host'} is as before {there[-1].verb} {there[-1].id}")
-    if kept:
-        say(f"{there[-1].domain}: {kept}")
+    but = f", but {kept}" if kept else ""
+    print(f"{there[-1].domain or 'the host'} is as before {there[-1].verb} {there[-1].id}{but}")
     return 0
 
 

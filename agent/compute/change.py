@@ -50,14 +50,19 @@ def change(
     undoes: tuple[Entry, ...] = (),
     memory: MemoryState | None = None,
     moves_pages: bool = False,
+    planned: GuestState | None = None,
 ) -> Iterator[GuestState]:
     """Run the body as one change, under the journal's lock; yields the state before.
 
     When the body raises, or the user interrupts it, the domain is put back and the error goes on.  ``uuid`` is given
     for a domain that does not exist yet.  What ``undoes`` names is undone then; what those had undone stands again.
     ``moves_pages`` when the body moves the guest's memory: all of it, or where ``memory`` is given the pages in that.
+    ``planned`` is what the body was planned on: BadInput, and nothing is changed, when somebody else has changed the
+    domain since.  libvirt has no lock for it, so a change in the moment between this look and the body is lost still.
     """
     before = msgspec.structs.replace(read_state(libvirt, name), memory=memory)
+    if planned is not None:
+        _check_planned(name, planned, now=before)
     entry = journal.begin(
         verb=verb,
         uri=libvirt.uri,
@@ -82,9 +87,14 @@ def change(
 def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) -> None:
     """Put back every guest of this connection whose change was interrupted; ``say`` gets one line for each.
 
+    One for each entry that cannot be read, too: whatever it was, it stops nobody who does not need it.
+
     Call it with the lock held: then nobody else is still at work on such an entry.
     """
-    for entry in journal.entries():
+    entries, damaged = journal.scan()
+    for wrong in damaged.values():
+        say(f"{wrong}; it is left out, and its change cannot be undone")
+    for entry in entries:
         if entry.outcome is not Outcome.BEGUN or entry.uri != libvirt.uri:
             continue
         if entry.values:
@@ -124,7 +134,7 @@ def recover(libvirt: Driver, journal: Journal, *, say: Callable[[str], None]) ->
 def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb: str, force: bool = False) -> str:
     """Take back changes of one domain: make it what it was before the oldest of ``entries``, newest last.
 
-    A change of the host is taken back alone.  Answers what of the memory cannot go back, for people; mostly nothing.
+    A change of the host is taken back alone.  Answers what cannot go back, for people; mostly nothing.
 
     Refused when the domain is not what the newest left, unless forced: then somebody else's changes are lost too.  When
     the guest is gone for good its changes are left alone from then on, and it is said once.
@@ -139,8 +149,7 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
     except BadInput:
         journal.mark(entries, Outcome.LEFT_ALONE)
         raise
-    if not force:
-        check_untouched(libvirt, newest)
+    planned = None if force else check_untouched(libvirt, newest)
     detail = "back to before " + ", ".join(f"{entry.verb} {entry.id}" for entry in entries)
     moved = any(entry.moves_pages for entry in entries[1:])
     with change(
@@ -152,6 +161,7 @@ def undo(libvirt: Driver, journal: Journal, entries: tuple[Entry, ...], *, verb:
         detail=detail,
         undoes=entries,
         moves_pages=moved or oldest.moves_pages,
+        planned=planned,
     ):
         return put_back(libvirt, oldest, moved=moved)
 
@@ -187,12 +197,14 @@ def _recover_values(journal: Journal, entry: Entry, *, say: Callable[[str], None
 def put_back(libvirt: Driver, entry: Entry, *, moved: bool = False) -> str:
     """Make the domain what it was before an entry; its memory too when that or a later one (``moved``) moved it.
 
-    Answers what of the memory cannot go back, for people.
+    Answers what cannot go back, for people: of the memory, or the masks of a guest that has been stopped since.
     """
     restore_state(libvirt, entry.domain, entry.before, uuid=entry.uuid)
     found = libvirt.find(entry.domain)
-    if not entry.before.running or found is None or not found.active:
+    if not entry.before.running or found is None:
         return ""
+    if not found.active:
+        return "it does not run any more: the masks that its threads had then are gone with them"
     if moved or (entry.moves_pages and entry.before.memory is None):
         settle_memory(libvirt, entry.domain)
     if entry.before.memory is None:
@@ -212,8 +224,24 @@ def check_there(libvirt: Driver, entry: Entry) -> None:
     raise BadInput(f"domain {entry.domain} {why}: {entry.verb} {entry.id} is left alone")
 
 
-def check_untouched(libvirt: Driver, entry: Entry) -> None:
-    """BadInput when somebody changed the domain since the entry's change was done."""
+def _check_planned(name: str, planned: GuestState, *, now: GuestState) -> None:
+    """BadInput when the domain is another, or has another configuration or masks, than when the change was planned."""
+    differs = []
+    if now.uuid != planned.uuid:
+        differs.append("it is gone" if now.uuid is None else "it is another one")
+    elif now.config != planned.config:
+        differs.append("its configuration")
+    if now.running and planned.running and now.masks != planned.masks:
+        differs.append("its masks")
+    if differs:
+        raise BadInput(
+            f"domain {name} was changed by somebody else just now: {' and '.join(differs)}; nothing was changed, run it"
+            " again"
+        )
+
+
+def check_untouched(libvirt: Driver, entry: Entry) -> GuestState:
+    """The domain as it is; BadInput when somebody changed it since the entry's change was done."""
     now = read_state(libvirt, entry.domain)
     after = entry.after or entry.before
     differs = []
@@ -228,6 +256,7 @@ def check_untouched(libvirt: Driver, entry: Entry) -> None:
             f"domain {entry.domain} was changed since {entry.verb} {entry.id}: {' and '.join(differs)};"
             " --force puts it back all the same, and those changes are lost"
         )
+    return now
 
 
 def undoable(journal: Journal, uri: str, *, name: str | None = None, verbs: tuple[str, ...] = ()) -> tuple[Entry, ...]:

@@ -127,7 +127,7 @@ def put_back_values(root: Root, entry: Entry, *, force: bool) -> None:
 
 
 def _find_open(journal: Journal, verb: str, boot_id: str | None) -> int | None:
-    """The verb's entry; None when the journal is damaged, which whoever changes a guest next is told."""
+    """The verb's entry; None when the journal cannot be read, which whoever changes a guest next is told."""
     try:
         entries = journal.entries()
     except CellwrightError:

@@ -84,8 +84,18 @@ class Journal:
             os.close(handle)
 
     def entries(self) -> tuple[Entry, ...]:
-        """Every entry, oldest first."""
-        return tuple(self._read(self._path(number)) for number in self._numbers())
+        """Every entry that can be read, oldest first."""
+        return self.scan()[0]
+
+    def scan(self) -> tuple[tuple[Entry, ...], dict[int, str]]:
+        """Every entry that can be read, oldest first, and by its number of each damaged one what is wrong with it."""
+        entries, damaged = [], {}
+        for number in self._numbers():
+            try:
+                entries.append(self._read(self._path(number)))
+            except BadInput as why:
+                damaged[number] = str(why)
+        return tuple(entries), damaged
 
     def entry(self, number: int) -> Entry:
         """One entry by its id."""

@@ -52,7 +52,7 @@ def apply_migration(
     """Carry the plan out; when any step fails masks, configuration and cells are put back, and the pages with them."""
     name = plan.name
     detail = f"cells {cells_of(old)} to {cells_of(plan.placement)}"
-    with change(libvirt, journal, verb=MIGRATE, name=name, detail=detail, moves_pages=True):
+    with change(libvirt, journal, verb=MIGRATE, name=name, detail=detail, moves_pages=True, planned=plan.before):
         if plan.config is not None:
             libvirt.define(plan.config, name=name)
         if plan.masks is not None:

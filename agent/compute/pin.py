@@ -76,7 +76,7 @@ def apply_pin(libvirt: Driver, journal: Journal, plan: Repinning, *, verb: str =
 
     First the configuration, which libvirt checks as a whole and which moves nothing; then mask by mask.
     """
-    with change(libvirt, journal, verb=verb, name=plan.name):
+    with change(libvirt, journal, verb=verb, name=plan.name, planned=plan.before):
         if plan.config is not None:
             libvirt.define(plan.config, name=plan.name)
         if plan.masks is None:

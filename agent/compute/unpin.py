@@ -41,7 +41,8 @@ def pin_entries(libvirt: Driver, journal: Journal, name: str) -> tuple[Entry, ..
 def plan_unpin(libvirt: Driver, name: str, *, online: CpuSet) -> Unpinning:
     """The domain without anything of ours, as its metadata remembers it; BadInput when nothing of ours is in it.
 
-    Running threads may then use every pCPU that this configuration allows them.
+    Running threads may then use every pCPU that this configuration allows them; a transient guest has none, nor any
+    other memory of what it was started with, and may use every pCPU that is online, as libvirt starts guests.
     """
     before = read_state(libvirt, name)
     source = f"domain {name}"
@@ -72,11 +73,13 @@ def apply_unpin(libvirt: Driver, journal: Journal, name: str, *, online: CpuSet,
         kept = undo(libvirt, journal, entries, verb="unpin", force=force)
         return f"as before {entries[0].verb}" + (f", but {kept}" if kept else "")
     plan = plan_unpin(libvirt, name, online=online)
-    with change(libvirt, journal, verb="unpin", name=name):
+    with change(libvirt, journal, verb="unpin", name=name, planned=plan.before):
         if plan.config is not None:
             libvirt.define(plan.config, name=name)
         if plan.before.running:
             apply_masks(libvirt, name, wanted=plan.masks, now=plan.before.masks)
             libvirt.set_metadata(name, NAMESPACE, None, live=True, config=False)
             settle_threads(libvirt, name, helpers=plan.masks.emulator)
+    if plan.before.config is None:
+        return "and its threads may use every pCPU: a transient guest has no XML that would say what it had before"
     return "as its own XML says"

@@ -90,10 +90,18 @@ def test_entries_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [entry.id for entry in Journal(tmp_path).entries()] == [1, 999_999, 1_000_000]
 
 
-def test_a_damaged_entry_is_named(tmp_path: Path) -> None:
-    (tmp_path / "000001.json").write_bytes(b'{"schema": "cellwright.journal/1"')
-    with pytest.raises(BadInput, match=r"journal .*000001\.json"):
-        Journal(tmp_path).entries()
+def test_a_damaged_entry_is_named_and_stops_nobody_who_needs_another(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    numbers = [begin(journal, f"db-{number}") for number in (1, 2, 3)]
+    (tmp_path / "000002.json").write_bytes(b'{"schema": "cellwright.journal/1"')
+    entries, damaged = journal.scan()
+    assert numbers == [1, 2, 3]
+    assert [entry.id for entry in entries] == [entry.id for entry in journal.entries()] == [1, 3]
+    assert list(damaged) == [2]
+    assert "000002.json" in damaged[2]
+    with pytest.raises(BadInput, match=r"journal .*000002\.json"):
+        journal.entry(2)
+    assert begin(journal) == 4
 
 
 def test_an_entry_that_is_not_there_says_how_to_list_them(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from agent.compute.masks import MaskChange
 from agent.compute.pin import Repinning, apply_pin, plan_pin, scope
 from agent.compute.prove import verify_host, verify_threads
 from agent.compute.repair import apply_repair
-from agent.compute.unpin import apply_unpin
+from agent.compute.unpin import apply_unpin, plan_unpin
 from agent.compute.usage import claimant_of
 from agent.core.cpuset import CpuSet
 from agent.core.errors import BadInput, CellwrightError
@@ -226,6 +226,74 @@ def test_a_domain_that_ends_meanwhile_is_said(libvirt: Driver, journal: Journal,
     with pytest.raises((Refused, CellwrightError), match=name):
         apply_pin(libvirt, journal, ready)
     assert journal.entries()[-1].outcome is Outcome.PUT_BACK
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "what"),
+    [
+        (lambda name: virsh("define", "/dev/stdin", stdin=edited(name)), "its configuration"),
+        (lambda name: virsh("vcpupin", name, "0", str(SECOND), "--live"), "its masks"),
+    ],
+    ids=["virsh define", "virsh vcpupin"],
+)
+@pytest.mark.parametrize("verb", ["pin", "unpin"])
+def test_what_somebody_else_changes_behind_a_plan_is_not_written_over(
+    libvirt: Driver,
+    journal: Journal,
+    foreign: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    meanwhile: Callable[[str], str],
+    what: str,
+    verb: str,
+) -> None:
+    name = foreign("edited")
+    if verb == "pin":
+        ready = plan(libvirt, name, FIRST, SECOND)
+        meanwhile(name)
+        theirs = read_state(libvirt, name)
+        with pytest.raises(BadInput, match=f"^domain {name} was changed by somebody else just now: {what}; nothing"):
+            apply_pin(libvirt, journal, ready)
+    else:
+        apply_pin(libvirt, journal, plan(libvirt, name, FIRST, FIRST))
+        ready_to_unpin = plan_unpin(libvirt, name, online=HOST.online)
+        meanwhile(name)
+        theirs = read_state(libvirt, name)
+        monkeypatch.setattr("agent.compute.unpin.plan_unpin", lambda *_, **__: ready_to_unpin)
+        other = Journal(tmp_path / "other")
+        with other.lock(), pytest.raises(BadInput, match=f"just now: {what}; nothing was changed"):
+            apply_unpin(libvirt, other, name, online=HOST.online)
+        assert other.entries() == ()
+    assert read_state(libvirt, name) == theirs
+
+
+def edited(name: str) -> str:
+    """The domain's configuration with somebody's title."""
+    return virsh("dumpxml", "--inactive", name).replace("</name>", "</name><title>edited</title>", 1)
+
+
+def test_undoing_a_live_pin_of_a_guest_that_was_stopped_says_that_its_masks_are_gone(
+    libvirt: Driver, journal: Journal, foreign: Callable[..., str]
+) -> None:
+    name = foreign("stopped")
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, config=False))
+    libvirt.destroy(name)
+    kept = undo(libvirt, journal, undoable(journal, libvirt.uri), verb="undo")
+    assert kept == "it does not run any more: the masks that its threads had then are gone with them"
+    assert undoable(journal, libvirt.uri) == ()
+
+
+def test_a_transient_guest_without_a_journal_is_freed_and_that_is_said(
+    libvirt: Driver, journal: Journal, names: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = names("transient")
+    libvirt.start_transient(tiny_xml(name), name=name)
+    apply_pin(libvirt, journal, plan(libvirt, name, FIRST, SECOND, config=False))
+    other = Journal(tmp_path / "other")
+    with other.lock():
+        said = apply_unpin(libvirt, other, name, online=HOST.online)
+    assert said.startswith("and its threads may use every pCPU: a transient guest has no XML")
+    assert set(libvirt.vcpu_pins(name).values()) == {HOST.online}
 
 
 def test_another_guests_size_is_refused(libvirt: Driver, foreign: Callable[..., str]) -> None:
