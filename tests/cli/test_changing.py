@@ -1,6 +1,7 @@
 """The verbs that change a host, as their user calls them: output and exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,26 @@ def test_create_then_undo_leaves_nothing(
     ):
         refused = cellwright("undo", *words)
         assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_damaged_journal_entry_is_told_and_stops_only_who_needs_it(
+    cellwright: Callable[..., "subprocess.CompletedProcess[str]"], name: str, tmp_path: Path
+) -> None:
+    virsh("define", "/dev/stdin", stdin=tiny_xml(name))
+    before = virsh("dumpxml", name)
+    assert cellwright("pin", name).returncode == 0
+    (tmp_path / "journal" / "000002.json").write_text('{"schema": "cellwright.journal/1"')
+    for words, code, said in (
+        (("--list",), 0, "000002.json"),
+        (("2",), 2, "000002.json"),
+        ((), 2, "000002.json: .*it may be the last change, so name the one to undo by its number"),
+        (("1",), 0, "000002.json: .*it is left out, and its change cannot be undone"),
+    ):
+        done = cellwright("undo", *words)
+        assert (done.returncode, bool(re.search(said, done.stderr))) == (code, True), done.stderr
+    assert virsh("dumpxml", name) == before
+    assert cellwright("pin", name).returncode == 0
+    assert cellwright("undo").returncode == 0
 
 
 def test_a_guest_that_is_to_go_where_it_is_stays_as_it_is(
