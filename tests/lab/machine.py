@@ -33,7 +33,7 @@ from tests.lab.waiting import LIMIT_S
 
 QEMU = "qemu-system-x86_64"
 KERNEL_LINE = (
-    "console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off apparmor=0 audit=0 tsc=unstable"
+    "console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off apparmor=0 audit=0 tsc=unstable clearcpuid=rep_good"
     " systemd.getty_auto=no systemd.show_status=no"
 )
 """Time is the HPET's, whose rate is known: a kernel that measures its TSC's while the computer is busy may be wrong by
