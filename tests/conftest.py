@@ -39,15 +39,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-GROUPS = ("lab", "host", "scheduler", "house", "placement", "fuzz", "settings", "core")
-"""The tests of one group run one after the other, the longest group first: the lab, whose machine keeps about one pCPU
-busy; this host, its libvirt, its name and its few pCPUs.  Rooms that neither change the host nor look at what others
-change in it are free: whichever worker is through with its group takes their files.
+GROUPS = ("lab", "host", "machines", "scheduler", "house", "placement", "fuzz", "settings", "core")
+"""The tests of one group run one after the other, the longest group first: the lab's life with guests, whose machine
+keeps about one pCPU busy; this host, its libvirt, its name and its few pCPUs; the lab's other machines.  Rooms that
+neither change the host nor look at what others change in it are free: whichever worker is through takes their files.
 """
+MACHINES = ("test_cgroup1", "test_machine", "test_recorded", "test_sources", "test_topology")
 
 
 def group_of(nodeid: str) -> str:
-    room = nodeid.split("/")[1]
+    room, _, rest = nodeid.removeprefix("tests/").partition("/")
+    if room == "lab" and rest.startswith(MACHINES):
+        return "machines"
     return room if room in GROUPS else "host"
 
 
@@ -61,7 +64,7 @@ class LongestFirst(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         group = group_of(nodeid)
-        return group if group in ("lab", "host") else nodeid.partition("::")[0]
+        return group if group in ("lab", "host", "machines") else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)  # with -p no:xdist nobody asks

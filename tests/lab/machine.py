@@ -5,7 +5,7 @@
 
 The first start of a topology boots it (about 14 s), lets libvirtd come up and saves the running machine; every start
 restores it from there (about 1 s).  The way in is one virtio port with JSON lines; see guest/usr/local/sbin/lab-porter.
-One machine runs at a time, held by a lock on the cache: two on one computer are slower than one after the other.
+Images and saved machines are made one at a time, held by a lock on the cache; what runs has a disk of its own.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.lab.archive import render_cpu_order
-from tests.lab.image import LabFailed, build_image, remove
+from tests.lab.image import LabFailed, build_image, find_image, remove
 from tests.lab.payload import APART, TARGET, list_modules
 from tests.lab.topologies import TOPOLOGIES, LabTopology
 from tests.lab.waiting import LIMIT_S
@@ -291,15 +291,17 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
 
     What the tar has below ``APART`` stays in it: see ``Machine.add_scheduler``.
     """
-    with lock(cache), contextlib.ExitStack() as stack:
-        image = build_image(cache, first_boot=run_first_boot)
+    prepare(cache)
+    image = find_image(cache)
+    with contextlib.ExitStack() as stack:
         for left in reversed(range(STARTS)):
             try:
                 machine = stack.enter_context(restored(topology, image, payload))
             except LabFailed:
                 if not left:
                     raise
-                remove(find_state(topology, image))
+                with lock(cache):
+                    remove(find_state(topology, image))
             else:
                 yield machine
                 return
@@ -308,7 +310,8 @@ def start(topology: LabTopology, *, cache: Path, payload: bytes) -> Iterator[Mac
 @contextlib.contextmanager
 def restored(topology: LabTopology, image: Path, payload: bytes) -> Iterator[Machine]:
     """The saved machine of this topology with a disk of its own, the right time, and the payload in place."""
-    state = save_state(topology, image)
+    with lock(image.parent):
+        state = save_state(topology, image)
     with tempfile.TemporaryDirectory(prefix="lab-disk-") as folder:
         disk = add_disk(Path(folder) / "disk.qcow2", state / "disk.qcow2", form="qcow2")
         incoming = ("-incoming", f"exec:cat {state}/memory")
@@ -328,7 +331,7 @@ def add_disk(disk: Path, base: Path, *, form: str) -> str:
 
 @contextlib.contextmanager
 def lock(cache: Path) -> Iterator[None]:
-    """Held while a machine runs, or is made."""
+    """Held while an image or a saved machine is made, or taken away."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -360,7 +363,9 @@ def render_qemu(topology: LabTopology, image: Path) -> list[str]:
     initrd = image / "initrd.gz"
     if topology.cpu_order:
         initrd = image / f"initrd-{topology.name}.gz"
-        initrd.write_bytes(render_cpu_order(topology.cpu_order) + (image / "initrd.gz").read_bytes())
+        content = render_cpu_order(topology.cpu_order) + (image / "initrd.gz").read_bytes()
+        if not initrd.exists() or initrd.read_bytes() != content:  # whoever restores it may be reading
+            initrd.write_bytes(content)
     target = "bare.target" if topology.bare else "multi-user.target"
     return [
         *(QEMU, "-name", "lab", "-accel", "tcg,thread=multi", *topology.render_qemu()),
