@@ -4,15 +4,16 @@ Times are CPU times, children included, so that a busy machine does not decide; 
 and its least.  Each job is told twice: summing, in MB/s without the start of the program, which is measured with an
 empty file; and the whole process, start included.  A peer's time by ours is of medians, then of the least.
 
-1. A generated numa_maps, by perl, by numastat and by ours as whole processes, and by ours inside one, as the agent has
-   it; once as large as the kernel lets a process have it (vm.max_map_count), once six times that.  perl sums every key,
-   and so do ours; numastat sums pages by cell alone, and so do ours for the comparison with it.  numastat tells heap,
-   stack, huge and private pages apart, ours page sizes.  Besides numa_maps it reads the list of cells, /proc/meminfo
-   and the process's status, which is a part of its start here.  It reads nothing but /proc, so the file is mounted over
-   a process's own (as root, in a mount namespace that ends with this program).
-2. Live processes with few and with very many areas: `numastat -p PID` against reading and summing its numa_maps, whole
-   processes both; what of that is the kernel's page-table walk, and what is the start of a program that has nothing to
-   read; and the rest by megabyte.
+1. A generated numa_maps, by perl, by `numastat -p` and by `cellwright pages` as whole processes, and by the same
+   functions inside one that runs already, as `verify`, the agent and `pages GUEST` have them; once as large as the
+   kernel lets a process have it (vm.max_map_count), once six times that.  perl sums every key, and so does ours with
+   --keys; numastat sums pages by cell alone, and so does ours without.  numastat tells heap, stack, huge and private
+   pages apart, ours page sizes.  Besides numa_maps it reads the list of cells, /proc/meminfo and the process's status,
+   ours its name, which is a part of the start here.  Both read nothing but /proc, so the file is mounted over a
+   process's own (as root, in a mount namespace that ends with this program).
+2. Live processes with few and with very many areas: `numastat -p PID` against `cellwright pages PID`, whole processes
+   both; what of that is the kernel's page-table walk, and what is the start of a program that has nothing to read; and
+   the rest by megabyte.
 3. --quick: masks, cgroups and scheduling of the threads of a live process.
 
     python benchmarks/verify.py [--areas N …] [--rounds 9]
@@ -55,15 +56,6 @@ printf "%-18s %14u (%8.2f GB)\n", $_, $sum{$_}, $sum{$_} * 4096 / 1024 ** 3 fore
 """
 """The job of the summary scripts that are passed around: split each line into words, each word at its =, add up."""
 
-OURS = """
-import posix, sys
-sys.path.insert(0, sys.argv[3])
-from agent.inspection.numa_sums import KEYS, read_pieces, sum_areas
-print(sum_areas(read_pieces(sys.argv[1]), keys=KEYS if sys.argv[2] == "every key" else ()), flush=True)
-posix._exit(0)
-"""
-"""Ends as ``cellwright topology`` does, without taking the interpreter apart."""
-
 LIVE = """
 import mmap, sys
 held = []
@@ -83,7 +75,10 @@ LEAST_S = 1e-3
 """What is left of a process without its start and the kernel's part is noise below this."""
 
 EMPTY = "1"
-"""The process over whose numa_maps nothing is mounted: what numastat takes for it is its start."""
+"""The process over whose numa_maps an empty file is mounted: what is taken for it is a program's start."""
+
+PAGES = (str(Path(sys.executable).with_name("cellwright")), "pages")
+"""The command beside the interpreter, as `make install` leaves it."""
 
 
 def main() -> None:
@@ -94,7 +89,10 @@ def main() -> None:
     cells = len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or 1
     mounts = shutil.which("numastat") is not None and may_mount()
     if not mounts:
-        print("numastat is left out: it needs to be installed (Debian package numactl), and root to give it a file")
+        print(
+            "whole processes are left out: numastat needs to be installed (Debian package numactl), and root to give a"
+        )
+        print("file to it and to ours")
     for areas in options.areas:
         with tempfile.NamedTemporaryFile(suffix=".numa_maps") as file:
             data = generate(areas, cells)
@@ -148,14 +146,12 @@ def may_mount() -> bool:
 
 def summing(data: bytes, path: str, rounds: int, *, mounts: bool) -> None:
     megabytes = len(data) / 1e6
-    wholes = {
-        "every key: ours": (ours("every key", path), ours("every key", os.devnull)),
-        "every key: perl": (("perl", "-e", PERL, path), ("perl", "-e", PERL, os.devnull)),
-        "pages by cell: ours": (ours("pages", path), ours("pages", os.devnull)),
-    }
+    wholes = {"every key: perl": (("perl", "-e", PERL, path), ("perl", "-e", PERL, os.devnull))}
     if mounts:
         pid = str(os.getpid())
         run("mount", "--bind", path, f"/proc/{pid}/numa_maps")
+        wholes["every key: ours"] = ((*PAGES, "--keys", pid), (*PAGES, "--keys", EMPTY))
+        wholes["pages by cell: ours"] = ((*PAGES, pid), (*PAGES, EMPTY))
         wholes["pages by cell: numastat -p"] = (("numastat", "-p", pid), ("numastat", "-p", EMPTY))
     insides: dict[str, Callable[[], object]] = {
         "every key: ours, inside": lambda: sum_numa_maps(Path(path).read_bytes()),
@@ -187,11 +183,6 @@ def table(middle: str, spent: dict[str, tuple[float, float]], megabytes: float) 
         print(line.rstrip())
 
 
-def ours(what: str, path: str) -> tuple[str, ...]:
-    """A process that does nothing else, begun as the command is."""
-    return sys.executable, "-SP", "-c", OURS, path, what, str(ROOT)
-
-
 def live(areas: int, kib: int, rounds: int) -> None:
     """A process of so many areas, which both peers look at; its numa_maps is text that the kernel makes anew."""
     command = [sys.executable, "-c", LIVE, str(areas), str(kib)]
@@ -204,8 +195,8 @@ def live(areas: int, kib: int, rounds: int) -> None:
         data = Path(maps).read_bytes()
         taken = interleaved(
             rounds,
-            lambda: run(*ours("pages", maps)),
-            lambda: run(*ours("pages", os.devnull)),
+            lambda: run(*PAGES, pid),
+            lambda: run(*PAGES, EMPTY),
             lambda: sum_numa_maps(data),
             lambda: sum_areas(cut_pieces(data), read=read_numbers),
             lambda: sum_areas(read_pieces(maps), read=read_numbers),

@@ -2,7 +2,7 @@
 
 A verb is a module of this package with ``configure(parser)``, which adds its options to an ArgumentParser, and
 ``run(args) -> int``, which answers the exit code.  Nothing but the chosen verb's module is imported.
-``agent.cli.quick`` answers the plainest uses of the verb that people wait for.
+``agent.cli.quick`` answers the plainest uses of the verbs that people wait for.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "proof": {
         "verify": "compare running guests with their placement: threads, pages, neighbours",
+        "pages": "on which cells the memory of processes is, as numastat -p has it",
         "watch": "print drift of running guests as it appears, with its cause",
         "repair": "put back what drifted, naming the cause",
     },
@@ -157,12 +158,12 @@ def run_verb(verb: str, argv: list[str], *, ends_process: bool) -> int:
 
     A quick answer that ``ends_process`` leaves without taking the interpreter apart, which takes 2 ms of 15.
     """
-    if verb == "topology":
+    if verb in ("pages", "topology"):
         if ends_process:
             gc.disable()  # nothing is collected before the end
-        from agent.cli.quick import run_quick
+        from agent.cli.quick import QUICK
 
-        answer = run_quick(argv)
+        answer = QUICK[verb](argv)
         if answer is not None:
             sys.stdout.flush()
             if ends_process:

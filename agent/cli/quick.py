@@ -1,4 +1,4 @@
-"""The plainest uses of ``topology``, answered before argparse and packages are loaded: people and monitors wait for it.
+"""The plainest uses of two verbs, answered before argparse and packages are loaded: people and monitors wait for them.
 
 JSON is made without msgspec too, and nothing is imported that the report does not need.
 """
@@ -21,7 +21,7 @@ ASKS_LIBVIRT = ("svg",)
 OPTIONS = ("--format", "--sysroot", "--snapshot")
 
 
-def run_quick(argv: list[str]) -> int | None:
+def run_quick_topology(argv: list[str]) -> int | None:
     """``--format FORMAT`` of a whole host, this one or one of ``--sysroot`` or ``--snapshot``; None for all else."""
     words = [part for word in argv for part in word.split("=", 1)]
     options = dict(zip(words[::2], words[1::2], strict=False))
@@ -36,6 +36,17 @@ def run_quick(argv: list[str]) -> int | None:
     from agent.inspection.document import read_document
 
     sys.stdout.write(dump(read_document(_files(options))) + "\n")
+    return 0
+
+
+def run_quick_pages(argv: list[str]) -> int | None:
+    """Processes by number, as a table, with ``--keys`` or without; None for all else."""
+    from agent.cli.pages import is_number, tell
+
+    pids = [int(word) for word in argv if is_number(word)]
+    if not pids or argv.count("--keys") + len(pids) != len(argv):
+        return None
+    sys.stdout.write(tell(dict.fromkeys(pids), keys="--keys" in argv))
     return 0
 
 
@@ -71,3 +82,7 @@ def _is_folder(path: str) -> bool:
         return posix.stat(path).st_mode & 0o170000 == 0o040000
     except OSError:
         return False
+
+
+QUICK = {"topology": run_quick_topology, "pages": run_quick_pages}
+"""Verb → who answers its plainest uses."""

@@ -27,6 +27,10 @@ ABSENT = frozenset((ENOENT, ENOTDIR, ENODEV, ENXIO, ESRCH, EACCES, EPERM, EINVAL
 # a FIFO or device in a saved tree must not block: O_NONBLOCK changes nothing for kernel files
 _HOW = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
 PAGE = 4096
+BELOW_PAGE = 3900
+"""Bytes to ask a kernel's file of /proc for.  It answers a page at most, and what no longer fits is made once more: of
+numa_maps, an area's page tables are walked again; less than a page is answered as soon as there is that much
+(seq_read_iter in fs/seq_file.c)."""
 LONGEST = 64 << 20
 """Bytes; /proc/cpuinfo of 8,192 CPUs has a fifth of this.  A longer file is no kernel file."""
 
@@ -65,9 +69,10 @@ class Root:
             self._check_absent(path, why)
             return None
         try:
-            data = posix.read(fd, PAGE)
             # sysfs answers an attribute in one piece; a full page, and everything of /proc, may go on
-            if len(data) == PAGE or path.startswith("proc/"):
+            if path.startswith("proc/"):
+                data = self._rest(fd, path, b"", limit)
+            elif len(data := posix.read(fd, PAGE)) == PAGE:
                 data = self._rest(fd, path, data, limit)
         except OSError as why:
             self._check_absent(path, why)
@@ -141,7 +146,8 @@ class Root:
 
     def _rest(self, fd: int, path: str, data: bytes, limit: int) -> bytes:
         parts, size = [data], len(data)
-        while size < limit and (more := posix.read(fd, min(16 * PAGE, limit - size))):
+        step = BELOW_PAGE if self.live else 16 * PAGE
+        while size < limit and (more := posix.read(fd, min(step, limit - size))):
             parts.append(more)
             size += len(more)
         if size >= LONGEST:

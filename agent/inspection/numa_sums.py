@@ -14,6 +14,8 @@ from __future__ import annotations
 import posix  # see agent.inspection.files
 from _operator import itemgetter
 
+from agent.inspection.files import BELOW_PAGE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,9 +27,6 @@ KEYS = ("anon", "dirty", "mapped", "swapcache", "active", "writeback")
 
 PIECE = 1 << 16
 """Bytes that are looked at together: they and what is made of them fit into half a second-level cache."""
-BELOW_PAGE = 3900
-"""Bytes to ask a kernel file for.  It answers a page at most, and an area that no longer fits is walked once more, its
-page tables included; less than a page is answered as soon as there is that much (seq_read_iter in fs/seq_file.c)."""
 
 _SIZE = b" kernelpagesize_kB="
 _WORD = itemgetter(slice(13))

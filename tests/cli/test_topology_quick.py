@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.main import main
-from agent.cli.quick import run_quick
+from agent.cli.quick import run_quick_topology as run_quick
 from agent.cli.topology import FORMATS
 from agent.core.codec import decode
 from agent.core.topology import HostTopology

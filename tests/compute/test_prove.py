@@ -106,6 +106,8 @@ def test_pages_are_a_plain_sum_over_the_same_numa_maps(libvirt: Driver) -> None:
     assert guest.memory is not None
     ours = sum(one.pages for one in guest.memory.cells)
     assert min(before, after) * 0.9 <= ours <= max(before, after) * 1.1
+    told = subprocess.run([sys.executable, "-m", "agent", "pages", NAME], capture_output=True, text=True, check=True)
+    assert told.stdout.startswith(f"process {pid_of(libvirt, NAME)} (qemu-system-")
     (cell,) = guest.cells
     assert (cell.guest_cell, cell.identified_by, cell.policies) == (0, "size and policy", ("bind:0",))
     assert cell.resident_kib is not None
