@@ -267,8 +267,8 @@ class Driver:
 
     # ---------------------------------------------------------------- events
 
-    def lifecycle(self, *, idle: Callable[[], bool]) -> Iterator[Lifecycle]:
-        """Yield what happens to domains; ``idle`` is asked at least once a second and ends it with True."""
+    def lifecycle(self, *, idle: Callable[[], bool], every_s: float = 1.0) -> Iterator[Lifecycle]:
+        """Yield what happens to domains; ``idle`` is asked at least every ``every_s`` and ends it with True."""
         seen: list[Lifecycle] = []
 
         def note(_conn: Any, handle: Any, event: int, _detail: int, _opaque: Any) -> None:
@@ -276,7 +276,8 @@ class Driver:
 
         kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
         number = self._ask(lambda conn: conn.domainEventRegisterAny(None, kind, note, None), "events")
-        timer = libvirt.virEventAddTimeout(1000, lambda _timer, _opaque: None, None)  # so that a wait ends
+        every_ms = max(1, int(every_s * 1000))
+        timer = libvirt.virEventAddTimeout(every_ms, lambda _timer, _opaque: None, None)  # so that a wait ends
         try:
             while not idle():
                 libvirt.virEventRunDefaultImpl()

@@ -42,7 +42,7 @@ def watch_host(
     verdict: Verdict | None = None
     seen: HostObservation | None = None
     lost = False
-    told: set[str] = set()
+    told: set[tuple[str, str]] = set()
     end = None if duration_s is None else clock() + duration_s
     for turn in count(1):
         due = clock() + interval_s
@@ -61,8 +61,9 @@ def watch_host(
             if turn == turns:
                 return
             wait_until = due if end is None else min(due, end)
-            for drift in _events(libvirt, names, idle=partial(_is_due, clock, wait_until, pcpus)):
-                told.add(drift.guest)
+            idle = partial(_is_due, clock, wait_until, pcpus)
+            for drift in _events(libvirt, names, idle=idle, every_s=min(interval_s, 1.0)):
+                told.add((drift.guest, drift.change))
                 yield drift
         except Unreachable as why:
             if not lost:
@@ -89,9 +90,11 @@ def _without(seen: HostObservation | None, events: Sequence[KernelEvent]) -> Hos
     return seen if seen is None or not gone else msgspec.structs.replace(seen, online=seen.online - gone)
 
 
-def _events(libvirt: Driver, names: Collection[str] | None, *, idle: Callable[[], bool]) -> Iterator[Drift]:
-    """The first thing that happens to a watched guest before ``idle`` says that time is up."""
-    for event in libvirt.lifecycle(idle=idle):
+def _events(
+    libvirt: Driver, names: Collection[str] | None, *, idle: Callable[[], bool], every_s: float
+) -> Iterator[Drift]:
+    """The first thing that happens to a watched guest before ``idle`` says that time is up; it is asked ``every_s``."""
+    for event in libvirt.lifecycle(idle=idle, every_s=every_s):
         if names is None or event.domain in names:
             yield Drift(
                 at=Root().stamp()[0], guest=event.domain, change=event.event, message=f"libvirt says: {event.event}"

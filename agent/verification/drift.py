@@ -7,12 +7,12 @@ from collections.abc import Collection
 from agent.core.verdict import Drift, Finding, Verdict
 
 
-def find_drift(before: Verdict | None, after: Verdict, *, told: Collection[str] = ()) -> tuple[Drift, ...]:
+def find_drift(before: Verdict | None, after: Verdict, *, told: Collection[tuple[str, str]] = ()) -> tuple[Drift, ...]:
     """Guests that came and went, findings and gaps that appeared, findings that cleared.
 
     Without a verdict before, every finding is new and no guest is.  A finding is the same one as long as guest, thread
     or cell, and expected and actual values are; its cause may be told only by the reading in which it appeared.
-    ``told`` are guests whose coming and going is known already.
+    ``told`` has (guest, change) of the coming and going that is known already.
     """
     was, now = _by_identity(before), _by_identity(after)
     gaps_was, gaps_now = _gaps(before), _gaps(after)
@@ -21,7 +21,8 @@ def find_drift(before: Verdict | None, after: Verdict, *, told: Collection[str] 
     drift = [
         Drift(at=after.checked_at, guest=guest, change=change, message=f"the guest has {change}")
         for change, guests in (("started", guests_now - guests_was), ("stopped", guests_was - guests_now))
-        for guest in sorted(guests.difference(told))
+        for guest in sorted(guests)
+        if (guest, change) not in told
     ]
     drift += [_drift(after, "appeared", now[key]) for key in now if key not in was]
     drift += [

@@ -12,7 +12,7 @@ def reading(*names: str, vcpu_0: str = "4", gap: str = "") -> Verdict:
     return check_host({name: Expectation(placement=DB) for name in names}, host(guest), quick=True)
 
 
-def told(before: Verdict | None, after: Verdict, *known: str) -> list[tuple[str, str]]:
+def told(before: Verdict | None, after: Verdict, *known: tuple[str, str]) -> list[tuple[str, str]]:
     return [(one.guest, one.change) for one in find_drift(before, after, told=known)]
 
 
@@ -39,4 +39,5 @@ def test_guests_come_and_go_and_take_their_findings_along() -> None:
     none, bad = reading(), reading("db", vcpu_0="5")
     assert told(none, bad) == [("db", "started"), ("db", "appeared")]
     assert told(bad, none) == [("db", "stopped")]
-    assert told(bad, none, "db") == []
+    assert told(bad, none, ("db", "stopped")) == []
+    assert told(bad, none, ("db", "shutdown")) == [("db", "stopped")], "a guest that was asked to shut down may not"
