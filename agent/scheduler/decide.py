@@ -151,7 +151,7 @@ class Decisions(Reports):
             if instance.group is not None:
                 seen = self.cloud.other_hosts(instance.group, instance.id)
                 catalogue.lock_group(connection, instance.group, seen=seen, instance=instance.id)
-            if old is None or old.request.flavor != placed.request.flavor:
+            if old is None or old.host is None or old.request.flavor != placed.request.flavor:
                 catalogue.check_quota(connection, instance.project, instance.request.flavor, instance=instance.id)
             if old is None:
                 instances.insert_instance(connection, placed, decision)

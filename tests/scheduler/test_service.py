@@ -228,6 +228,20 @@ def test_others_have_their_turn_between_several(scheduler: Scheduler, monkeypatc
     others.shutdown()
 
 
+def test_what_failed_counts_for_nobody_until_it_is_placed_after_all(scheduler: Scheduler) -> None:
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "small", {"cores": 2}))
+    failed = scheduler.create(ask("failed", availability_zone="moon"), project="small")
+    assert failed.status is InstanceStatus.ERROR
+    for name in ("first", "second"):
+        assert scheduler.create(ask(name), project="small").host is not None
+    with pytest.raises(QuotaExceeded, match="cores quota is 2, 2 in use, 1 more wanted"):
+        scheduler.move(failed.id, request=ask("failed"))
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "small", {"cores": 3}))
+    assert scheduler.move(failed.id, request=ask("failed")).host is not None
+    scheduler.change_catalogue(lambda c: catalogue.set_quotas(c, "small", {"cores": 1}))
+    assert scheduler.move(failed.id).host is not None, "what is placed may move, whatever the quota says now"
+
+
 def test_affinity_binds_to_the_others_of_the_group_alone(scheduler: Scheduler) -> None:
     for number in range(1, 6):
         scheduler.put_host(trial_host(f"osdev-0{number}", agent=True))
