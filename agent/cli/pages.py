@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from agent.inspection.process_pages import ProcessPages
 
 
+LONGEST = 20
+"""Digits; the kernel's process numbers have seven."""
+
+
 def configure(parser: ArgumentParser) -> None:
     """Whose memory, and what of it."""
     parser.add_argument("who", nargs="+", metavar="PID|GUEST", help="processes by number, running guests by name")
@@ -81,4 +85,4 @@ def _find(who: Iterable[str], uri: str) -> Iterator[int]:
 
 def is_number(word: str) -> bool:
     """Whether a word is a process's number; a guest of such a name has to be given by its process."""
-    return word.isascii() and word.isdigit()
+    return word.isascii() and word.isdigit() and len(word) < LONGEST

@@ -80,6 +80,7 @@ def test_the_quick_lane_imports_next_to_nothing(stopped: int) -> None:
         (["4194305"], 2, "there is no process 4194305"),
         (["nobody"], 5, "nonsense:///"),  # a guest's name: libvirt is asked
         (["4194305", "nobody"], 5, "nonsense:///"),
+        (["1" * 5000], 5, "nonsense:///"),  # no process has such a number
     ],
 )
 def test_what_cannot_be_told(words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
